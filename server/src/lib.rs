@@ -1,0 +1,3 @@
+//! The Upkeep server: transport -> flow -> domain, and beside them the store, the signer, clock and randomness.
+
+pub mod store;

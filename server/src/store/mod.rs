@@ -1,0 +1,1 @@
+//! The store: a ledger that is the truth, sled as its index.
