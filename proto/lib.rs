@@ -1,1 +1,10 @@
+//! The shared language of Upkeep: what server, client and installed products must agree on to the byte.
+//!
+//! Without features it carries no gRPC and does no I/O: a product verifies its license offline with this crate alone.
+//! With `rpc` it also carries the messages, clients and service traits of `upkeep.v1`.
 
+pub mod date;
+pub mod id;
+pub mod level;
+pub mod serial;
+pub mod version;
