@@ -6,5 +6,7 @@
 pub mod date;
 pub mod id;
 pub mod level;
+#[cfg(feature = "rpc")]
+pub mod rpc;
 pub mod serial;
 pub mod version;
