@@ -5,6 +5,10 @@
 
 pub mod date;
 pub mod id;
+pub mod jwks;
+pub mod key;
 pub mod level;
 pub mod serial;
 pub mod version;
+
+mod encoding;
