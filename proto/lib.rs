@@ -7,6 +7,7 @@ pub mod code;
 pub mod date;
 pub mod id;
 pub mod jwks;
+pub mod jws;
 pub mod key;
 pub mod level;
 pub mod serial;
