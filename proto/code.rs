@@ -157,6 +157,8 @@ const MAX_LEN: usize = 128;
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
     use super::*;
 
     fn code() -> Code {

@@ -193,6 +193,8 @@ const MAX_LEN: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
     use super::*;
     use crate::key::SigningKey;
 

@@ -280,6 +280,8 @@ const SPKI_PREFIX: [u8; 26] = [
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used, reason = "a test fails by panicking")]
+
     use super::*;
 
     fn key() -> SigningKey {

@@ -3,8 +3,10 @@
 //! Without features it carries no gRPC and does no I/O: a product verifies its license offline with this crate alone.
 //! With `rpc` it also carries the messages, clients and service traits of `upkeep.v1`.
 
+pub mod armor;
 pub mod artefact;
 pub mod binding;
+pub mod check;
 pub mod code;
 pub mod date;
 pub mod id;
