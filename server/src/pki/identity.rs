@@ -68,6 +68,11 @@ impl TrustDomain {
         }
     }
 
+    /// The domain of a server on one machine, for trying out: `upkeep.localhost`.
+    pub fn local() -> Self {
+        Self("upkeep.localhost".to_owned())
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
