@@ -1,0 +1,248 @@
+//! One key file: read it only when nobody else can, write it once and whole.
+//!
+//! The caller knows what stands in the file; here are only bytes, permissions and durability.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+/// Why a key file cannot be read or made. Every message names the file and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyFileError {
+    /// The file is not there.
+    #[error(
+        "{} is missing; restore it from your copy of the keys, or make a new data directory with `upkeep-server init`", .path.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Somebody other than the owner may read or write the file.
+    #[error("{} may be used by other users (mode {mode:04o}); run `chmod 600 {}`", .path.display(), .path.display())]
+    Loose {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file is there already; nothing overwrites a key.
+    #[error(
+        "{} exists and keys are never overwritten; move it away first if you are sure that nothing needs it", .path.display()
+    )]
+    Exists {
+        /// The file or directory.
+        path: PathBuf,
+    },
+    /// The contents are not what belongs there.
+    #[error("{} holds no usable key: {reason}; restore it from your copy of the keys", .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; never a part of the contents.
+        reason: String,
+    },
+    /// The operating system refused.
+    #[error("{} cannot be {attempt}: {source}; check the path, its owner and the free space", .path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// "read" or "written".
+        attempt: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl KeyFileError {
+    /// The contents of `path` are wrong, for `reason`.
+    pub fn malformed(path: &Path, reason: impl ToString) -> Self {
+        Self::Malformed {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// Who may read a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Mode 0600: private keys and secrets.
+    Owner,
+    /// Mode 0644: certificates.
+    Everyone,
+}
+
+/// Reads a secret file of at most 64 KiB; the permissions are those of the opened file, not of its name.
+///
+/// # Errors
+/// [`KeyFileError::Missing`], [`KeyFileError::Loose`], [`KeyFileError::Malformed`] when too long, [`KeyFileError::Io`].
+pub fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    let file = open(path)?;
+    let metadata = file.metadata().map_err(|e| unreadable(path, e))?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyFileError::Loose {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    read(path, &file)
+}
+
+/// Reads a public file, such as a certificate, of at most 64 KiB.
+///
+/// # Errors
+/// As [`read_secret`], without [`KeyFileError::Loose`].
+pub fn read_public(path: &Path) -> Result<Vec<u8>, KeyFileError> {
+    let file = open(path)?;
+    read(path, &file).map(|bytes| bytes.to_vec())
+}
+
+/// Writes a new file so that it is there with all its bytes, durably, or not at all.
+///
+/// # Errors
+/// [`KeyFileError::Exists`] and nothing is touched; [`KeyFileError::Io`].
+pub fn write_new(path: &Path, bytes: &[u8], access: Access) -> Result<(), KeyFileError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mode = match access {
+        Access::Owner => 0o600,
+        Access::Everyone => 0o644,
+    };
+    let mut file = tempfile::Builder::new()
+        .prefix(".new-")
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(directory)
+        .map_err(|e| unwritable(path, e))?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(|e| unwritable(path, e))?;
+    file.persist_noclobber(path)
+        .map_err(|e| match e.error.kind() {
+            io::ErrorKind::AlreadyExists => KeyFileError::Exists {
+                path: path.to_owned(),
+            },
+            _ => unwritable(path, e.error),
+        })?;
+    sync_directory(directory)
+}
+
+/// Makes `directory` for its owner alone; it may be there already.
+///
+/// # Errors
+/// [`KeyFileError::Io`].
+pub(super) fn make_directory(directory: &Path) -> Result<(), KeyFileError> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(directory)
+        .and_then(|()| fs::set_permissions(directory, Permissions::from_mode(0o700)))
+        .map_err(|e| unwritable(directory, e))
+}
+
+/// Makes the names inside `directory` durable.
+///
+/// # Errors
+/// [`KeyFileError::Io`].
+pub(super) fn sync_directory(directory: &Path) -> Result<(), KeyFileError> {
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
+    File::open(directory)
+        .and_then(|opened| opened.sync_all())
+        .map_err(|e| unwritable(directory, e))
+}
+
+/// The operating system did not let us write.
+pub(super) fn unwritable(path: &Path, source: io::Error) -> KeyFileError {
+    KeyFileError::Io {
+        path: path.to_owned(),
+        attempt: "written",
+        source,
+    }
+}
+
+fn unreadable(path: &Path, source: io::Error) -> KeyFileError {
+    KeyFileError::Io {
+        path: path.to_owned(),
+        attempt: "read",
+        source,
+    }
+}
+
+fn open(path: &Path) -> Result<File, KeyFileError> {
+    File::open(path).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => KeyFileError::Missing {
+            path: path.to_owned(),
+        },
+        _ => unreadable(path, e),
+    })
+}
+
+fn read(path: &Path, file: &File) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    // Reserved at once: a vector that grows leaves copies of the secret behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_BYTES));
+    file.take(READ_LIMIT)
+        .read_to_end(&mut bytes)
+        .map_err(|e| unreadable(path, e))?;
+    if bytes.len() >= MAX_BYTES {
+        return Err(KeyFileError::malformed(path, "it is longer than 64 KiB"));
+    }
+    Ok(bytes)
+}
+
+const MAX_BYTES: usize = 64 * 1024;
+const READ_LIMIT: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_written_once_for_its_owner_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pepper");
+        write_new(&path, b"first", Access::Owner).unwrap();
+        assert!(matches!(
+            write_new(&path, b"second", Access::Owner),
+            Err(KeyFileError::Exists { .. })
+        ));
+        assert_eq!(read_secret(&path).unwrap().as_slice(), b"first");
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no remains");
+    }
+
+    #[test]
+    fn loose_and_missing_files_are_refused_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pepper");
+        let missing = read_secret(&path).unwrap_err().to_string();
+        assert!(missing.contains("pepper is missing") && missing.contains("upkeep-server init"));
+        for mode in [0o640, 0o604, 0o660] {
+            fs::write(&path, b"x").unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let loose = read_secret(&path).unwrap_err().to_string();
+            assert!(
+                loose.contains("chmod 600") && loose.contains("pepper"),
+                "{loose}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_endless_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tls.crt");
+        fs::write(&path, vec![0; MAX_BYTES]).unwrap();
+        assert!(matches!(
+            read_public(&path),
+            Err(KeyFileError::Malformed { .. })
+        ));
+    }
+}

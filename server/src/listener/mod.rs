@@ -1,0 +1,5 @@
+//! One function builds every listener.
+
+mod limits;
+
+pub use limits::Limits;

@@ -1,0 +1,154 @@
+//! Log lines on standard error, as text for people or JSON for machines.
+//!
+//! What may be logged is decided where it is logged: never a request body, a credential or a key.
+
+use std::fmt;
+
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One readable line.
+    #[default]
+    Text,
+    /// One JSON object in a line.
+    Json,
+}
+
+impl LogFormat {
+    /// The word for it in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+
+    /// The format that `word` stands for.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Text, Self::Json]
+            .into_iter()
+            .find(|format| format.as_str() == word)
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Logs to standard error from here on, for the whole process.
+///
+/// * `filter` - `level` or `target=level,...`, such as `info,upkeep_server::store=debug`.
+///
+/// # Errors
+/// [`LoggingError`] when the filter is wrong or the process logs already.
+pub fn init(format: LogFormat, filter: &str) -> Result<(), LoggingError> {
+    let subscriber = subscriber(format, filter, std::io::stderr)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::Twice)
+}
+
+/// A subscriber that writes to `writer`: what [`init`] installs, and what a test reads.
+///
+/// # Errors
+/// [`LoggingError::Filter`].
+pub fn subscriber<W>(
+    format: LogFormat,
+    filter: &str,
+    writer: W,
+) -> Result<Box<dyn Subscriber + Send + Sync>, LoggingError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(parse_filter(filter)?)
+        .with_writer(writer)
+        .with_ansi(false);
+    Ok(match format {
+        LogFormat::Text => Box::new(builder.finish()),
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+    })
+}
+
+/// Whether [`init`] would take `filter`.
+///
+/// # Errors
+/// [`LoggingError::Filter`].
+pub fn check_filter(filter: &str) -> Result<(), LoggingError> {
+    parse_filter(filter).map(|_| ())
+}
+
+/// Why logging was not set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoggingError {
+    /// The filter does not parse.
+    #[error("{filter:?} is no log filter ({reason}); write a level, or target=level,...")]
+    Filter {
+        /// What was given.
+        filter: String,
+        /// What the parser said.
+        reason: String,
+    },
+    /// A subscriber is installed already.
+    #[error("logging is set up already in this process; call it once, at the start")]
+    Twice,
+}
+
+fn parse_filter(filter: &str) -> Result<EnvFilter, LoggingError> {
+    EnvFilter::try_new(filter).map_err(|e| LoggingError::Filter {
+        filter: filter.to_owned(),
+        reason: e.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, filter: &str) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = subscriber(format, filter, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(code = "OK", "finished");
+            tracing::debug!("detail");
+        });
+        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn json_lines_are_json() {
+        let line = logged(LogFormat::Json, "info");
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["message"], "finished");
+        assert_eq!(value["code"], "OK");
+    }
+
+    #[test]
+    fn the_filter_filters() {
+        assert_eq!(logged(LogFormat::Text, "debug").lines().count(), 2);
+        assert_eq!(logged(LogFormat::Text, "info").lines().count(), 1);
+        assert!(check_filter("info,upkeep_server=loud").is_err());
+    }
+}
