@@ -96,18 +96,18 @@ impl VerifiedProof {
 
 /// Verifies a software proof of deactivation with the ticket inside.
 ///
-/// Trust: `text` is untrusted; `device_key` is the key of the activation on record; `find_server_key` gives the server's own keys,
-/// present and past. Checks, in this order, one error each: the proof, its key against `cnf`, the ticket, that both agree.
+/// Trust: `text` is untrusted; `find_device_key` gives the device keys on record; `find_server_key` gives the server's own keys,
+/// present and past. That the activation named is bound to this device key is for the caller, who has its record. Checks, in this order, one error each: the proof, its key against `cnf`, the ticket, that both agree.
 ///
 /// # Errors
 /// [`ProofError`] names the check that failed.
 pub fn verify_proof(
     text: &str,
-    device_key: &PublicKey,
+    find_device_key: impl FnOnce(&Thumbprint) -> Option<PublicKey>,
     find_server_key: impl FnOnce(&Thumbprint) -> Option<PublicKey>,
     verify: VerifyFn,
 ) -> Result<VerifiedProof, ProofError> {
-    let proof = jws::verify::<DeactivationProof>(text, |_| Some(device_key.clone()), verify)
+    let proof = jws::verify::<DeactivationProof>(text, find_device_key, verify)
         .map_err(ProofError::Proof)?;
     let said = proof.claims();
     if said.cnf.jkt != proof.kid() {

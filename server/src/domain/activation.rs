@@ -1,0 +1,260 @@
+//! Activation: a seat of a license bound to a device key, and the return of that seat.
+
+use chrono::{DateTime, Utc};
+use upkeep::date::CivilDate;
+use upkeep::id::ActivationId;
+use upkeep::key::Thumbprint;
+use upkeep::level::{AssuranceLevel, ProofGrade};
+use upkeep::serial::SerialNumber;
+use upkeep::version::Version;
+
+use crate::attest::Appraised;
+use crate::domain::catalogue::Release;
+use crate::domain::credential::Authenticated;
+use crate::domain::license::{Carrier, License, VirtualEnvironment, VmPermission};
+use crate::domain::machine::{
+    ActivationEvent, ActivationState, DeactivationEvent, DeactivationState, LicenseEvent, Role, step,
+};
+use crate::domain::maintenance;
+use crate::domain::programme::{CredentialKind, Programme};
+use crate::domain::refusal::{Reason, Refusal};
+
+/// A seat bound to a device key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activation {
+    pub(crate) id: ActivationId,
+    pub(crate) serial: SerialNumber,
+    pub(crate) generation: u32,
+    pub(crate) state: ActivationState,
+    pub(crate) device: Thumbprint,
+    pub(crate) level: AssuranceLevel,
+    pub(crate) version: Version,
+    pub(crate) vm: VirtualEnvironment,
+    pub(crate) created_at: DateTime<Utc>,
+    /// The signing input of its current certificate: stored before it is signed (I4).
+    pub(crate) certificate: String,
+    pub(crate) deactivation: Option<Deactivation>,
+}
+
+/// The return of an activation: ticket, then proof or waiver, then receipt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deactivation {
+    pub(crate) state: DeactivationState,
+    pub(crate) nonce: [u8; 32],
+    /// The signing input of the ticket.
+    pub(crate) ticket: String,
+    pub(crate) ticket_expires_at: DateTime<Utc>,
+    pub(crate) outcome: Option<Return>,
+}
+
+/// How a return ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Return {
+    pub(crate) grade: ProofGrade,
+    pub(crate) recorded_at: DateTime<Utc>,
+    /// The license's return epoch at that time; a later epoch means an upgrade code consumed it.
+    pub(crate) epoch: u32,
+    /// The signing input of the receipt.
+    pub(crate) receipt: String,
+    /// Why it was waived.
+    pub(crate) reason: Option<String>,
+}
+
+/// What an Activate call asks for, already parsed.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub(crate) release: Release,
+    pub(crate) vm: VirtualEnvironment,
+    pub(crate) today: CivilDate,
+    pub(crate) now: DateTime<Utc>,
+}
+
+/// What `decide` grants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Granted {
+    /// A seat is taken.
+    NewSeat,
+    /// The device holds a seat already: it gets the same activation again, with a fresh certificate.
+    SameSeat,
+}
+
+/// Decides an activation. `held` is the device's live activation on this license, if any.
+///
+/// # Errors
+/// In this order: the license's state, a code that is out, the carrier, the credential, the product, the level of assurance, the
+/// virtual environment, the build, the seats.
+pub fn decide(
+    license: &License,
+    programme: &Programme,
+    who: &Authenticated,
+    shown: &Appraised,
+    held: Option<&Activation>,
+    ask: &Ask,
+) -> Result<Granted, Refusal> {
+    step(license.state, LicenseEvent::Activate, Role::EndUser)?;
+    if let Some(seal) = license.seal
+        && seal.until.is_none_or(|until| ask.now < until)
+    {
+        return Err(Refusal::new(Reason::CodeAlreadyIssued).with("update_request_id", seal.upgrade.to_string()));
+    }
+    if let Carrier::HardwareKey(_) = license.carrier {
+        return Err(Reason::HardwareKeyLicense.into());
+    }
+    if who.kind() == CredentialKind::ProductCode && held.is_none() {
+        // A product code names the device it was shown on; it never moves a seat.
+        return Err(Reason::CredentialInvalid.into());
+    }
+    if ask.release.product != license.product {
+        return Err(Reason::WrongProduct.into());
+    }
+    if shown.level() < programme.activate_min_level() {
+        return Err(Refusal::new(Reason::AttestationFailed)
+            .detail("this license needs a device key at a higher level of assurance")
+            .with("required_level", programme.activate_min_level().to_string()));
+    }
+    if ask.vm == VirtualEnvironment::Yes && license.vm == VmPermission::NotAllowed {
+        return Err(Reason::VmNotAllowed.into());
+    }
+    check_build(license, &ask.release)?;
+    if let Some(held) = held {
+        // A ticket that is out keeps the seat; the certificate comes again only when it has run out (DOMAIN 7: refresh).
+        step(held.state, ActivationEvent::Refresh, Role::EndUser)?;
+        return Ok(Granted::SameSeat);
+    }
+    let overlap = license.usage.overlap_until.is_some_and(|last| ask.today <= last);
+    let allowed = license.seats.saturating_add(u32::from(overlap));
+    if license.usage.seats_taken >= allowed {
+        return Err(Refusal::new(Reason::NoSeat)
+            .with("seats", license.seats.to_string())
+            .with("seats_taken", license.usage.seats_taken.to_string()));
+    }
+    Ok(Granted::NewSeat)
+}
+
+/// Whether maintenance ever bought covers the build (N-06, P-02). A license that never had maintenance runs what it was sold with.
+///
+/// # Errors
+/// BUILD_NOT_COVERED with both dates.
+pub fn check_build(license: &License, release: &Release) -> Result<(), Refusal> {
+    let last_day = maintenance::last_day(&license.terms).unwrap_or(license.purchased_on);
+    if release.build_date <= last_day {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::BuildNotCovered)
+        .with("build_date", release.build_date.to_string())
+        .with("maintenance_last_date", last_day.to_string()))
+}
+
+impl Activation {
+    /// The activation as it stands at `now`: a ticket that ran out has returned the seat to the device (never freed it).
+    pub(crate) fn at(mut self, now: DateTime<Utc>) -> Self {
+        if let Some(deactivation) = &mut self.deactivation
+            && deactivation.state == DeactivationState::TicketIssued
+            && now >= deactivation.ticket_expires_at
+        {
+            if let Ok(expired) = step(deactivation.state, DeactivationEvent::Timeout, Role::System) {
+                deactivation.state = expired;
+            }
+            if let Ok(active) = step(self.state, ActivationEvent::Timeout, Role::System) {
+                self.state = active;
+            }
+        }
+        self
+    }
+
+    /// Begins the return, or hands the ticket that is out again.
+    ///
+    /// # Errors
+    /// ROLE_NOT_ALLOWED, ACTIVATION_FINAL, RETURN_LIMIT.
+    pub(crate) fn begin_release(
+        &mut self,
+        license: &mut License,
+        programme: &Programme,
+        role: Role,
+        today: CivilDate,
+    ) -> Result<TicketWanted, Refusal> {
+        let next = step(self.state, ActivationEvent::BeginRelease, role)?;
+        if self.deactivation.as_ref().is_some_and(|d| d.state == DeactivationState::TicketIssued) {
+            return Ok(TicketWanted::SameAgain);
+        }
+        license.check_return_limit(programme, today)?;
+        if programme.overlap_days() > 0 {
+            license.usage.overlap_until = today.plus_days(programme.overlap_days()).ok();
+        }
+        self.state = next;
+        Ok(TicketWanted::New)
+    }
+
+    /// Records a proof whose signature and ticket are verified, and frees the seat: one transaction for both machines.
+    ///
+    /// # Errors
+    /// What the two machines answer, and TICKET_EXPIRED for a ticket that is not the one out.
+    pub(crate) fn submit_proof(
+        &mut self,
+        license: &mut License,
+        role: Role,
+        nonce: &[u8; 32],
+        how: Return,
+    ) -> Result<(), Refusal> {
+        let next = step(self.state, ActivationEvent::SubmitProof, role);
+        let Some(deactivation) = &mut self.deactivation else {
+            return Err(next.err().unwrap_or(Reason::TicketRequired).into());
+        };
+        if deactivation.nonce != *nonce {
+            return Err(Reason::TicketExpired.into());
+        }
+        let recorded = step(deactivation.state, DeactivationEvent::SubmitProof, role)?;
+        self.state = next?;
+        deactivation.state = recorded;
+        deactivation.outcome = Some(how);
+        license.release_seat();
+        Ok(())
+    }
+
+    /// Frees the seat without a proof: the machine is declared lost, or the proof of a begun return is waived (E-15).
+    ///
+    /// # Errors
+    /// What the machines answer.
+    pub(crate) fn give_up(
+        &mut self,
+        license: &mut License,
+        role: Role,
+        nonce: [u8; 32],
+        how: Return,
+    ) -> Result<(), Refusal> {
+        self.state = step(self.state, ActivationEvent::DeclareLost, role)?;
+        let (nonce, ticket, ticket_expires_at) = match self.deactivation.take() {
+            Some(begun) => (begun.nonce, begun.ticket, begun.ticket_expires_at),
+            None => (nonce, String::new(), how.recorded_at),
+        };
+        self.deactivation = Some(Deactivation {
+            state: DeactivationState::Waived,
+            nonce,
+            ticket,
+            ticket_expires_at,
+            outcome: Some(how),
+        });
+        license.release_seat();
+        Ok(())
+    }
+
+    /// The state of the return as seen with its license: consumed once an upgrade code was issued after it.
+    pub(crate) fn deactivation_state(&self, license: &License) -> Option<DeactivationState> {
+        let deactivation = self.deactivation.as_ref()?;
+        let consumed = self.generation < license.generation
+            || deactivation.outcome.as_ref().is_some_and(|end| end.epoch < license.usage.return_epoch);
+        if consumed && deactivation.outcome.is_some() {
+            return Some(DeactivationState::Consumed);
+        }
+        Some(deactivation.state)
+    }
+}
+
+/// What `begin_release` wants signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TicketWanted {
+    /// The ticket that is already out.
+    SameAgain,
+    /// A new one.
+    New,
+}

@@ -1,0 +1,35 @@
+//! Products and their releases.
+
+use chrono::{DateTime, Utc};
+use upkeep::date::CivilDate;
+use upkeep::id::{ProductId, ProgrammeId};
+use upkeep::key::PublicKey;
+use upkeep::version::Version;
+
+/// A product and the programme whose rules it follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Product {
+    pub(crate) id: ProductId,
+    pub(crate) display_name: String,
+    pub(crate) programme: ProgrammeId,
+    /// With it, builds state their own date by a release manifest (P-03).
+    pub(crate) build_key: Option<PublicKey>,
+    pub(crate) created_at: DateTime<Utc>,
+}
+
+/// A release: the build date is a civil date in the programme's time zone (N-06).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    pub(crate) product: ProductId,
+    pub(crate) version: Version,
+    pub(crate) build_date: CivilDate,
+    pub(crate) created_at: DateTime<Utc>,
+}
+
+/// The release that an update is for: the one asked for, else the newest build that maintenance covers (T-15, S-19).
+pub(crate) fn newest_covered(releases: &[Release], last_day: CivilDate) -> Option<&Release> {
+    releases
+        .iter()
+        .filter(|release| release.build_date <= last_day)
+        .max_by_key(|release| (release.build_date, release.version.numbers()))
+}

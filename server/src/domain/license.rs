@@ -1,0 +1,202 @@
+//! A license: what was bought, who owns it, how many seats are taken, and until when it is maintained.
+//!
+//! A license record is small and stays small: it holds counters and terms, never its activations.
+
+use chrono::{DateTime, Utc};
+use upkeep::date::{CivilDate, Term};
+use upkeep::id::{
+    AddOn, CustomerId, DongleNumber, Edition, LicenseType, PartnerId, ProductId, ProgrammeId, UpgradeId,
+};
+use upkeep::serial::SerialNumber;
+
+use crate::domain::machine::{LicenseEvent, LicenseState, Role, step};
+use crate::domain::programme::{Programme, Protection};
+use crate::domain::refusal::{Reason, Refusal};
+
+/// One generation of a license. The serial stays for life; each redeemed upgrade code makes the next generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct License {
+    pub(crate) serial: SerialNumber,
+    pub(crate) generation: u32,
+    pub(crate) state: LicenseState,
+    pub(crate) product: ProductId,
+    pub(crate) programme: ProgrammeId,
+    /// The programme revision it was bought under (N-12).
+    pub(crate) programme_rev: u32,
+    pub(crate) customer: CustomerId,
+    pub(crate) partner: Option<PartnerId>,
+    pub(crate) carrier: Carrier,
+    pub(crate) license_type: LicenseType,
+    pub(crate) edition: Edition,
+    pub(crate) add_ons: Vec<AddOn>,
+    pub(crate) seats: u32,
+    pub(crate) vm: VmPermission,
+    pub(crate) purchased_on: CivilDate,
+    pub(crate) terms: Vec<Term>,
+    pub(crate) password: Option<PasswordVerifier>,
+    pub(crate) usage: Usage,
+    pub(crate) open_upgrade: Option<UpgradeId>,
+    pub(crate) seal: Option<Seal>,
+    pub(crate) created_at: DateTime<Utc>,
+}
+
+/// What carries the license (T-21, P-18).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// A device key.
+    SoftwareKey,
+    /// A dongle, by its number.
+    HardwareKey(DongleNumber),
+}
+
+impl Carrier {
+    /// The protection class.
+    pub fn protection(&self) -> Protection {
+        match self {
+            Self::SoftwareKey => Protection::SoftwareKey,
+            Self::HardwareKey(_) => Protection::HardwareKey,
+        }
+    }
+}
+
+/// Whether a license may run in a virtual machine (T-08).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VmPermission {
+    /// It may.
+    Allowed,
+    /// It may not.
+    NotAllowed,
+}
+
+/// Where the software runs, as declared (T-29).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VirtualEnvironment {
+    /// On a physical machine.
+    No,
+    /// In a virtual machine.
+    Yes,
+}
+
+/// What a password is checked against; the password itself is never kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordVerifier {
+    /// HMAC-SHA256 under the pepper, for strong passwords.
+    Mac([u8; 32]),
+    /// argon2id in PHC text form over that HMAC, where weak passwords are allowed.
+    Argon2(String),
+}
+
+/// Counters of one generation. They change in the transaction that changes what they count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Activations in Active or Releasing.
+    pub(crate) seats_taken: u32,
+    /// Activations ever made.
+    pub(crate) activations: u32,
+    /// Recorded or waived returns that no upgrade code has consumed.
+    pub(crate) unconsumed_returns: u32,
+    /// How often returns were consumed; a return recorded in an earlier epoch is consumed.
+    pub(crate) return_epoch: u32,
+    /// The last day on which one activation more than the seats may exist (`overlap_days`, E-16).
+    pub(crate) overlap_until: Option<CivilDate>,
+    /// Days of the last year's returns, oldest first, as far as the programme caps them.
+    pub(crate) returned_on: Vec<CivilDate>,
+    /// Days of the last year's waivers and losses, oldest first.
+    pub(crate) waived_on: Vec<CivilDate>,
+}
+
+/// Stops new activations of a generation whose upgrade code is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seal {
+    pub(crate) upgrade: UpgradeId,
+    /// Until the unused code runs out; without end once the file form has left the server.
+    pub(crate) until: Option<DateTime<Utc>>,
+}
+
+impl License {
+    /// Whether the caller's role and the state allow `event`, and the state after it.
+    ///
+    /// # Errors
+    /// What the license machine answers (DOMAIN 7).
+    pub fn step(&mut self, event: LicenseEvent, role: Role) -> Result<(), Refusal> {
+        self.state = step(self.state, event, role)?;
+        Ok(())
+    }
+
+    /// Frees one seat whose return is recorded or waived.
+    pub(crate) fn release_seat(&mut self) {
+        self.usage.seats_taken = self.usage.seats_taken.saturating_sub(1);
+        self.usage.unconsumed_returns = self.usage.unconsumed_returns.saturating_add(1);
+    }
+
+    /// Counts a return without proof against the yearly cap (E-15).
+    ///
+    /// # Errors
+    /// `limit` when the programme's cap for any 365 days is reached.
+    pub(crate) fn count_waiver(
+        &mut self,
+        programme: &Programme,
+        today: CivilDate,
+        limit: Reason,
+    ) -> Result<(), Refusal> {
+        forget_before_last_year(&mut self.usage.waived_on, today);
+        let cap = programme.waivers_per_365_days();
+        if u32::try_from(self.usage.waived_on.len()).unwrap_or(u32::MAX) >= cap {
+            return Err(Refusal::new(limit).with("limit", cap.to_string()));
+        }
+        self.usage.waived_on.push(today);
+        Ok(())
+    }
+
+    /// Whether one more return by proof fits the programme's yearly cap (DESIGN 9). Checked before the customer is asked to
+    /// deactivate: a wipe can't be taken back.
+    ///
+    /// # Errors
+    /// RETURN_LIMIT.
+    pub(crate) fn check_return_limit(&self, programme: &Programme, today: CivilDate) -> Result<(), Refusal> {
+        let Some(cap) = programme.returns_per_365_days() else { return Ok(()) };
+        let mut recent = self.usage.returned_on.clone();
+        forget_before_last_year(&mut recent, today);
+        if u32::try_from(recent.len()).unwrap_or(u32::MAX) >= cap {
+            return Err(Refusal::new(Reason::ReturnLimit).with("limit", cap.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Counts a recorded return, where the programme caps them.
+    pub(crate) fn count_return(&mut self, programme: &Programme, today: CivilDate) {
+        if programme.returns_per_365_days().is_some() {
+            forget_before_last_year(&mut self.usage.returned_on, today);
+            self.usage.returned_on.push(today);
+        }
+    }
+
+    /// The generation that a redeemed upgrade code makes: same serial, owner, seats and maintenance, nothing activated yet.
+    pub(crate) fn next_generation(
+        &self,
+        license_type: LicenseType,
+        vm: VmPermission,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            generation: self.generation.saturating_add(1),
+            state: LicenseState::Issued,
+            license_type,
+            vm,
+            usage: Usage {
+                // Caps are per serial and year: an upgrade must not reset them.
+                returned_on: self.usage.returned_on.clone(),
+                waived_on: self.usage.waived_on.clone(),
+                ..Usage::default()
+            },
+            open_upgrade: None,
+            seal: None,
+            created_at: now,
+            ..self.clone()
+        }
+    }
+}
+
+fn forget_before_last_year(days: &mut Vec<CivilDate>, today: CivilDate) {
+    days.retain(|day| day.plus_days(365).is_ok_and(|end| end > today));
+}

@@ -1,0 +1,272 @@
+//! Update requests and their upgrade codes (T-13 to T-31, N-13).
+
+use chrono::{DateTime, Utc};
+use upkeep::date::CivilDate;
+use upkeep::id::{LicenseType, UpgradeId};
+use upkeep::key::Thumbprint;
+use upkeep::serial::SerialNumber;
+use upkeep::version::Version;
+
+use crate::domain::catalogue::{Release, newest_covered};
+use crate::domain::license::{Carrier, License, Seal, VirtualEnvironment, VmPermission};
+use crate::domain::machine::{LicenseState, Role, UpgradeEvent, UpgradeState, step};
+use crate::domain::maintenance;
+use crate::domain::programme::{Programme, VmRule};
+use crate::domain::refusal::{Reason, Refusal};
+
+/// A request to update a license.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgrade {
+    pub(crate) id: UpgradeId,
+    pub(crate) serial: SerialNumber,
+    /// The generation that is to be replaced.
+    pub(crate) generation: u32,
+    pub(crate) state: UpgradeState,
+    pub(crate) wish: Wish,
+    pub(crate) target: Version,
+    pub(crate) target_build_date: CivilDate,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) expires_at: DateTime<Utc>,
+    /// Counts the codes issued: a reissue makes the older ones stop working.
+    pub(crate) code_number: u32,
+    /// The signing input of the file form.
+    pub(crate) file: Option<String>,
+}
+
+/// What the customer wants (T-22 to T-30).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Sealed under the customer's key (T-23).
+    pub(crate) email: Vec<u8>,
+    pub(crate) vm: VirtualEnvironment,
+    pub(crate) license_type: LicenseType,
+    pub(crate) target: Option<Version>,
+    pub(crate) device: Option<Thumbprint>,
+}
+
+/// Checks a new request in the order of N-13 (fields and credential are checked before) and gives its first state.
+///
+/// # Errors
+/// The license's state, CODE_ALREADY_ISSUED while another request is open, SMA_EXPIRED, VM_NOT_ALLOWED, NO_RELEASE_COVERED,
+/// BUILD_NOT_COVERED, RELEASE_UNKNOWN.
+pub fn submit(
+    license: &License,
+    programme: &Programme,
+    wish: &Wish,
+    releases: &[Release],
+    today: CivilDate,
+) -> Result<(UpgradeState, Release), Refusal> {
+    match license.state {
+        LicenseState::Issued => {}
+        LicenseState::Ordered => return Err(Reason::LicenseNotIssued.into()),
+        LicenseState::Suspended => return Err(Reason::LicenseSuspended.into()),
+        LicenseState::Superseded | LicenseState::Revoked => return Err(Reason::LicenseFinal.into()),
+    }
+    check_cover(license, today)?;
+    let refer = check_vm(license, programme, wish)?;
+    let target = choose_target(license, wish, releases)?;
+    let submitted = UpgradeState::Submitted;
+    let state = match refer {
+        Referral::Needed => step(submitted, UpgradeEvent::Refer, Role::System)?,
+        Referral::None => after_referral(submitted, license, programme)?,
+    };
+    Ok((state, target))
+}
+
+/// Whether a person has to decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Referral {
+    None,
+    Needed,
+}
+
+/// The state of a submitted request that needs no (more) decision: wait for the old license's return, or go on.
+///
+/// # Errors
+/// What the machine answers.
+pub fn after_referral(
+    submitted: UpgradeState,
+    license: &License,
+    programme: &Programme,
+) -> Result<UpgradeState, Refusal> {
+    let event = if needs_return(license, programme) { UpgradeEvent::NeedProof } else { UpgradeEvent::Pass };
+    Ok(step(submitted, event, Role::System)?)
+}
+
+/// Whether the old license must still be returned (T-17): a software key with a seat taken. A license that was never activated
+/// has nothing to return.
+pub fn needs_return(license: &License, programme: &Programme) -> bool {
+    programme.needs_proof(license.carrier.protection()) && license.usage.seats_taken > 0
+}
+
+/// Checks everything again and consumes the returns: at most one code per return (I6, I7). The caller signs afterwards.
+///
+/// # Errors
+/// What the machine answers for the role and state, then SMA_EXPIRED (T-15, A-09), SEAT_IN_USE, PROOF_REQUIRED,
+/// PROOF_ALREADY_USED.
+pub fn issue(
+    upgrade: &mut Upgrade,
+    license: &mut License,
+    programme: &Programme,
+    role: Role,
+    today: CivilDate,
+    now: DateTime<Utc>,
+) -> Result<(), Refusal> {
+    upgrade.state = step(upgrade.state, UpgradeEvent::IssueCode, role)?;
+    check_cover(license, today)?;
+    check_target(license, upgrade.target_build_date)?;
+    if programme.needs_proof(license.carrier.protection()) {
+        if license.usage.seats_taken > 0 {
+            return Err(Refusal::new(Reason::SeatInUse).with("seats_taken", license.usage.seats_taken.to_string()));
+        }
+        if license.usage.activations > 0 && license.usage.unconsumed_returns == 0 {
+            let consumed_before = license.usage.return_epoch > 0;
+            return Err(if consumed_before { Reason::ProofAlreadyUsed } else { Reason::ProofRequired }.into());
+        }
+    }
+    license.usage.unconsumed_returns = 0;
+    license.usage.return_epoch = license.usage.return_epoch.saturating_add(1);
+    upgrade.code_number = 1;
+    upgrade.expires_at = code_end(programme, now);
+    seal(upgrade, license);
+    Ok(())
+}
+
+/// Replaces the code that is out.
+///
+/// # Errors
+/// What the machine answers; SMA_EXPIRED.
+pub fn reissue(
+    upgrade: &mut Upgrade,
+    license: &mut License,
+    programme: &Programme,
+    role: Role,
+    now: DateTime<Utc>,
+) -> Result<(), Refusal> {
+    upgrade.state = step(upgrade.state, UpgradeEvent::ReissueCode, role)?;
+    upgrade.code_number = upgrade.code_number.saturating_add(1);
+    upgrade.expires_at = code_end(programme, now);
+    seal(upgrade, license);
+    Ok(())
+}
+
+/// From here on the old generation can't be activated; for ever once the file form has left the server, because nothing calls
+/// a file back.
+fn seal(upgrade: &Upgrade, license: &mut License) {
+    let until = if has_file_form(upgrade, license) { None } else { Some(upgrade.expires_at) };
+    let for_ever = license.seal.is_some_and(|seal| seal.until.is_none());
+    license.seal = Some(Seal { upgrade: upgrade.id, until: if for_ever { None } else { until } });
+}
+
+/// Whether the code can be given as a file: it must be bound to a dongle or to a device key that the request named.
+pub fn has_file_form(upgrade: &Upgrade, license: &License) -> bool {
+    match license.carrier {
+        Carrier::HardwareKey(_) => true,
+        Carrier::SoftwareKey => upgrade.wish.device.is_some(),
+    }
+}
+
+/// Marks the code used by `device` (software keys).
+///
+/// # Errors
+/// CODE_ALREADY_REDEEMED and what else the machine answers; WRONG_DEVICE; VM_NOT_ALLOWED when the declaration differs from the
+/// request's.
+pub fn redeem(
+    upgrade: &mut Upgrade,
+    device: Option<&Thumbprint>,
+    vm: VirtualEnvironment,
+) -> Result<(), Refusal> {
+    upgrade.state = step(upgrade.state, UpgradeEvent::Redeem, Role::EndUser)?;
+    if upgrade.wish.device.is_some() && upgrade.wish.device.as_ref() != device {
+        return Err(Reason::WrongDevice.into());
+    }
+    if vm == VirtualEnvironment::Yes && upgrade.wish.vm == VirtualEnvironment::No {
+        return Err(Refusal::new(Reason::VmNotAllowed)
+            .detail("the update request said that the software would not run in a virtual machine"));
+    }
+    Ok(())
+}
+
+impl Upgrade {
+    /// The request as it stands at `now`.
+    pub(crate) fn at(mut self, now: DateTime<Utc>) -> Self {
+        if now >= self.expires_at
+            && let Ok(expired) = step(self.state, UpgradeEvent::Timeout, Role::System)
+        {
+            self.state = expired;
+        }
+        self
+    }
+
+    /// The permission that the new generation gets.
+    pub(crate) fn vm_permission(&self) -> VmPermission {
+        match self.wish.vm {
+            VirtualEnvironment::Yes => VmPermission::Allowed,
+            VirtualEnvironment::No => VmPermission::NotAllowed,
+        }
+    }
+
+    /// What has to happen next, for the person who reads the request.
+    pub(crate) fn next_step(&self, license: &License) -> String {
+        match self.state {
+            UpgradeState::Submitted | UpgradeState::Approved => {
+                "Ask your reseller or the vendor to generate the upgrade code.".to_owned()
+            }
+            UpgradeState::Referred => "The vendor decides about the virtual environment; wait for its answer.".to_owned(),
+            UpgradeState::AwaitingDeactivation => format!(
+                "Deactivate the old license on every device ({} left), then have the code generated.",
+                license.usage.seats_taken
+            ),
+            UpgradeState::CodeIssued => "Redeem the upgrade code on the new installation.".to_owned(),
+            UpgradeState::Redeemed => "Nothing: the license is upgraded.".to_owned(),
+            UpgradeState::Rejected => "The vendor refused it; contact the vendor's support.".to_owned(),
+            UpgradeState::Withdrawn | UpgradeState::Expired => "Make a new update request.".to_owned(),
+        }
+    }
+}
+
+fn check_cover(license: &License, today: CivilDate) -> Result<(), Refusal> {
+    if maintenance::covered_on(&license.terms, today) {
+        return Ok(());
+    }
+    let mut refusal = Refusal::new(Reason::SmaExpired);
+    if let Some(last_day) = maintenance::last_day(&license.terms) {
+        refusal = refusal.with("maintenance_last_date", last_day.to_string());
+    }
+    Err(refusal)
+}
+
+fn check_vm(license: &License, programme: &Programme, wish: &Wish) -> Result<Referral, Refusal> {
+    if wish.vm == VirtualEnvironment::No || license.vm == VmPermission::Allowed {
+        return Ok(Referral::None);
+    }
+    match programme.update_vm() {
+        VmRule::Allow => Ok(Referral::None),
+        VmRule::Refer => Ok(Referral::Needed),
+        VmRule::Deny => Err(Reason::VmNotAllowed.into()),
+    }
+}
+
+fn choose_target(license: &License, wish: &Wish, releases: &[Release]) -> Result<Release, Refusal> {
+    let Some(last_day) = maintenance::last_day(&license.terms) else { return Err(Reason::SmaExpired.into()) };
+    let Some(wanted) = &wish.target else {
+        return newest_covered(releases, last_day).cloned().ok_or_else(|| Reason::NoReleaseCovered.into());
+    };
+    let release = releases
+        .iter()
+        .find(|release| release.version == *wanted)
+        .ok_or_else(|| Refusal::new(Reason::ReleaseUnknown).with("version", wanted.to_string()))?;
+    check_target(license, release.build_date)?;
+    Ok(release.clone())
+}
+
+fn check_target(license: &License, build_date: CivilDate) -> Result<(), Refusal> {
+    if maintenance::covers_build(&license.terms, build_date) {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::BuildNotCovered).with("build_date", build_date.to_string()))
+}
+
+fn code_end(programme: &Programme, now: DateTime<Utc>) -> DateTime<Utc> {
+    now.checked_add_signed(chrono::TimeDelta::days(i64::from(programme.request_days()))).unwrap_or(now)
+}

@@ -1,0 +1,287 @@
+//! Flows: one numbered path per call, from a parsed request to a committed answer.
+//!
+//! A flow authenticates, lets the domain decide inside one transaction that writes everything, and signs afterwards. Transport
+//! calls flows; flows call the domain, the store and the signer; nothing calls back up.
+
+pub(crate) mod activate;
+pub(crate) mod authenticate;
+pub(crate) mod begin_deactivation;
+pub(crate) mod catalogue;
+pub(crate) mod deactivate;
+pub(crate) mod give_up;
+pub(crate) mod license;
+pub(crate) mod maintenance;
+pub(crate) mod once;
+pub(crate) mod party;
+pub(crate) mod read;
+pub(crate) mod redeem;
+pub mod sweep;
+pub(crate) mod update_request;
+pub(crate) mod upgrade_code;
+pub(crate) mod verify;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use chrono::{DateTime, Utc};
+use upkeep::artefact::Issuer;
+use upkeep::date::CivilDate;
+use upkeep::id::{PartnerId, ProgrammeId, RequestId};
+use upkeep::jwks::KeySet;
+use upkeep::jws::{Claims, JwsError, SigningInput};
+use upkeep::key::{KeyError, PublicKey, Thumbprint};
+use upkeep::serial::SerialNumber;
+
+use crate::clock::Clock;
+use crate::domain::guess::GuessLimiter;
+use crate::domain::license::License;
+use crate::domain::machine::Role;
+use crate::domain::programme::{Programme, Programmes};
+use crate::domain::refusal::{Reason, Refusal};
+use crate::personal::{Personal, PersonalError};
+use crate::random::Random;
+use crate::record::event::Event;
+use crate::record::{self, RecordError, keys};
+use crate::secrets::{Codes, Pepper};
+use crate::signer::{SignError, Signer};
+use crate::store::{Committed, Store, StoreError, Tx};
+
+/// What flows need. A plain struct: no container, no globals.
+pub struct Deps {
+    pub(crate) store: Store,
+    pub(crate) signer: Arc<dyn Signer>,
+    pub(crate) keys: KeySet,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) codes: Codes,
+    pub(crate) pepper: Pepper,
+    pub(crate) personal: Personal,
+    pub(crate) programmes: Programmes,
+    pub(crate) guesses: Mutex<GuessLimiter>,
+    pub(crate) passwords: authenticate::Passwords,
+    pub(crate) issuer: Issuer,
+    pub(crate) kid: Thumbprint,
+}
+
+/// A flow's failure: a refusal is an answer, a fault is not.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The rules say no.
+    Refused(Refusal),
+    /// Something broke.
+    Failed(Fault),
+}
+
+/// What broke. The caller learns only that it did; the log says what.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The signing key.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// An artefact that this server makes is malformed.
+    #[error("an artefact could not be made: {0}")]
+    Artefact(#[from] JwsError),
+    /// A key on record is malformed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Personal data.
+    #[error(transparent)]
+    Personal(#[from] PersonalError),
+    /// Records contradict each other.
+    #[error("records contradict each other: {0}")]
+    Inconsistent(&'static str),
+}
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub(crate) role: Role,
+    /// The id in the client certificate; none for products and customers.
+    pub(crate) id: Option<String>,
+    pub(crate) ip: IpAddr,
+}
+
+/// What a transaction is about, for its event.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) action: &'static str,
+    pub(crate) caller: Caller,
+    pub(crate) request: Option<RequestId>,
+    pub(crate) now: DateTime<Utc>,
+}
+
+/// The event of a transaction while it is being decided.
+#[derive(Debug, Default)]
+pub(crate) struct Note {
+    pub(crate) serial: Option<SerialNumber>,
+    pub(crate) subject: String,
+    pub(crate) reason: String,
+    silent: bool,
+}
+
+impl Note {
+    /// This transaction changes nothing and is no event: the retry of an answered request.
+    pub(crate) fn silence(&mut self) {
+        self.silent = true;
+    }
+}
+
+impl Deps {
+    /// Runs `decide` in one transaction. What it grants is committed with its event; what it refuses leaves an event only.
+    pub(crate) async fn commit<T, F>(self: &Arc<Self>, call: Call, mut decide: F) -> Result<Committed<T>, Outcome>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Tx<'_>, &mut Note) -> Result<T, Outcome> + Send + 'static,
+    {
+        let name = call.action;
+        let committed = self
+            .store
+            .transact(name, move |tx| {
+                let mut note = Note::default();
+                match decide(tx, &mut note) {
+                    Ok(granted) => {
+                        if !note.silent {
+                            write_event(tx, &call, note, "ok");
+                        }
+                        Ok(Ok(granted))
+                    }
+                    Err(Outcome::Refused(refusal)) => {
+                        tx.discard();
+                        write_event(tx, &call, note, refusal.reason().as_str());
+                        Ok(Err(refusal))
+                    }
+                    Err(Outcome::Failed(fault)) => Err(Outcome::Failed(fault)),
+                }
+            })
+            .await?;
+        committed.transpose().map_err(Outcome::Refused)
+    }
+
+    /// The programme of a license, as this server has it loaded.
+    pub(crate) fn programme(&self, id: &ProgrammeId) -> Result<&Programme, Outcome> {
+        self.programmes.get(id).ok_or_else(|| {
+            Outcome::Failed(Fault::Inconsistent("a license follows a programme that this server has not loaded"))
+        })
+    }
+
+    /// The day it is for the license's programme (N-01).
+    pub(crate) fn today(&self, license: &License, now: DateTime<Utc>) -> Result<CivilDate, Outcome> {
+        self.programme(&license.programme)?
+            .today(now)
+            .map_err(|_| Outcome::Failed(Fault::Inconsistent("the clock is outside the years 1970 to 9999")))
+    }
+
+    /// Encodes claims for the signing key. What it gives is stored before it is signed.
+    pub(crate) fn signing_input<C: Claims>(&self, claims: &C) -> Result<String, Fault> {
+        Ok(SigningInput::new(self.kid, claims)?.as_str().to_owned())
+    }
+
+    /// Signs what a committed record holds. An older signing input names an older key, so it is only signed while that key signs.
+    pub(crate) fn sign(&self, stored: &str) -> Result<String, Fault> {
+        let input = SigningInput::parse(stored)?;
+        if input.kid() != self.kid {
+            return Err(Fault::Inconsistent("a stored artefact names a key that no longer signs"));
+        }
+        let signature = self.signer.sign(input.signing_bytes())?;
+        Ok(input.seal(&signature))
+    }
+
+    /// The server's own verification keys, for artefacts that come back.
+    pub(crate) fn own_key(&self, kid: &Thumbprint) -> Option<PublicKey> {
+        self.keys.get(kid).cloned()
+    }
+}
+
+impl Caller {
+    /// `customer`, `partner/acme`, `support/eva`, `admin/root`.
+    pub(crate) fn actor(&self) -> String {
+        let role = match self.role {
+            Role::EndUser => "customer",
+            Role::Partner => "partner",
+            Role::Support => "support",
+            Role::Admin => "admin",
+            Role::System => "system",
+        };
+        match &self.id {
+            None => role.to_owned(),
+            Some(id) => format!("{role}/{id}"),
+        }
+    }
+
+    /// A partner sees the licenses of its own customers only; a foreign license and an unknown one give the same answer (PRT1).
+    pub(crate) fn check_owns(&self, license: Option<&License>) -> Result<(), Refusal> {
+        if self.role != Role::Partner {
+            return Ok(());
+        }
+        let own = self.id.as_deref().and_then(|id| PartnerId::parse(id).ok());
+        if own.is_some() && license.is_some_and(|license| license.partner == own) {
+            return Ok(());
+        }
+        Err(Reason::NotYourCustomer.into())
+    }
+}
+
+/// Microseconds are what records keep; one rounding, here.
+pub(crate) fn whole_micros(at: DateTime<Utc>) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(at.timestamp_micros()).unwrap_or(at)
+}
+
+/// Seconds since 1970, as claims carry them.
+pub(crate) fn seconds(at: DateTime<Utc>) -> u64 {
+    u64::try_from(at.timestamp()).unwrap_or(0)
+}
+
+fn write_event(tx: &mut Tx<'_>, call: &Call, note: Note, outcome: &str) {
+    let event = Event {
+        at: call.now.timestamp_micros(),
+        actor: call.caller.actor(),
+        action: call.action.to_owned(),
+        outcome: outcome.to_owned(),
+        serial: note.serial.as_ref().map(ToString::to_string).unwrap_or_default(),
+        subject: note.subject,
+        reason: note.reason,
+        request_id: call.request.as_ref().map(ToString::to_string).unwrap_or_default(),
+    };
+    let stored = record::encode(&event);
+    if let Some(serial) = &note.serial {
+        tx.put(keys::history_entry(serial, tx.sequence()), stored.clone());
+    }
+    tx.event(stored);
+}
+
+impl From<Refusal> for Outcome {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Reason> for Outcome {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason.into())
+    }
+}
+
+macro_rules! failed_from {
+    ($($error:ty),+ $(,)?) => {
+        $(impl From<$error> for Outcome {
+            fn from(error: $error) -> Self {
+                Self::Failed(error.into())
+            }
+        })+
+    };
+}
+
+failed_from!(StoreError, RecordError, SignError, JwsError, KeyError, PersonalError);
+
+impl From<Fault> for Outcome {
+    fn from(fault: Fault) -> Self {
+        Self::Failed(fault)
+    }
+}

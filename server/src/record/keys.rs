@@ -1,0 +1,255 @@
+//! The key layout: a table letter, `/`, then parts. Texts end with a zero byte, numbers are big-endian, so that prefixes are
+//! exact and ranges sort.
+//!
+//! | key | holds |
+//! | --- | --- |
+//! | `p/product` | product |
+//! | `v/product 0 version` | release |
+//! | `c/customer`, `r/partner` | customer, partner |
+//! | `l/serial` | the current generation of a license |
+//! | `k/serial 0 generation` | a superseded generation |
+//! | `s/partner 0 serial`, `u/customer 0 serial`, `w/dongle 0 serial` | empty: find licenses |
+//! | `a/activation` | activation with its return |
+//! | `b/serial 0 activation` | empty: activations of a license, oldest first |
+//! | `y/serial 0 generation device` | the live activation of a device on a license (16 bytes) |
+//! | `d/device` | the device's public key (65 bytes, SEC1) |
+//! | `e/device activation` | empty: activations of a device |
+//! | `q/serial 0 mac` | the activation that a product code names; the mac is keyed |
+//! | `f/activation` | the proof of deactivation as it came; never deleted |
+//! | `g/upgrade`, `h/serial 0 upgrade` | update request; find them by license |
+//! | `n/expiry nonce` | empty: a spent challenge |
+//! | `i/principal 0 request` | the answer of a request, for retries |
+//! | `j/expiry principal 0 request` | empty: which answers to forget when |
+//! | `x/serial 0 sequence` | history of a license |
+
+use chrono::{DateTime, Utc};
+use upkeep::id::{ActivationId, CustomerId, DongleNumber, PartnerId, ProductId, RequestId, UpgradeId};
+use upkeep::key::Thumbprint;
+use upkeep::serial::SerialNumber;
+use upkeep::version::Version;
+
+/// A half-open key range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// First key, inclusive.
+    pub from: Vec<u8>,
+    /// End, exclusive.
+    pub to: Vec<u8>,
+}
+
+impl Range {
+    /// All keys that start with `prefix`, which never consists of 0xFF alone.
+    fn of_prefix(prefix: Vec<u8>) -> Self {
+        let mut to = prefix.clone();
+        while let Some(last) = to.pop() {
+            if let Some(next) = last.checked_add(1) {
+                to.push(next);
+                break;
+            }
+        }
+        Self { from: prefix, to }
+    }
+
+    /// The part of the range behind `key`.
+    #[must_use]
+    pub fn after(&self, key: &[u8]) -> Self {
+        let mut from = key.to_vec();
+        from.push(0);
+        Self { from, to: self.to.clone() }
+    }
+
+    /// Whether `key` lies in the range.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.from.as_slice() <= key && key < self.to.as_slice()
+    }
+}
+
+/// The serial at the end of a `.../serial` index key whose prefix is `range.from`.
+pub(crate) fn tail<'a>(key: &'a [u8], prefix: &Range) -> &'a [u8] {
+    key.get(prefix.from.len()..).unwrap_or_default()
+}
+
+pub(crate) fn product(id: &ProductId) -> Vec<u8> {
+    Key::table(b'p').raw(id.as_str().as_bytes()).done()
+}
+
+pub(crate) fn products() -> Range {
+    Range::of_prefix(Key::table(b'p').done())
+}
+
+pub(crate) fn release(product: &ProductId, version: &Version) -> Vec<u8> {
+    Key::table(b'v').text(product.as_str()).raw(version.as_str().as_bytes()).done()
+}
+
+pub(crate) fn releases(product: &ProductId) -> Range {
+    Range::of_prefix(Key::table(b'v').text(product.as_str()).done())
+}
+
+pub(crate) fn customer(id: &CustomerId) -> Vec<u8> {
+    Key::table(b'c').raw(id.as_str().as_bytes()).done()
+}
+
+pub(crate) fn customers() -> Range {
+    Range::of_prefix(Key::table(b'c').done())
+}
+
+pub(crate) fn partner(id: &PartnerId) -> Vec<u8> {
+    Key::table(b'r').raw(id.as_str().as_bytes()).done()
+}
+
+pub(crate) fn partners() -> Range {
+    Range::of_prefix(Key::table(b'r').done())
+}
+
+pub(crate) fn license(serial: &SerialNumber) -> Vec<u8> {
+    Key::table(b'l').raw(serial.as_str().as_bytes()).done()
+}
+
+/// All current licenses, by serial.
+pub fn licenses() -> Range {
+    Range::of_prefix(Key::table(b'l').done())
+}
+
+pub(crate) fn superseded(serial: &SerialNumber, generation: u32) -> Vec<u8> {
+    Key::table(b'k').text(serial.as_str()).raw(&generation.to_be_bytes()).done()
+}
+
+pub(crate) fn partner_license(partner: &PartnerId, serial: &SerialNumber) -> Vec<u8> {
+    Key::table(b's').text(partner.as_str()).raw(serial.as_str().as_bytes()).done()
+}
+
+pub(crate) fn partner_licenses(partner: &PartnerId) -> Range {
+    Range::of_prefix(Key::table(b's').text(partner.as_str()).done())
+}
+
+pub(crate) fn customer_license(customer: &CustomerId, serial: &SerialNumber) -> Vec<u8> {
+    Key::table(b'u').text(customer.as_str()).raw(serial.as_str().as_bytes()).done()
+}
+
+pub(crate) fn customer_licenses(customer: &CustomerId) -> Range {
+    Range::of_prefix(Key::table(b'u').text(customer.as_str()).done())
+}
+
+pub(crate) fn dongle_license(dongle: &DongleNumber, serial: &SerialNumber) -> Vec<u8> {
+    Key::table(b'w').text(dongle.as_str()).raw(serial.as_str().as_bytes()).done()
+}
+
+pub(crate) fn dongle_licenses(dongle: &DongleNumber) -> Range {
+    Range::of_prefix(Key::table(b'w').text(dongle.as_str()).done())
+}
+
+pub(crate) fn activation(id: &ActivationId) -> Vec<u8> {
+    Key::table(b'a').raw(id.as_bytes()).done()
+}
+
+/// All activations, oldest first.
+pub fn activations() -> Range {
+    Range::of_prefix(Key::table(b'a').done())
+}
+
+pub(crate) fn license_activation(serial: &SerialNumber, id: &ActivationId) -> Vec<u8> {
+    Key::table(b'b').text(serial.as_str()).raw(id.as_bytes()).done()
+}
+
+pub(crate) fn license_activations(serial: &SerialNumber) -> Range {
+    Range::of_prefix(Key::table(b'b').text(serial.as_str()).done())
+}
+
+pub(crate) fn live(serial: &SerialNumber, generation: u32, device: &Thumbprint) -> Vec<u8> {
+    Key::table(b'y').text(serial.as_str()).raw(&generation.to_be_bytes()).raw(device.as_bytes()).done()
+}
+
+pub(crate) fn device(device: &Thumbprint) -> Vec<u8> {
+    Key::table(b'd').raw(device.as_bytes()).done()
+}
+
+pub(crate) fn device_activation(device: &Thumbprint, id: &ActivationId) -> Vec<u8> {
+    Key::table(b'e').raw(device.as_bytes()).raw(id.as_bytes()).done()
+}
+
+pub(crate) fn device_activations(device: &Thumbprint) -> Range {
+    Range::of_prefix(Key::table(b'e').raw(device.as_bytes()).done())
+}
+
+pub(crate) fn product_code(serial: &SerialNumber, mac: &[u8; 32]) -> Vec<u8> {
+    Key::table(b'q').text(serial.as_str()).raw(mac).done()
+}
+
+pub(crate) fn proof(id: &ActivationId) -> Vec<u8> {
+    Key::table(b'f').raw(id.as_bytes()).done()
+}
+
+pub(crate) fn upgrade(id: &UpgradeId) -> Vec<u8> {
+    Key::table(b'g').raw(id.as_bytes()).done()
+}
+
+/// All update requests, oldest first.
+pub fn upgrades() -> Range {
+    Range::of_prefix(Key::table(b'g').done())
+}
+
+pub(crate) fn license_upgrade(serial: &SerialNumber, id: &UpgradeId) -> Vec<u8> {
+    Key::table(b'h').text(serial.as_str()).raw(id.as_bytes()).done()
+}
+
+pub(crate) fn spent_challenge(expires_at: DateTime<Utc>, nonce: &[u8; 16]) -> Vec<u8> {
+    Key::table(b'n').time(expires_at).raw(nonce).done()
+}
+
+pub(crate) fn spent_before(now: DateTime<Utc>) -> Range {
+    Range { from: Key::table(b'n').done(), to: Key::table(b'n').time(now).done() }
+}
+
+pub(crate) fn once(principal: &str, request: &RequestId) -> Vec<u8> {
+    Key::table(b'i').text(principal).raw(request.as_bytes()).done()
+}
+
+pub(crate) fn once_expiry(expires_at: DateTime<Utc>, once_key: &[u8]) -> Vec<u8> {
+    Key::table(b'j').time(expires_at).raw(once_key).done()
+}
+
+pub(crate) fn once_expired(now: DateTime<Utc>) -> Range {
+    Range { from: Key::table(b'j').done(), to: Key::table(b'j').time(now).done() }
+}
+
+/// The key of the answer that an expiry key of [`once_expiry`] speaks of.
+pub(crate) fn once_of_expiry(key: &[u8]) -> &[u8] {
+    key.get(10..).unwrap_or_default()
+}
+
+pub(crate) fn history_entry(serial: &SerialNumber, sequence: u64) -> Vec<u8> {
+    Key::table(b'x').text(serial.as_str()).raw(&sequence.to_be_bytes()).done()
+}
+
+pub(crate) fn history(serial: &SerialNumber) -> Range {
+    Range::of_prefix(Key::table(b'x').text(serial.as_str()).done())
+}
+
+/// Builds a key part by part.
+struct Key(Vec<u8>);
+
+impl Key {
+    fn table(letter: u8) -> Self {
+        Self(vec![letter, b'/'])
+    }
+
+    fn raw(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    fn text(mut self, text: &str) -> Self {
+        self.0.extend_from_slice(text.as_bytes());
+        self.0.push(0);
+        self
+    }
+
+    /// Milliseconds since 1970; a time before that sorts first.
+    fn time(self, at: DateTime<Utc>) -> Self {
+        self.raw(&u64::try_from(at.timestamp_millis()).unwrap_or(0).to_be_bytes())
+    }
+
+    fn done(self) -> Vec<u8> {
+        self.0
+    }
+}
