@@ -9,5 +9,7 @@
     clippy::indexing_slicing
 )]
 
+pub mod machine;
 pub mod refusal;
 
+mod vocabulary;
