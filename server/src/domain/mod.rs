@@ -10,6 +10,7 @@
 )]
 
 pub mod machine;
+pub mod maintenance;
 pub mod programme;
 pub mod refusal;
 
