@@ -1,11 +1,18 @@
 //! The Upkeep server: transport -> flow -> domain, and beside them the store, the signer, clock and randomness.
 
+pub mod attest;
+mod challenge;
 pub mod clock;
 pub mod config;
+pub mod domain;
+pub mod flow;
 pub mod keys;
 pub mod listener;
 pub mod logging;
+mod personal;
 pub mod pki;
 pub mod random;
+pub mod record;
+mod secrets;
 pub mod signer;
 pub mod store;

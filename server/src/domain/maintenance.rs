@@ -1,0 +1,177 @@
+//! Maintenance: what a license's terms cover, and where the next ones go (N-02, N-04 to N-06, N-09, N-11).
+//!
+//! Terms are what was bought; everything here is read from them and a day. Terms of a terminated contract are left out by the
+//! caller (DOMAIN 7). Prices, reinstatement and renewal orders are a later addition.
+
+use chrono::Days;
+use upkeep::date::{CivilDate, DateError, Term};
+
+use crate::domain::programme::{Programme, Soon};
+use crate::domain::refusal::Reason;
+use crate::domain::vocabulary::vocabulary;
+
+vocabulary! {
+    /// The flag that a customer sees (S-12).
+    Flag {
+        /// Covered.
+        Protected = "Protected",
+        /// Covered, and the end is near.
+        ExpiringSoon = "Expiring Soon",
+        /// Not covered.
+        Expired = "Expired",
+    }
+}
+
+/// The latest last day ever bought; `None` without terms (N-06).
+pub fn last_day(terms: &[Term]) -> Option<CivilDate> {
+    terms.iter().map(Term::last).max()
+}
+
+/// Whether some term covers `day`, both ends included (N-02).
+pub fn covered_on(terms: &[Term], day: CivilDate) -> bool {
+    terms.iter().any(|term| term.covers(day))
+}
+
+/// The last day up to which cover runs from `day` without a gap; `None` when `day` is not covered.
+pub fn covered_until(terms: &[Term], day: CivilDate) -> Option<CivilDate> {
+    let mut until = None;
+    let mut next = Some(day);
+    while let Some(day) = next {
+        let reached = terms
+            .iter()
+            .filter(|term| term.covers(day))
+            .map(Term::last)
+            .max();
+        if reached.is_some() {
+            until = reached;
+        }
+        next = reached.and_then(|last| last.next().ok());
+    }
+    until
+}
+
+/// Whether a build made on `build_date` runs: it was made on or before the latest last day (N-06, P-03, A-02).
+///
+/// Gaps do not count: covering a license again later also opens the builds made in between.
+pub fn covers_build(terms: &[Term], build_date: CivilDate) -> bool {
+    last_day(terms).is_some_and(|last| build_date <= last)
+}
+
+/// The flag on the day `today` (S-12, A-06, vectors D38 to D40).
+///
+/// `Days(75)` turns on the 75th day before the end, as the reminder of T-11 does; a window of 60 clear days opens on the 61st
+/// (N-09).
+pub fn flag(programme: &Programme, terms: &[Term], today: CivilDate) -> Flag {
+    let Some(until) = covered_until(terms, today) else {
+        return Flag::Expired;
+    };
+    let soon = match programme.soon() {
+        Soon::Never => false,
+        Soon::Days(days) => is_within(today, until, days),
+        Soon::RenewWindow(days) => is_within(today, until, days.saturating_add(1)),
+    };
+    if soon {
+        Flag::ExpiringSoon
+    } else {
+        Flag::Protected
+    }
+}
+
+/// The first day on which the next renewal can be bought; `None` for any time: the programme has no window, or it opened before
+/// 1970 (S-14, N-09).
+pub fn renewal_opens_on(programme: &Programme, last_day: CivilDate) -> Option<CivilDate> {
+    programme
+        .opens_clear_days()
+        .and_then(|days| opening_day(last_day, days))
+}
+
+/// The last day on which buying is still a renewal: the last covered day, and the grace after it (N-05).
+///
+/// # Errors
+/// [`DateError::Range`] when it would lie after 9999-12-31.
+pub fn renewal_closes_on(
+    programme: &Programme,
+    last_day: CivilDate,
+) -> Result<CivilDate, DateError> {
+    last_day.plus_days(programme.grace_days())
+}
+
+/// The maintenance that comes with a license bought on `purchase_date`; `None` when the programme includes none, or when it
+/// would end after 9999-12-31 (T-05, P-05, S-03, V-09).
+pub fn included(programme: &Programme, purchase_date: CivilDate) -> Option<Term> {
+    match programme.included_months() {
+        0 => None,
+        months => Term::of_months(purchase_date, months).ok(),
+    }
+}
+
+/// The next `count` terms for a license with `terms`, decided on the day `today` (N-04, N-05, N-11).
+///
+/// They start on `first` where the caller names it. Otherwise on the day after the last covered day while that day, or its
+/// grace, has not passed; after a lapse, and for a license never covered, on `today`. Whether the renewal window has opened is
+/// not asked here: an administrator records what was sold.
+///
+/// # Errors
+/// [`Reason::InvalidTermCount`] for none, [`Reason::TooManyTerms`] for more than 50, more than the programme allows, or an end
+/// after 9999-12-31, [`Reason::CoverStillActive`] when they would overlap what was bought.
+pub fn next_terms(
+    programme: &Programme,
+    terms: &[Term],
+    today: CivilDate,
+    count: u32,
+    first: Option<CivilDate>,
+) -> Result<Vec<Term>, Reason> {
+    if count == 0 {
+        return Err(Reason::InvalidTermCount);
+    }
+    if count > programme.max_terms_per_order() {
+        return Err(Reason::TooManyTerms);
+    }
+    let start = match (first, last_day(terms)) {
+        (Some(first), _) => first,
+        (None, None) => today,
+        (None, Some(last)) => start_after(programme, last, today)?,
+    };
+    let next =
+        Term::chain(start, programme.term_months(), count).map_err(|_| Reason::TooManyTerms)?;
+    if next
+        .iter()
+        .any(|new| terms.iter().any(|old| overlap(old, new)))
+    {
+        return Err(Reason::CoverStillActive);
+    }
+    Ok(next)
+}
+
+/// N-05: a renewal continues, a lapse starts today.
+fn start_after(
+    programme: &Programme,
+    last: CivilDate,
+    today: CivilDate,
+) -> Result<CivilDate, Reason> {
+    // A grace that would end after 9999 has not passed.
+    let lapsed = renewal_closes_on(programme, last).is_ok_and(|closes| today > closes);
+    if lapsed {
+        Ok(today)
+    } else {
+        last.next().map_err(|_| Reason::TooManyTerms)
+    }
+}
+
+fn overlap(one: &Term, other: &Term) -> bool {
+    one.first() <= other.last() && other.first() <= one.last()
+}
+
+/// The day with `clear_days` whole days between it and `last` (N-09, A-01).
+fn opening_day(last: CivilDate, clear_days: u32) -> Option<CivilDate> {
+    let days = Days::new(u64::from(clear_days).saturating_add(1));
+    last.naive()
+        .checked_sub_days(days)
+        .and_then(|day| CivilDate::from_naive(day).ok())
+}
+
+/// Whether `last` is at most `days` days after `today`.
+fn is_within(today: CivilDate, last: CivilDate, days: u32) -> bool {
+    // A day after 9999 lies after every last day.
+    today.plus_days(days).map_or(true, |day| day >= last)
+}

@@ -1,0 +1,17 @@
+//! The rules: what may happen to licenses, maintenance, activations and upgrades, and what may not.
+//!
+//! Pure: the same inputs give the same answer. No clock (`now` and `today` are parameters), no randomness, no I/O, no gRPC, no
+//! store. Flows call it inside a transaction; ids such as N-05 or T-17 name the rule that a line follows.
+#![warn(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing
+)]
+
+pub mod machine;
+pub mod maintenance;
+pub mod programme;
+pub mod refusal;
+
+mod vocabulary;

@@ -1,0 +1,266 @@
+//! Programmes: a vendor's rules as data (DOMAIN 4). A product names its programme; no rule asks which vendor it is.
+//!
+//! This is what activation, deactivation and upgrades need of DOMAIN 4. Prices, lapses, automatic extension, groups on one
+//! hardware key, tiers, support, add-ons, reminders, downloads and regions are a later addition; their keys are refused until
+//! then, so that no file promises what the server does not do. `docs/programmes.md` explains every key.
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use upkeep::date::{CivilDate, DateError};
+use upkeep::id::ProgrammeId;
+use upkeep::level::AssuranceLevel;
+use upkeep::serial::SerialNumber;
+
+use crate::domain::vocabulary::vocabulary;
+
+pub use self::error::{ProgrammeError, ProgrammeErrors};
+pub use self::set::Programmes;
+
+mod error;
+mod read;
+mod section;
+mod set;
+
+vocabulary! {
+    /// How a license is protected against copying (T-21).
+    Protection {
+        /// Bound to the key of the device it is activated on.
+        SoftwareKey = "software_key",
+        /// Bound to a hardware key; the license moves with it.
+        HardwareKey = "hardware_key",
+    }
+}
+
+vocabulary! {
+    /// The kinds of secret that go with a serial number (T-25 to T-28).
+    CredentialKind {
+        /// Delivered with NSP products (T-25).
+        Password = "password",
+        /// Delivered with every other product (T-27).
+        ActivationCode = "activation_code",
+        /// Shown where the product is activated, and valid for that device only (T-28, A-20).
+        ProductCode = "product_code",
+        /// The number of the hardware key of a license (P-17). It goes with the protection, never with a serial prefix.
+        DongleNumber = "dongle_number",
+    }
+}
+
+vocabulary! {
+    /// What happens when a virtual machine is involved (T-08, T-29, A-17).
+    VmRule {
+        /// As on a physical machine.
+        Allow = "allow",
+        /// A person at the vendor decides.
+        Refer = "refer",
+        /// Refused.
+        Deny = "deny",
+    }
+}
+
+vocabulary! {
+    /// When maintenance must be in force for an update (T-15, A-09).
+    SmaCheck {
+        /// When the code is issued; a request is checked beforehand as well, to warn early.
+        Issue = "issue",
+        /// When the request is made; a code may then be issued after maintenance has ended.
+        Submit = "submit",
+    }
+}
+
+/// From when on maintenance counts as expiring soon (S-12, A-06).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Soon {
+    /// Never: the programme has neither a window nor days.
+    Never,
+    /// From this many days before the last covered day on.
+    Days(u32),
+    /// As long as a renewal is possible: that many clear days before the last covered day (N-09).
+    RenewWindow(u32),
+}
+
+/// One programme, in one revision (N-12). Made from its file by [`Programme::parse`] only, so it is always a valid one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Programme {
+    id: ProgrammeId,
+    revision: u32,
+    time_zone: Tz,
+    cover: Cover,
+    renew: Renew,
+    soon: Soon,
+    update: Update,
+    proof: Proof,
+    assurance: Assurance,
+}
+
+impl Programme {
+    /// Reads a programme from the TOML text of the file called `file`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each with file and key.
+    pub fn parse(file: &str, text: &str) -> Result<Self, ProgrammeErrors> {
+        read::read(file, text)
+    }
+
+    /// Its id, such as `teklynx-sma`.
+    pub fn id(&self) -> &ProgrammeId {
+        &self.id
+    }
+
+    /// Its revision: contracts keep the one they were bought under (N-12).
+    pub fn revision(&self) -> u32 {
+        self.revision
+    }
+
+    /// The time zone whose calendar its dates are in (N-01).
+    pub fn time_zone(&self) -> Tz {
+        self.time_zone
+    }
+
+    /// The civil date at `now` in the programme's time zone (N-01).
+    ///
+    /// # Errors
+    /// [`DateError::Range`] outside the years 1970 to 9999.
+    pub fn today(&self, now: DateTime<Utc>) -> Result<CivilDate, DateError> {
+        CivilDate::from_naive(now.with_timezone(&self.time_zone).date_naive())
+    }
+
+    /// The months of maintenance that come with a new license; 0 for none (T-05, P-05, S-03, V-09).
+    pub fn included_months(&self) -> u32 {
+        self.cover.included_months
+    }
+
+    /// The months of one bought term (T-03, V-02).
+    pub fn term_months(&self) -> u32 {
+        self.cover.term_months
+    }
+
+    /// What a license for a virtual machine means at its sale (T-08).
+    pub fn cover_vm(&self) -> VmRule {
+        self.cover.vm
+    }
+
+    /// The clear days before the last covered day on which renewal opens; `None` for any time (S-14, N-09).
+    pub fn opens_clear_days(&self) -> Option<u32> {
+        self.renew.opens_clear_days
+    }
+
+    /// The days after the last covered day on which a renewal is still one (N-05, A-03).
+    pub fn grace_days(&self) -> u32 {
+        self.renew.grace_days
+    }
+
+    /// The most terms in one order: at most 50 (N-11).
+    pub fn max_terms_per_order(&self) -> u32 {
+        self.renew.max_terms_per_order
+    }
+
+    /// From when on maintenance counts as expiring soon (S-12, A-06).
+    pub fn soon(&self) -> Soon {
+        self.soon
+    }
+
+    /// Whether an update needs proof that the old license was deactivated (T-17, T-21).
+    pub fn needs_proof(&self, protection: Protection) -> bool {
+        self.update.proof_for.contains(&protection)
+    }
+
+    /// When maintenance must be in force for an update.
+    pub fn sma_checked_at(&self) -> SmaCheck {
+        self.update.sma_checked_at
+    }
+
+    /// What an update for a virtual machine means (T-29).
+    pub fn update_vm(&self) -> VmRule {
+        self.update.vm
+    }
+
+    /// The credentials that a serial number takes, any one of them (T-25, T-26). The longest prefix decides.
+    ///
+    /// For software keys; a license on a hardware key takes [`CredentialKind::DongleNumber`] whatever its serial.
+    pub fn credential_kinds(&self, serial: &SerialNumber) -> &[CredentialKind] {
+        self.update
+            .credentials
+            .iter()
+            .filter(|rule| serial.as_str().starts_with(&rule.serial_prefix))
+            .max_by_key(|rule| rule.serial_prefix.len())
+            .map_or(&[], |rule| &rule.any_of)
+    }
+
+    /// How many days an update request or an unused upgrade code lives.
+    pub fn request_days(&self) -> u32 {
+        self.update.request_days
+    }
+
+    /// The level that a proof of deactivation needs at least (E-10, DESIGN 9).
+    pub fn min_proof_level(&self) -> AssuranceLevel {
+        self.proof.min_level
+    }
+
+    /// How many days a deactivation ticket lives.
+    pub fn ticket_days(&self) -> u32 {
+        self.proof.ticket_days
+    }
+
+    /// How many proofs may be waived, or machines declared lost, per license in any 365 days (E-15).
+    pub fn waivers_per_365_days(&self) -> u32 {
+        self.proof.waivers_per_365_days
+    }
+
+    /// How many days the old machine may run beside the new one after its return has begun; 0 for none (E-16).
+    pub fn overlap_days(&self) -> u32 {
+        self.proof.overlap_days
+    }
+
+    /// The level that an activation needs at least (DESIGN 9).
+    pub fn min_activation_level(&self) -> AssuranceLevel {
+        self.assurance.activate_min_level
+    }
+
+    /// How many seats a license may return in any 365 days by proofs that a restored disk could fake (DESIGN 9).
+    pub fn returns_per_365_days(&self) -> u32 {
+        self.assurance.returns_per_365_days
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cover {
+    included_months: u32,
+    term_months: u32,
+    vm: VmRule,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Renew {
+    opens_clear_days: Option<u32>,
+    grace_days: u32,
+    max_terms_per_order: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Update {
+    proof_for: Vec<Protection>,
+    sma_checked_at: SmaCheck,
+    vm: VmRule,
+    credentials: Vec<CredentialRule>,
+    request_days: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct CredentialRule {
+    serial_prefix: String,
+    any_of: Vec<CredentialKind>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Proof {
+    min_level: AssuranceLevel,
+    ticket_days: u32,
+    waivers_per_365_days: u32,
+    overlap_days: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Assurance {
+    activate_min_level: AssuranceLevel,
+    returns_per_365_days: u32,
+}
