@@ -3,10 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Waker};
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -16,7 +14,7 @@ use upkeep_server::store::{
     Committed, Entry, MAX_BYTES, MAX_KEYS, MAX_VALUE_BYTES, Store, StoreError, Tx, verify,
 };
 
-use crate::world::{Place, Refused, all, put, run, runtime, strings};
+use crate::world::{Place, Refused, all, hold, put, queue, run, runtime, strings};
 
 fn number(bytes: Option<Vec<u8>>) -> i64 {
     bytes.map_or(0, |bytes| i64::from_be_bytes(bytes.try_into().unwrap()))
@@ -34,34 +32,6 @@ where
         outputs.push(task.await.unwrap());
     }
     outputs
-}
-
-/// Queues a transaction without waiting for its answer: polls it once.
-fn queue<F: Future>(future: F) -> Pin<Box<F>> {
-    let mut future = Box::pin(future);
-    assert!(
-        future
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-            .is_pending()
-    );
-    future
-}
-
-/// Holds the writer inside a transaction until the returned sender speaks or is dropped, so that
-/// what is queued meanwhile becomes one group.
-fn hold(
-    store: &Store,
-) -> (
-    std::sync::mpsc::Sender<()>,
-    impl Future<Output = Result<Committed<()>, StoreError>>,
-) {
-    let (release, released) = std::sync::mpsc::channel();
-    let held = store.transact("hold", move |_: &mut Tx<'_>| {
-        let _ = released.recv();
-        Ok::<_, StoreError>(())
-    });
-    (release, queue(held))
 }
 
 #[test]

@@ -7,4 +7,5 @@
 mod conformance;
 mod damage;
 mod faulty;
+mod rig;
 mod world;

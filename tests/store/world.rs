@@ -3,9 +3,12 @@
 use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::mpsc::Sender;
+use std::task::{Context, Waker};
 
 use tempfile::TempDir;
-use upkeep_server::store::{Options, Store, StoreError, Tx};
+use upkeep_server::store::{Committed, Options, Store, StoreError, Tx};
 
 /// How a test's closure says no.
 #[derive(Debug)]
@@ -107,4 +110,32 @@ pub(crate) fn strings(pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<(String, String)> {
         .into_iter()
         .map(|(key, value)| (text(key), text(value)))
         .collect()
+}
+
+/// Queues a transaction without waiting for its answer: polls it once.
+pub(crate) fn queue<F: Future>(future: F) -> Pin<Box<F>> {
+    let mut future = Box::pin(future);
+    assert!(
+        future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+    );
+    future
+}
+
+/// Holds the writer inside a transaction until the returned sender speaks or is dropped, so that
+/// what is queued meanwhile becomes one group.
+pub(crate) fn hold(
+    store: &Store,
+) -> (
+    Sender<()>,
+    impl Future<Output = Result<Committed<()>, StoreError>>,
+) {
+    let (release, released) = std::sync::mpsc::channel();
+    let held = store.transact("hold", move |_: &mut Tx<'_>| {
+        let _ = released.recv();
+        Ok::<_, StoreError>(())
+    });
+    (release, queue(held))
 }
