@@ -1,1 +1,436 @@
 //! The store: a ledger that is the truth, sled as its index.
+//!
+//! # What it promises
+//! * A transaction is acknowledged when its entry is in the ledger and synced, never before. A
+//!   [`Committed`] value is the proof; nothing else makes one, and nothing signed leaves the server
+//!   without it.
+//! * Transactions run one after another on one writer thread. Each sees all before it; there are no
+//!   conflicts.
+//! * A transaction is kept whole or not at all, as one entry: its event and its changes.
+//! * Reads see synced state only and do not wait for the writer's disk.
+//! * After the first failed write or sync the store stops for good. The next start recovers from
+//!   disk.
+//! * A start refuses a ledger that is damaged or lacks entries the index has seen, and says which
+//!   file.
+//!
+//! # How the index is kept
+//! The index in sled is applied after the ledger's sync and is never durable by itself: sled writes
+//! its pages back about twice a second and everything is synced only after opening and at
+//! [`Store::close`]. After a clean close, or a crash of the process alone, its head says exactly
+//! what it holds, and a start replays the rest. After a power cut it is not believed whatever it
+//! says, and is made anew from the ledger (see `marker.rs`). This costs a slower start after a
+//! power cut, in proportion to the ledger, and buys that no torn page of the index is ever served.
+//!
+//! # What it does not do
+//! It knows no license: keys, values and events are bytes. It signs nothing, and it takes no
+//! snapshots or backups.
+//!
+//! The layers, from above: [`Store`] and [`Tx`]; `committer` (group commit, knows no engine);
+//! `engine` (what an engine must promise); `sled_engine` (`ledger`, `segment`, `frame`, `index`,
+//! `marker`); [`Fs`].
+
+mod committer;
+mod engine;
+mod entry;
+mod error;
+mod frame;
+mod fs;
+mod home;
+mod index;
+mod ledger;
+mod marker;
+mod options;
+mod segment;
+mod sled_engine;
+mod tx;
+
+use std::path::Path;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::{Semaphore, oneshot};
+
+pub use self::engine::Pair;
+pub use self::entry::{Change, Entry, Head};
+pub use self::error::StoreError;
+pub use self::fs::{Access, Fs, FsFile, RealFs};
+pub use self::options::Options;
+pub use self::tx::{MAX_BYTES, MAX_KEY_BYTES, MAX_KEYS, MAX_VALUE_BYTES, Tx};
+
+use self::committer::{Committer, Message, Pending};
+use self::engine::{Engine, Order};
+use self::home::Home;
+use self::ledger::Ledger;
+use self::options::Clock;
+use self::sled_engine::SledEngine;
+
+/// How many transactions may be queued; more wait for a place.
+const QUEUE_PLACES: usize = 4096;
+
+/// An open store. Clones share it; it closes with [`close`](Self::close) or with its last clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+/// A value whose transaction is durable. Only [`Store::transact`] makes one, and it cannot be
+/// copied.
+#[derive(Debug)]
+pub struct Committed<T>(T);
+
+impl<T> Committed<T> {
+    /// The value.
+    pub fn get(&self) -> &T {
+        &self.0
+    }
+
+    /// The value, giving up the proof that it is durable.
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+/// What [`verify`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    head: Head,
+    segments: usize,
+    state: [u8; 32],
+}
+
+impl Verified {
+    /// The last entry; all before it are chained to it without a gap.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The number of ledger segments.
+    pub fn segments(&self) -> usize {
+        self.segments
+    }
+
+    /// The state hash of the records, see [`Store::state_hash`]; index and replay agree on it.
+    pub fn state(&self) -> [u8; 32] {
+        self.state
+    }
+}
+
+/// Checks a store that no server is using: walks the whole ledger and its hash chain, and compares
+/// the index with a replay of the ledger from its first entry.
+///
+/// It begins as a server's start does: an unacknowledged tail is cut off and an index that is
+/// behind is brought up. The replay needs as much disk space as the index, in the directory
+/// `index.check`.
+///
+/// # Errors
+/// As [`Store::open`]; [`StoreError::Damaged`] with file and offset for damage in any segment, or
+/// for an index that differs.
+pub fn verify(options: Options) -> Result<Verified, StoreError> {
+    let (home, engine) = open_engine(&options)?;
+    let (segments, state) = engine.verify(&options.dir, options.cache_bytes)?;
+    let verified = Verified {
+        head: engine.head(),
+        segments,
+        state,
+    };
+    Box::new(engine).close()?;
+    drop(home);
+    Ok(verified)
+}
+
+impl Store {
+    /// Opens the store in a data directory, and brings the index to the end of the ledger.
+    ///
+    /// Blocks for as long as the repair takes; its progress is logged.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::Locked`], [`StoreError::Newer`],
+    /// [`StoreError::Damaged`], [`StoreError::Full`], [`StoreError::Io`]: nothing was served, and
+    /// acknowledged entries are untouched.
+    pub fn open(options: Options) -> Result<Self, StoreError> {
+        let (home, engine) = open_engine(&options)?;
+        let core = Arc::new(Core {
+            engine: RwLock::new(Some(Box::new(engine))),
+            stopped: OnceLock::new(),
+            last: OnceLock::new(),
+            clock: options.clock,
+        });
+        let (queue, messages) = mpsc::channel();
+        let committer = Committer::new(Arc::clone(&core), messages);
+        let writer = thread::Builder::new().name("store writer".into());
+        let writer = writer.spawn(move || committer.run());
+        let writer =
+            writer.map_err(|error| StoreError::io("start a thread for", &options.dir, error))?;
+        let inner = Inner {
+            core,
+            places: Arc::new(Semaphore::new(QUEUE_PLACES)),
+            queue,
+            running: Mutex::new(Some(Running { writer, home })),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// True if the directory holds a store.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn exists(dir: &Path) -> Result<bool, StoreError> {
+        Home::is_store(&RealFs, dir)
+    }
+
+    /// The durable value under a key.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`], [`StoreError::Index`].
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.core.read(|engine| engine.get(key))
+    }
+
+    /// At most `limit` durable pairs with `from <= key < to`, ascending.
+    ///
+    /// One call sees one state; the next page may see a later one. Go on with the last key followed
+    /// by a zero byte.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`], [`StoreError::Index`].
+    pub fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+        self.inner
+            .core
+            .read(|engine| engine.scan(from, to, limit, Order::Ascending))
+    }
+
+    /// At most `limit` durable pairs with `from <= key < to`, descending. Go on with the last key
+    /// as the new `to`.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`], [`StoreError::Index`].
+    pub fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+        self.inner
+            .core
+            .read(|engine| engine.scan(from, to, limit, Order::Descending))
+    }
+
+    /// Runs a closure as one transaction and returns once what it wrote, or what it may have read,
+    /// is durable.
+    ///
+    /// * `name` - stands in the ledger entry, for auditors; lower case, short.
+    /// * `closure` - reads, decides and stages everything. It must be pure but for the `Tx`: it may
+    ///   run again, and runs even if the caller has gone.
+    ///
+    /// `Ok` keeps what is staged as one entry; nothing staged leaves no entry. `Err` keeps nothing
+    /// and touches no other transaction; the answer waits for the group all the same.
+    ///
+    /// # Errors
+    /// The closure's own; [`StoreError::TooLarge`], [`StoreError::ReservedKey`] and
+    /// [`StoreError::Panicked`] with nothing kept; [`StoreError::Stopped`], after which only a
+    /// restart tells what was kept.
+    pub async fn transact<T, E, F>(&self, name: &'static str, closure: F) -> Result<Committed<T>, E>
+    where
+        F: FnMut(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let inner = &self.inner;
+        let Ok(place) = Arc::clone(&inner.places).acquire_owned().await else {
+            return Err(inner.core.stopped().into());
+        };
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Pending::new(name, closure, reply, place));
+        if inner.queue.send(Message::Run(job)).is_err() {
+            return Err(inner.core.stopped().into());
+        }
+        match answer.await {
+            Ok(answer) => answer.map(Committed),
+            Err(_) => Err(inner.core.stopped().into()),
+        }
+    }
+
+    /// At most `limit` entries of the ledger from sequence `from` on, ascending; each is checked
+    /// against the one before.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`], [`StoreError::Damaged`] with file and offset, [`StoreError::Io`].
+    pub fn entries(&self, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        self.inner.core.read(|engine| engine.entries(from, limit))
+    }
+
+    /// The last entry known to be durable; once the store has stopped, the last before.
+    pub fn head(&self) -> Head {
+        self.inner.core.head()
+    }
+
+    /// The state hash: SHA-256 over all records in ascending order of their keys, each as length
+    /// (u32, big-endian) and bytes of the key, then of the value. Two stores with the same entries
+    /// have the same.
+    ///
+    /// Reads everything; exact only while nothing is written.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`], [`StoreError::Index`].
+    pub fn state_hash(&self) -> Result<[u8; 32], StoreError> {
+        self.inner.core.read(|engine| engine.state_hash())
+    }
+
+    /// Commits what is queued, closes the index so that the next start is quick, and releases the
+    /// directory.
+    ///
+    /// Blocks. All clones are closed with this one: their calls answer [`StoreError::Stopped`].
+    /// Closing again does nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`] if the store had stopped before; [`StoreError::Io`],
+    /// [`StoreError::Index`] if the index did not close well. Nothing acknowledged is lost in
+    /// either case.
+    pub fn close(self) -> Result<(), StoreError> {
+        self.inner.close()
+    }
+}
+
+/// What all clones share.
+struct Inner {
+    core: Arc<Core>,
+    places: Arc<Semaphore>,
+    queue: Sender<Message>,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    writer: JoinHandle<()>,
+    home: Home,
+}
+
+impl Inner {
+    fn close(&self) -> Result<(), StoreError> {
+        let running = self
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(running) = running else {
+            return Ok(());
+        };
+        self.places.close();
+        let _ended = self.queue.send(Message::End);
+        if running.writer.thread().id() != thread::current().id() {
+            return running.end(&self.core);
+        }
+        // A closure held the last clone: the writer cannot wait for itself.
+        let core = Arc::clone(&self.core);
+        let ending = thread::Builder::new().name("store closer".into());
+        match ending.spawn(move || log_fault(running.end(&core))) {
+            Ok(_detached) => Ok(()),
+            Err(_) => Err(self.core.stopped()),
+        }
+    }
+}
+
+impl Running {
+    /// Waits for the writer and closes the engine; the directory is released last.
+    fn end(self, core: &Core) -> Result<(), StoreError> {
+        if self.writer.join().is_err() {
+            core.stop("the writer panicked");
+        }
+        let failed = core.stopped.get().map(|_| core.stopped());
+        core.stop("it was closed");
+        let Some(engine) = core.take_engine() else {
+            return Ok(());
+        };
+        let closed = match failed {
+            None => engine.close(),
+            Some(fault) => {
+                drop(engine);
+                Err(fault)
+            }
+        };
+        drop(self.home);
+        closed
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        log_fault(self.close());
+    }
+}
+
+fn log_fault(closed: Result<(), StoreError>) {
+    if let Err(fault) = closed {
+        tracing::error!(%fault, "the store did not close well");
+    }
+}
+
+/// What the callers and the writer share.
+struct Core {
+    /// Taken out when the store is closed.
+    engine: RwLock<Option<Box<dyn Engine>>>,
+    /// Why the store has stopped, once it has.
+    stopped: OnceLock<Arc<str>>,
+    /// The head when the engine was taken out.
+    last: OnceLock<Head>,
+    clock: Clock,
+}
+
+impl Core {
+    /// Reads from the engine, unless the store has stopped: what it holds then may lack what is on
+    /// disk.
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&dyn Engine) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
+        match engine.as_deref() {
+            Some(engine) if self.stopped.get().is_none() => read(engine),
+            _ => Err(self.stopped()),
+        }
+    }
+
+    fn head(&self) -> Head {
+        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
+        match engine.as_deref() {
+            Some(engine) => engine.head(),
+            None => self.last.get().copied().unwrap_or(Head::EMPTY),
+        }
+    }
+
+    /// Waits for running reads and takes the engine out.
+    fn take_engine(&self) -> Option<Box<dyn Engine>> {
+        let engine = self
+            .engine
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()?;
+        self.last.get_or_init(|| engine.head());
+        Some(engine)
+    }
+
+    /// Stops the store; the first cause stays.
+    fn stop(&self, cause: &str) {
+        self.stopped.get_or_init(|| cause.into());
+    }
+
+    fn stopped(&self) -> StoreError {
+        let unknown = || Arc::from("the writer is gone");
+        StoreError::Stopped(self.stopped.get().cloned().unwrap_or_else(unknown))
+    }
+}
+
+/// Takes the directory, creates the store if asked to, and opens the engine.
+fn open_engine(options: &Options) -> Result<(Home, SledEngine), StoreError> {
+    let Options { dir, fs, .. } = options;
+    let home = Home::take(Arc::clone(fs), dir, options.create)?;
+    home.mind_space(options.reserve_bytes)?;
+    if !home.is_established() {
+        Ledger::create(&**fs, &dir.join("ledger"))?;
+        home.establish()?;
+    }
+    let engine = SledEngine::open(
+        Arc::clone(fs),
+        dir,
+        options.cache_bytes,
+        options.segment_bytes,
+    )?;
+    Ok((home, engine))
+}

@@ -1,0 +1,450 @@
+//! The ledger: the append-only, hash-chained record of every transaction, and the store's only
+//! truth.
+//!
+//! An entry is acknowledged once [`Ledger::append`] has returned. Segments follow each other by
+//! name and by the header's sequence and hash. Only the newest one is written to.
+//!
+//! A power cut may leave the last group half written, its later frames on disk and earlier ones
+//! not. Each entry says which entry its group began with. So a bad frame is an unacknowledged tail,
+//! and is cut off with a warning, if every sound frame behind it belongs to the same group. A bad
+//! frame anywhere else is damage, and the store does not open. That acknowledged entries are
+//! missing at the very end shows in the index, which is then ahead.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::entry::{Entry, Head};
+use super::error::StoreError;
+use super::frame;
+use super::fs::{Access, Fs};
+use super::segment::{self, Header, Reader, Segment, Step};
+
+/// An entry's place is remembered each time so many entries have passed.
+const WAYPOINT_ENTRIES: u64 = 256;
+
+/// More than one group commit takes in the file.
+const GROUP_BYTES: u64 = 4 << 20;
+
+/// The ledger in one directory. One writer; readers see only what is synced.
+pub(super) struct Ledger {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    segment_bytes: u64,
+    writer: Mutex<Segment>,
+    extents: RwLock<Vec<Extent>>,
+}
+
+/// The synced part of one segment.
+#[derive(Debug, Clone)]
+struct Extent {
+    path: PathBuf,
+    header: Header,
+    end: u64,
+    /// Entry sequences and the bytes they begin at, ascending; may be empty.
+    waypoints: Vec<(u64, u64)>,
+}
+
+impl Extent {
+    fn pass(&mut self, sequence: u64, at: u64) {
+        if sequence.is_multiple_of(WAYPOINT_ENTRIES) {
+            self.waypoints.push((sequence, at));
+        }
+    }
+}
+
+impl Ledger {
+    /// Creates an empty ledger. What an interrupted creation left behind is replaced.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if entries stand there already, [`StoreError::Io`].
+    pub(super) fn create(fs: &dyn Fs, dir: &Path) -> Result<(), StoreError> {
+        let io = |action, path: &Path| {
+            let path = path.to_owned();
+            move |error| StoreError::io(action, &path, error)
+        };
+        fs.create_dir(dir).map_err(io("create", dir))?;
+        for name in fs.list(dir).map_err(io("list", dir))? {
+            let path = dir.join(&name);
+            if segment::first_of(&name).is_some() && !frames_of(fs, &path, 0)?.is_empty() {
+                return Err(StoreError::damaged(
+                    &path,
+                    "there is a ledger with entries here, but the file `meta` beside it is missing",
+                ));
+            }
+            fs.remove_file(&path).map_err(io("remove", &path))?;
+        }
+        let first = Header {
+            first: 1,
+            previous: Head::EMPTY.hash(),
+        };
+        Segment::create(fs, dir, &first, 0)?;
+        Ok(())
+    }
+
+    /// Opens the ledger: checks the names and headers of all segments and every entry of the last
+    /// one.
+    ///
+    /// Cuts off an unacknowledged tail. Entries of earlier segments are checked when they are
+    /// walked.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] with file and offset, [`StoreError::Newer`], [`StoreError::Io`].
+    pub(super) fn open(
+        fs: Arc<dyn Fs>,
+        dir: &Path,
+        segment_bytes: u64,
+    ) -> Result<(Self, Head), StoreError> {
+        let mut extents = survey(&*fs, dir)?;
+        let Some(last) = extents.last_mut() else {
+            return Err(StoreError::damaged(dir, "it holds no ledger segment"));
+        };
+        let head = find_end(&*fs, last)?;
+        let room = room(segment_bytes);
+        let writer = Segment::resume(&*fs, last.path.clone(), last.end, room, GROUP_BYTES)?;
+        fs.sync_dir(dir)
+            .map_err(|error| StoreError::io("sync", dir, error))?;
+        let ledger = Self {
+            fs,
+            dir: dir.to_owned(),
+            segment_bytes,
+            writer: Mutex::new(writer),
+            extents: RwLock::new(extents),
+        };
+        Ok((ledger, head))
+    }
+
+    /// Appends a group of entries that follow `before` and makes them durable with one sync.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]: the entries may be on disk or not, and the ledger must not be used
+    /// again.
+    pub(super) fn append(&self, before: &Head, entries: &[Entry]) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if writer.end() >= self.segment_bytes && writer.end() > segment::HEADER_BYTES {
+            self.roll_over(&mut writer, before)?;
+        }
+        let mut at = writer.end();
+        let mut frames = Vec::new();
+        let mut places = Vec::with_capacity(entries.len());
+        for entry in entries {
+            places.push((entry.sequence(), at.saturating_add(frames.len() as u64)));
+            frame::encode(entry.payload(), &mut frames);
+        }
+        writer.append(&frames)?;
+        at = writer.end();
+        let mut extents = self.extents.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(extent) = extents.last_mut() {
+            places
+                .into_iter()
+                .for_each(|(sequence, place)| extent.pass(sequence, place));
+            extent.end = at;
+        }
+        Ok(())
+    }
+
+    /// Walks the entries from `from` on, each checked against the one before.
+    ///
+    /// The walk begins with the segment that holds `from`, so that the chain is checked from its
+    /// header on.
+    pub(super) fn walk(&self, from: u64) -> Walk {
+        self.walk_from(from, |_| None)
+    }
+
+    /// As [`walk`](Self::walk), but begins near `from`; the entries passed over on the way are not
+    /// checked.
+    pub(super) fn walk_near(&self, from: u64) -> Walk {
+        self.walk_from(from, |extent| {
+            let passed = extent
+                .waypoints
+                .partition_point(|(sequence, _)| *sequence <= from);
+            extent.waypoints.get(passed.checked_sub(1)?).copied()
+        })
+    }
+
+    /// The number of segments.
+    pub(super) fn segments(&self) -> usize {
+        self.extents
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    fn walk_from(&self, from: u64, near: impl Fn(&Extent) -> Option<(u64, u64)>) -> Walk {
+        let extents = self.extents.read().unwrap_or_else(PoisonError::into_inner);
+        let at = extents
+            .partition_point(|extent| extent.header.first <= from)
+            .max(1)
+            - 1;
+        let mut ahead: Vec<Extent> = extents.get(at..).unwrap_or_default().to_vec();
+        drop(extents);
+        let begin = ahead.first().and_then(near);
+        ahead.reverse();
+        Walk {
+            fs: Arc::clone(&self.fs),
+            ahead,
+            begin,
+            from,
+            open: None,
+            next: None,
+        }
+    }
+
+    fn roll_over(&self, writer: &mut Segment, before: &Head) -> Result<(), StoreError> {
+        let header = Header {
+            first: before.sequence() + 1,
+            previous: before.hash(),
+        };
+        let fresh = Segment::create(&*self.fs, &self.dir, &header, room(self.segment_bytes))?;
+        let extent = Extent {
+            path: fresh.path().to_owned(),
+            header,
+            end: fresh.end(),
+            waypoints: Vec::new(),
+        };
+        std::mem::replace(writer, fresh).seal()?;
+        self.extents
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(extent);
+        Ok(())
+    }
+}
+
+/// An iterator over chained entries; ends after the first error.
+pub(super) struct Walk {
+    fs: Arc<dyn Fs>,
+    /// The segments not yet begun, the next one last.
+    ahead: Vec<Extent>,
+    /// Where to begin in the first segment.
+    begin: Option<(u64, u64)>,
+    from: u64,
+    open: Option<(PathBuf, Reader)>,
+    /// What the next entry must be: its sequence, and the hash before it if known.
+    next: Option<(u64, Option<[u8; 32]>)>,
+}
+
+impl Iterator for Walk {
+    type Item = Result<Entry, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.advance() {
+                Ok(Some(entry)) if entry.sequence() < self.from => {}
+                Ok(entry) => return entry.map(Ok),
+                Err(error) => {
+                    self.ahead.clear();
+                    self.open = None;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+impl Walk {
+    fn advance(&mut self) -> Result<Option<Entry>, StoreError> {
+        loop {
+            let Some((path, reader)) = &mut self.open else {
+                let Some(extent) = self.ahead.pop() else {
+                    return Ok(None);
+                };
+                self.enter(extent)?;
+                continue;
+            };
+            let at = reader.at();
+            match reader
+                .step()
+                .map_err(|error| StoreError::io("read", path, error))?
+            {
+                Step::End => self.open = None,
+                Step::Bad(why) => {
+                    return Err(StoreError::damaged(path, format!("at byte {at}: {why}")));
+                }
+                Step::Payload(payload) => {
+                    let entry = check(path, at, &payload, self.next)?;
+                    self.next = Some((entry.sequence() + 1, Some(entry.hash())));
+                    return Ok(Some(entry));
+                }
+            }
+        }
+    }
+
+    /// Goes on with the next segment, which must continue where the last one ended.
+    fn enter(&mut self, extent: Extent) -> Result<(), StoreError> {
+        let Header { first, previous } = extent.header;
+        if let Some((sequence, hash)) = self.next {
+            if sequence != first {
+                return Err(StoreError::damaged(
+                    &extent.path,
+                    format!(
+                        "it begins with entry {first}, but the segment before ends before entry {sequence}"
+                    ),
+                ));
+            }
+            if hash.is_some_and(|hash| hash != previous) {
+                return Err(StoreError::damaged(
+                    &extent.path,
+                    format!("the hash chain is broken before entry {first}"),
+                ));
+            }
+        }
+        let (next, at) = match self.begin.take() {
+            Some((sequence, at)) => ((sequence, None), at),
+            None => ((first, Some(previous)), segment::HEADER_BYTES),
+        };
+        let file = self.fs.open(&extent.path, Access::Read);
+        let file = file.map_err(|error| StoreError::io("open", &extent.path, error))?;
+        self.next = Some(next);
+        self.open = Some((extent.path, Reader::new(file, at, extent.end)));
+        Ok(())
+    }
+}
+
+/// The unused bytes to write ahead in a segment.
+fn room(segment_bytes: u64) -> u64 {
+    const ROOM_BYTES: u64 = 1 << 20;
+    ROOM_BYTES.min(segment_bytes / 4)
+}
+
+/// Finds the segments and reads their headers, in order.
+fn survey(fs: &dyn Fs, dir: &Path) -> Result<Vec<Extent>, StoreError> {
+    let names = fs
+        .list(dir)
+        .map_err(|error| StoreError::io("list", dir, error))?;
+    let named: Vec<_> = names
+        .iter()
+        .filter_map(|name| Some((segment::first_of(name)?, dir.join(name))))
+        .collect();
+    let mut extents = Vec::with_capacity(named.len());
+    let last = named.len().saturating_sub(1);
+    for (at, (first, path)) in named.into_iter().enumerate() {
+        let file = fs.open(&path, Access::Read);
+        let mut file = file.map_err(|error| StoreError::io("open", &path, error))?;
+        let end = file
+            .len()
+            .map_err(|error| StoreError::io("measure", &path, error))?;
+        match Header::read(&mut *file, &path)? {
+            Some(header) if header.first == first => {
+                extents.push(Extent {
+                    path,
+                    header,
+                    end,
+                    waypoints: Vec::new(),
+                });
+            }
+            Some(header) => {
+                return Err(StoreError::damaged(
+                    &path,
+                    format!("its header says that it begins with entry {}", header.first),
+                ));
+            }
+            None if at == last && at > 0 && frames_of(fs, &path, 0)?.is_empty() => {
+                tracing::warn!(segment = %path.display(), "removing a segment that was never begun");
+                fs.remove_file(&path)
+                    .map_err(|error| StoreError::io("remove", &path, error))?;
+            }
+            None => {
+                return Err(StoreError::damaged(
+                    &path,
+                    "at byte 0: the header is not sound",
+                ));
+            }
+        }
+    }
+    match extents.first() {
+        Some(extent) if extent.header.first != 1 => Err(StoreError::damaged(
+            dir,
+            format!(
+                "the segment with entry 1 is missing, the first is {}",
+                extent.path.display()
+            ),
+        )),
+        _ => Ok(extents),
+    }
+}
+
+/// Checks all entries of the last segment and sets its end behind the last sound one.
+fn find_end(fs: &dyn Fs, last: &mut Extent) -> Result<Head, StoreError> {
+    let path = last.path.clone();
+    let file = fs.open(&path, Access::Read);
+    let file = file.map_err(|error| StoreError::io("open", &path, error))?;
+    let mut reader = Reader::new(file, segment::HEADER_BYTES, last.end);
+    let mut head = Head::new(last.header.first.saturating_sub(1), last.header.previous);
+    loop {
+        let at = reader.at();
+        match reader
+            .step()
+            .map_err(|error| StoreError::io("read", &path, error))?
+        {
+            Step::Payload(payload) => {
+                let expected = (head.sequence() + 1, Some(head.hash()));
+                let entry = check(&path, at, &payload, Some(expected))?;
+                last.pass(entry.sequence(), at);
+                head = entry.head();
+            }
+            Step::End => {
+                last.end = at;
+                return Ok(head);
+            }
+            Step::Bad(why) => {
+                let rest = reader
+                    .rest()
+                    .map_err(|error| StoreError::io("read", &path, error))?;
+                let next = head.sequence() + 1;
+                let mut behind = frame::search(&rest).filter_map(Entry::decode);
+                if let Some(entry) = behind.find(|entry| entry.group() > next) {
+                    return Err(StoreError::damaged(
+                        &path,
+                        format!(
+                            "at byte {at}: {why}, but entry {} stands behind it",
+                            entry.sequence()
+                        ),
+                    ));
+                }
+                tracing::warn!(
+                    segment = %path.display(), at, why, last_entry = head.sequence(),
+                    "cutting off a tail that was never acknowledged"
+                );
+                last.end = at;
+                return Ok(head);
+            }
+        }
+    }
+}
+
+/// Decodes a payload and checks that it is the entry expected here.
+fn check(
+    path: &Path,
+    at: u64,
+    payload: &[u8],
+    expected: Option<(u64, Option<[u8; 32]>)>,
+) -> Result<Entry, StoreError> {
+    let damaged = |why: String| StoreError::damaged(path, format!("at byte {at}: {why}"));
+    let entry = Entry::decode(payload).ok_or_else(|| damaged("the frame holds no entry".into()))?;
+    let Some((sequence, previous)) = expected else {
+        return Ok(entry);
+    };
+    if entry.sequence() != sequence {
+        return Err(damaged(format!(
+            "entry {sequence} is expected and entry {} stands there",
+            entry.sequence()
+        )));
+    }
+    if previous.is_some_and(|previous| previous != entry.previous()) {
+        return Err(damaged(format!(
+            "the hash chain is broken before entry {sequence}"
+        )));
+    }
+    Ok(entry)
+}
+
+/// All entries that stand whole anywhere in a file from byte `at` on, in sound order or not.
+fn frames_of(fs: &dyn Fs, path: &Path, at: u64) -> Result<Vec<Entry>, StoreError> {
+    let read = || {
+        let file = fs.open(path, Access::Read)?;
+        let end = file.len()?;
+        Reader::new(file, at, end).rest()
+    };
+    let bytes = read().map_err(|error| StoreError::io("read", path, error))?;
+    Ok(frame::search(&bytes).filter_map(Entry::decode).collect())
+}

@@ -1,0 +1,89 @@
+//! Says whether the index on disk may be believed: a small file, `index.state`, beside the index.
+//!
+//! The index is never synced while it is written. After a crash of the process alone the system
+//! still has all of its pages; after a power cut any of them may be missing, and the head the index
+//! shows may claim more than is in it. The two are told apart by the name of the machine's run. So
+//! `open <run>` is written, synced, before the index is written to, and `clean <sequence> <hash>`
+//! after it was closed and everything synced. An index is believed if it is clean and has that
+//! head, or open in this same run; else it is made anew from the ledger.
+//!
+//! `clean` is also a witness that the ledger once reached that entry.
+
+use std::path::{Path, PathBuf};
+
+use super::entry::Head;
+use super::error::StoreError;
+use super::fs::{self, Fs};
+
+/// The file and what it says.
+pub(super) struct Marker {
+    path: PathBuf,
+    state: State,
+}
+
+enum State {
+    /// No marker, or not one of ours: believe nothing.
+    Unknown,
+    Clean(Head),
+    Open(String),
+}
+
+impl Marker {
+    pub(super) fn read(fs: &dyn Fs, dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join("index.state");
+        let bytes =
+            fs::read_small(fs, &path).map_err(|error| StoreError::io("read", &path, error))?;
+        let state = bytes.as_deref().and_then(parse).unwrap_or(State::Unknown);
+        Ok(Self { path, state })
+    }
+
+    /// The entry the ledger had reached when the index was last closed.
+    pub(super) fn witnessed(&self) -> Option<Head> {
+        match self.state {
+            State::Clean(head) => Some(head),
+            State::Open(_) | State::Unknown => None,
+        }
+    }
+
+    /// True if an index that shows `head` may be believed.
+    pub(super) fn vouches_for(&self, fs: &dyn Fs, head: &Head) -> bool {
+        match &self.state {
+            State::Unknown => false,
+            State::Clean(clean) => clean == head,
+            State::Open(run) => fs.boot_id().as_ref() == Some(run),
+        }
+    }
+
+    /// Records, durably, that the index is about to be written to.
+    pub(super) fn set_open(&mut self, fs: &dyn Fs) -> Result<(), StoreError> {
+        // Without a name for the machine's run the index is believed only after a clean close.
+        let run = fs.boot_id().unwrap_or_default();
+        self.write(fs, &format!("open {run}\n"))
+    }
+
+    /// Records that the index is closed and synced.
+    pub(super) fn set_clean(&mut self, fs: &dyn Fs, head: &Head) -> Result<(), StoreError> {
+        let hash = data_encoding::HEXLOWER.encode(&head.hash());
+        self.write(fs, &format!("clean {} {hash}\n", head.sequence()))
+    }
+
+    fn write(&mut self, fs: &dyn Fs, line: &str) -> Result<(), StoreError> {
+        let written = fs::replace_small(fs, &self.path, line.as_bytes());
+        written.map_err(|error| StoreError::io("write", &self.path, error))?;
+        self.state = parse(line.as_bytes()).unwrap_or(State::Unknown);
+        Ok(())
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<State> {
+    let line = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
+    if let Some(run) = line.strip_prefix("open ") {
+        return Some(State::Open(run.to_owned()));
+    }
+    let (sequence, hash) = line.strip_prefix("clean ")?.split_once(' ')?;
+    let hash = data_encoding::HEXLOWER.decode(hash.as_bytes()).ok()?;
+    Some(State::Clean(Head::new(
+        sequence.parse().ok()?,
+        hash.try_into().ok()?,
+    )))
+}

@@ -1,0 +1,79 @@
+//! How a store is opened.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::fs::{Fs, RealFs};
+
+/// Tells the time: milliseconds since 1970 UTC.
+pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// How to open a store; [`Options::new`] has what suits a server.
+#[derive(Clone)]
+pub struct Options {
+    pub(super) dir: PathBuf,
+    pub(super) create: bool,
+    pub(super) cache_bytes: u64,
+    pub(super) segment_bytes: u64,
+    pub(super) reserve_bytes: usize,
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) clock: Clock,
+}
+
+impl Options {
+    /// The usual way to open the store in a data directory, which must exist already.
+    pub fn new(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            create: false,
+            cache_bytes: 256 << 20,
+            segment_bytes: 64 << 20,
+            reserve_bytes: 8 << 20,
+            fs: Arc::new(RealFs),
+            clock: Arc::new(|| chrono::Utc::now().timestamp_millis()),
+        }
+    }
+
+    /// Whether to create the directory and an empty store if there is none. Default: no.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Memory for the pages of the index, in bytes; best as large as the records in daily use.
+    /// Default: 256 MiB.
+    #[must_use]
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// The size in bytes from which on the ledger begins a new segment. Default: 64 MiB.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// Disk space kept aside in bytes, given up when a start finds the disk full. Default: 8 MiB.
+    #[must_use]
+    pub fn reserve_bytes(mut self, bytes: usize) -> Self {
+        self.reserve_bytes = bytes;
+        self
+    }
+
+    /// The file layer under the ledger. Default: [`RealFs`].
+    #[must_use]
+    pub fn fs(mut self, fs: Arc<dyn Fs>) -> Self {
+        self.fs = fs;
+        self
+    }
+
+    /// The clock that dates the entries, in milliseconds since 1970 UTC. Default: the system's.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+}
