@@ -13,6 +13,7 @@ pub(crate) mod party;
 pub(crate) mod upgrade;
 mod wire;
 
+use chrono::{DateTime, Utc};
 use prost::Message;
 
 use crate::store::{Store, StoreError, Tx};
@@ -130,6 +131,11 @@ pub(crate) fn decode_message<M: Message + Default>(key: &[u8], value: &[u8]) -> 
 
 fn unreadable(key: &[u8], why: String) -> Unreadable {
     Unreadable { key: key.escape_ascii().to_string(), why }
+}
+
+/// An instant that a record of this server keeps in microseconds; anything else reads as 1970.
+pub(crate) fn wire_micros(micros: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(micros).unwrap_or_default()
 }
 
 /// The record format that this server writes.

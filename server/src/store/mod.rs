@@ -91,6 +91,16 @@ impl<T> Committed<T> {
     }
 }
 
+impl<T, E> Committed<Result<T, E>> {
+    /// A committed answer, or the committed refusal.
+    ///
+    /// # Errors
+    /// The refusal, which no longer needs the proof.
+    pub fn transpose(self) -> Result<Committed<T>, E> {
+        self.0.map(Committed)
+    }
+}
+
 /// What [`verify`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {

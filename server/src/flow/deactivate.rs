@@ -1,0 +1,171 @@
+//! Deactivate and RecordProof: a proof of deactivation is recorded, the seat is free, the receipt is signed (T-17, T-18).
+//!
+//! The proof is the request's identity: sending it again returns the same receipt, whoever sends it (I6).
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use upkeep::artefact::{
+    ArtefactId, Confirmation, DeactivationReceipt, VerifiedProof, verify_proof,
+};
+use upkeep::key::{PublicKey, Thumbprint};
+use upkeep::level::ProofGrade;
+use upkeep::serial::SerialNumber;
+use uuid::Uuid;
+
+use super::activate::verify_es256;
+use super::verify::load_own;
+use super::{Call, Deps, Fault, Outcome, seconds, whole_micros};
+use crate::domain::activation::{Activation, Return};
+use crate::domain::license::License;
+use crate::domain::machine::{DeactivationState, Role, UpgradeEvent, UpgradeState, step};
+use crate::domain::refusal::{Reason, Refusal};
+use crate::domain::upgrade::{Upgrade, needs_return};
+use crate::random::uuid_v7;
+use crate::record::{Reads, Records, keys, save};
+use crate::store::Tx;
+
+/// The answer.
+pub(crate) struct Deactivated {
+    pub(crate) receipt: String,
+    pub(crate) activation: Activation,
+    pub(crate) license: License,
+}
+
+/// The path of a proof.
+///
+/// * `proof` - the JWS text, unarmoured, untrusted.
+///
+/// # Errors
+/// PROOF_INVALID naming the failed check, NOT_YOUR_CUSTOMER, TICKET_EXPIRED, and what the state machines say.
+pub(crate) async fn deactivate(deps: &Arc<Deps>, call: Call, proof: String) -> Result<Deactivated, Outcome> {
+    // 1 Signatures: the proof by a device key on record, the ticket inside by this server.
+    let mut store = &deps.store;
+    let mut fault = None;
+    let find_device = |jkt: &Thumbprint| match store.value(&keys::device(jkt)) {
+        Ok(found) => found.and_then(|sec1| PublicKey::from_sec1(&sec1).ok()),
+        Err(error) => {
+            fault = Some(error);
+            None
+        }
+    };
+    let verified = verify_proof(&proof, find_device, |kid| deps.own_key(kid), verify_es256);
+    if let Some(error) = fault {
+        return Err(error.into());
+    }
+    let verified = verified.map_err(|error| Refusal::new(Reason::ProofInvalid).detail(error.to_string()));
+    // 2 One transaction for both machines, the seat and a waiting update request.
+    let (inner, now, caller) = (Arc::clone(deps), whole_micros(call.now), call.caller.clone());
+    let receipt_id = uuid_v7(&*deps.clock, &*deps.random);
+    let committed = deps
+        .commit(call, move |tx, note| {
+            let verified = verified.as_ref().map_err(Clone::clone)?;
+            let said = verified.proof();
+            note.subject = said.activation_id.to_string();
+            let (activation, mut license) = load_own(tx, &caller, &said.activation_id)?;
+            note.serial = Some(license.serial.clone());
+            if activation.device != said.cnf.jkt || activation.serial != said.serial {
+                return Err(Refusal::new(Reason::ProofInvalid).detail("it is another device's proof").into());
+            }
+            let mut activation = activation.at(now);
+            if is_recorded(&activation, verified) {
+                note.silence();
+                return Ok((activation, license));
+            }
+            let end = Return {
+                grade: ProofGrade::Software,
+                recorded_at: now,
+                epoch: license.usage.return_epoch,
+                receipt: receipt(&inner, &activation, ProofGrade::Software, receipt_id, now)?,
+                reason: None,
+            };
+            let role = if caller.role == Role::Admin { Role::Support } else { caller.role };
+            activation.submit_proof(&mut license, role, said.nonce.as_bytes(), end)?;
+            let programme = inner.programme(&license.programme)?;
+            license.count_return(programme, inner.today(&license, now)?);
+            tx.put(keys::proof(&activation.id), proof.as_bytes().to_vec());
+            seat_is_free(&inner, tx, &mut license, &activation, now)?;
+            Ok((activation, license))
+        })
+        .await?;
+    // 3 Sign the receipt that is on record.
+    let (activation, license) = committed.into_inner();
+    let receipt = sign_receipt(deps, &activation)?;
+    Ok(Deactivated { receipt, activation, license })
+}
+
+/// The receipt of a recorded return, signed.
+pub(crate) fn sign_receipt(deps: &Deps, activation: &Activation) -> Result<String, Outcome> {
+    let end = activation.deactivation.as_ref().and_then(|begun| begun.outcome.as_ref());
+    Ok(deps.sign(&end.ok_or(MALFORMED)?.receipt)?)
+}
+
+/// The signing input of a receipt.
+pub(crate) fn receipt(
+    deps: &Deps,
+    activation: &Activation,
+    grade: ProofGrade,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<String, Outcome> {
+    Ok(deps.signing_input(&DeactivationReceipt {
+        iss: deps.issuer.clone(),
+        jti: ArtefactId::parse(&id.to_string()).map_err(|_| MALFORMED)?,
+        iat: seconds(now),
+        serial: activation.serial.clone(),
+        activation_id: activation.id,
+        generation: activation.generation,
+        grade,
+        cnf: Confirmation { jkt: activation.device },
+    })?)
+}
+
+/// Writes what a freed seat changes: the device's live key, the license, and an update request that waited for it.
+pub(crate) fn seat_is_free(
+    deps: &Deps,
+    tx: &mut Tx<'_>,
+    license: &mut License,
+    activation: &Activation,
+    now: DateTime<Utc>,
+) -> Result<(), Outcome> {
+    tx.delete(keys::live(&license.serial, activation.generation, &activation.device));
+    forget_product_code(deps, tx, &license.serial, activation);
+    approve_waiting(deps, tx, license, now)?;
+    save(tx, activation);
+    save(tx, license);
+    Ok(())
+}
+
+/// The product code exists only while the product is activated.
+fn forget_product_code(deps: &Deps, tx: &mut Tx<'_>, serial: &SerialNumber, activation: &Activation) {
+    let code = deps.codes.product(&activation.id);
+    tx.delete(keys::product_code(serial, &deps.pepper.product_code(serial, &code)));
+}
+
+/// An update request that waited for the return of the old license goes on once every seat is free (T-17).
+fn approve_waiting(
+    deps: &Deps,
+    tx: &mut Tx<'_>,
+    license: &License,
+    now: DateTime<Utc>,
+) -> Result<(), Outcome> {
+    let Some(id) = license.open_upgrade else { return Ok(()) };
+    if needs_return(license, deps.programme(&license.programme)?) {
+        return Ok(());
+    }
+    let upgrade: Option<Upgrade> = tx.load(&keys::upgrade(&id))?;
+    let Some(mut upgrade) = upgrade.map(|upgrade| upgrade.at(now)) else { return Ok(()) };
+    if upgrade.state == UpgradeState::AwaitingDeactivation {
+        upgrade.state = step(upgrade.state, UpgradeEvent::ProofRecorded, Role::System)?;
+        save(tx, &upgrade);
+    }
+    Ok(())
+}
+
+fn is_recorded(activation: &Activation, verified: &VerifiedProof) -> bool {
+    activation.deactivation.as_ref().is_some_and(|begun| {
+        begun.state == DeactivationState::Recorded && begun.nonce == *verified.proof().nonce.as_bytes()
+    })
+}
+
+const MALFORMED: Fault = Fault::Inconsistent("an activation's return has no receipt");

@@ -1,0 +1,147 @@
+//! VerifyActivation: the online check. It hands out the certificate afresh, with today's maintenance.
+
+use std::sync::Arc;
+
+use upkeep::binding;
+use upkeep::id::{ActivationId, RequestId};
+use upkeep::key::PublicKey;
+
+use super::activate::{certificate, spend};
+use super::once::Principal;
+use super::{Call, Caller, Deps, Fault, Outcome, whole_micros};
+use crate::attest;
+use crate::challenge::{self, Purpose};
+use crate::domain::activation::Activation;
+use crate::domain::license::License;
+use crate::domain::machine::{ActivationEvent, LicenseState, Role, step};
+use crate::domain::refusal::Reason;
+use crate::record::activation::ActivationWire;
+use crate::record::license::LicenseWire;
+use crate::record::{Reads, Record, Records, keys, save};
+
+/// A parsed call that names an activation and is signed by its device key.
+pub(crate) struct Request {
+    pub(crate) request: RequestId,
+    pub(crate) challenge: Vec<u8>,
+    pub(crate) activation: ActivationId,
+    pub(crate) signature: [u8; 64],
+}
+
+/// What is kept for retries.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Refreshed {
+    #[prost(message, optional, tag = "1")]
+    activation: Option<ActivationWire>,
+    #[prost(message, optional, tag = "2")]
+    license: Option<LicenseWire>,
+}
+
+/// The answer.
+pub(crate) struct Verified {
+    pub(crate) activation: Activation,
+    pub(crate) license: License,
+    pub(crate) certificate: String,
+}
+
+/// The path of VerifyActivation.
+///
+/// # Errors
+/// ATTESTATION_FAILED for an unknown activation and a wrong signature alike; the challenge; what the state says.
+pub(crate) async fn verify(deps: &Arc<Deps>, call: Call, ask: Request) -> Result<Verified, Outcome> {
+    let possession = possession(deps, &ask, Purpose::Verify, binding::verify)?;
+    let fresh = challenge::check(&deps.pepper, Purpose::Verify, &ask.challenge, call.now);
+    let (inner, now, id) = (Arc::clone(deps), whole_micros(call.now), ask.activation);
+    let body = id.to_string();
+    let committed = deps
+        .once(call, Principal::owner("activation", &body), body.as_bytes(), move |tx, note| {
+            note.subject = id.to_string();
+            let Possession::Shown = possession else { return Err(Reason::AttestationFailed.into()) };
+            spend(tx, fresh)?;
+            let (mut activation, license) = load_with_license(tx, &id)?;
+            note.serial = Some(license.serial.clone());
+            activation = activation.at(now);
+            activation.state = step(activation.state, ActivationEvent::Refresh, Role::EndUser)?;
+            check_license(&license, &activation)?;
+            activation.certificate = certificate(&inner, &license, &activation, now)?;
+            save(tx, &activation);
+            Ok(Refreshed { activation: Some(activation.to_wire()), license: Some(license.to_wire()) })
+        })
+        .await?;
+    let kept = committed.into_inner();
+    let activation = Activation::from_wire(kept.activation.unwrap_or_default()).map_err(|_| MALFORMED)?;
+    let license = License::from_wire(kept.license.unwrap_or_default()).map_err(|_| MALFORMED)?;
+    let certificate = deps.sign(&activation.certificate)?;
+    Ok(Verified { activation, license, certificate })
+}
+
+/// A revoked or suspended license, or one that was upgraded, is enforced on next contact (DOMAIN 7).
+fn check_license(license: &License, activation: &Activation) -> Result<(), Outcome> {
+    if activation.generation != license.generation {
+        return Err(Reason::LicenseFinal.into());
+    }
+    match license.state {
+        LicenseState::Issued => Ok(()),
+        LicenseState::Suspended => Err(Reason::LicenseSuspended.into()),
+        LicenseState::Ordered => Err(Reason::LicenseNotIssued.into()),
+        LicenseState::Superseded | LicenseState::Revoked => Err(Reason::LicenseFinal.into()),
+    }
+}
+
+/// Whether the caller holds the activation's device key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Possession {
+    Shown,
+    NotShown,
+}
+
+/// Verifies the device's signature over a call about its activation. An unknown activation costs one verification too.
+pub(crate) fn possession(
+    deps: &Deps,
+    ask: &Request,
+    purpose: Purpose,
+    bind: fn(&[u8], &RequestId, &str) -> [u8; 32],
+) -> Result<Possession, Outcome> {
+    let mut store = &deps.store;
+    let known: Option<Activation> = store.load(&keys::activation(&ask.activation))?;
+    let device = match &known {
+        Some(activation) => store.value(&keys::device(&activation.device))?,
+        None => None,
+    };
+    let key = match device {
+        Some(sec1) => PublicKey::from_sec1(&sec1)?,
+        // Nobody holds the server's key but the server: the work is the same, the answer no.
+        None => deps.own_key(&deps.kid).ok_or(MALFORMED)?,
+    };
+    let b = bind(&ask.challenge, &ask.request, &ask.activation.to_string());
+    debug_assert_ne!(purpose, Purpose::Activate, "activation names its key itself");
+    let shown = attest::appraise_software(&key, &b, &ask.signature).is_ok();
+    Ok(if shown & known.is_some() { Possession::Shown } else { Possession::NotShown })
+}
+
+/// An activation and the current generation of its license.
+pub(crate) fn load_with_license(reads: &mut impl Records, id: &ActivationId) -> Result<(Activation, License), Outcome> {
+    let activation: Activation =
+        reads.load(&keys::activation(id))?.ok_or_else(|| Outcome::from(Reason::NotFound))?;
+    let license: License = reads.load(&keys::license(&activation.serial))?.ok_or(MALFORMED)?;
+    Ok((activation, license))
+}
+
+/// As [`load_with_license`], for a caller who may see only its own customers' licenses.
+pub(crate) fn load_own(
+    reads: &mut impl Records,
+    caller: &Caller,
+    id: &ActivationId,
+) -> Result<(Activation, License), Outcome> {
+    let found = match load_with_license(reads, id) {
+        Err(Outcome::Refused(refusal)) if refusal.reason() == Reason::NotFound => {
+            // A partner can't tell an unknown activation from a foreign one.
+            caller.check_owns(None)?;
+            return Err(Outcome::Refused(refusal));
+        }
+        found => found?,
+    };
+    caller.check_owns(Some(&found.1))?;
+    Ok(found)
+}
+
+const MALFORMED: Fault = Fault::Inconsistent("an activation's keys and records disagree");
