@@ -9,6 +9,7 @@
     clippy::indexing_slicing
 )]
 
+pub mod guess;
 pub mod machine;
 pub mod maintenance;
 pub mod programme;
