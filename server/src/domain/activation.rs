@@ -104,18 +104,7 @@ pub fn decide(
         // A product code names the device it was shown on; it never moves a seat.
         return Err(Reason::CredentialInvalid.into());
     }
-    if ask.release.product != license.product {
-        return Err(Reason::WrongProduct.into());
-    }
-    if shown.level() < programme.activate_min_level() {
-        return Err(Refusal::new(Reason::AttestationFailed)
-            .detail("this license needs a device key at a higher level of assurance")
-            .with("required_level", programme.activate_min_level().to_string()));
-    }
-    if ask.vm == VirtualEnvironment::Yes && license.vm == VmPermission::NotAllowed {
-        return Err(Reason::VmNotAllowed.into());
-    }
-    check_build(license, &ask.release)?;
+    admit(license, programme, shown, ask)?;
     if let Some(held) = held {
         // A ticket that is out keeps the seat; the certificate comes again only when it has run out (DOMAIN 7: refresh).
         step(held.state, ActivationEvent::Refresh, Role::EndUser)?;
@@ -129,6 +118,25 @@ pub fn decide(
             .with("seats_taken", license.usage.seats_taken.to_string()));
     }
     Ok(Granted::NewSeat)
+}
+
+/// Whether this device and build may hold a seat of the license at all, seats apart.
+///
+/// # Errors
+/// In this order: WRONG_PRODUCT, ATTESTATION_FAILED, VM_NOT_ALLOWED, BUILD_NOT_COVERED.
+pub fn admit(license: &License, programme: &Programme, shown: &Appraised, ask: &Ask) -> Result<(), Refusal> {
+    if ask.release.product != license.product {
+        return Err(Reason::WrongProduct.into());
+    }
+    if shown.level() < programme.min_activation_level() {
+        return Err(Refusal::new(Reason::AttestationFailed)
+            .detail("this license needs a device key at a higher level of assurance")
+            .with("required_level", programme.min_activation_level().to_string()));
+    }
+    if ask.vm == VirtualEnvironment::Yes && license.vm == VmPermission::NotAllowed {
+        return Err(Reason::VmNotAllowed.into());
+    }
+    check_build(license, &ask.release)
 }
 
 /// Whether maintenance ever bought covers the build (N-06, P-02). A license that never had maintenance runs what it was sold with.

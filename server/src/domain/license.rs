@@ -154,7 +154,7 @@ impl License {
     /// # Errors
     /// RETURN_LIMIT.
     pub(crate) fn check_return_limit(&self, programme: &Programme, today: CivilDate) -> Result<(), Refusal> {
-        let Some(cap) = programme.returns_per_365_days() else { return Ok(()) };
+        let cap = programme.returns_per_365_days();
         let mut recent = self.usage.returned_on.clone();
         forget_before_last_year(&mut recent, today);
         if u32::try_from(recent.len()).unwrap_or(u32::MAX) >= cap {
@@ -163,10 +163,11 @@ impl License {
         Ok(())
     }
 
-    /// Counts a recorded return, where the programme caps them.
-    pub(crate) fn count_return(&mut self, programme: &Programme, today: CivilDate) {
-        if programme.returns_per_365_days().is_some() {
-            forget_before_last_year(&mut self.usage.returned_on, today);
+    /// Counts a recorded return towards the yearly cap.
+    pub(crate) fn count_return(&mut self, today: CivilDate) {
+        forget_before_last_year(&mut self.usage.returned_on, today);
+        // A return beyond the cap is accepted (the device is wiped already); the days above it need not be remembered.
+        if self.usage.returned_on.len() < MAX_REMEMBERED {
             self.usage.returned_on.push(today);
         }
     }
@@ -200,3 +201,6 @@ impl License {
 fn forget_before_last_year(days: &mut Vec<CivilDate>, today: CivilDate) {
     days.retain(|day| day.plus_days(365).is_ok_and(|end| end > today));
 }
+
+/// Bounds the record; far above any cap that means something.
+const MAX_REMEMBERED: usize = 1_000;

@@ -9,10 +9,16 @@
     clippy::indexing_slicing
 )]
 
+pub mod activation;
+pub mod catalogue;
+pub mod credential;
 pub mod guess;
+pub mod license;
 pub mod machine;
 pub mod maintenance;
+pub mod party;
 pub mod programme;
 pub mod refusal;
+pub mod upgrade;
 
 mod vocabulary;

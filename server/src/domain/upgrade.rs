@@ -68,7 +68,7 @@ pub fn submit(
     let submitted = UpgradeState::Submitted;
     let state = match refer {
         Referral::Needed => step(submitted, UpgradeEvent::Refer, Role::System)?,
-        Referral::None => after_referral(submitted, license, programme)?,
+        Referral::None => after_referral(submitted, license)?,
     };
     Ok((state, target))
 }
@@ -84,19 +84,15 @@ enum Referral {
 ///
 /// # Errors
 /// What the machine answers.
-pub fn after_referral(
-    submitted: UpgradeState,
-    license: &License,
-    programme: &Programme,
-) -> Result<UpgradeState, Refusal> {
-    let event = if needs_return(license, programme) { UpgradeEvent::NeedProof } else { UpgradeEvent::Pass };
+pub fn after_referral(submitted: UpgradeState, license: &License) -> Result<UpgradeState, Refusal> {
+    let event = if needs_return(license) { UpgradeEvent::NeedProof } else { UpgradeEvent::Pass };
     Ok(step(submitted, event, Role::System)?)
 }
 
-/// Whether the old license must still be returned (T-17): a software key with a seat taken. A license that was never activated
-/// has nothing to return.
-pub fn needs_return(license: &License, programme: &Programme) -> bool {
-    programme.needs_proof(license.carrier.protection()) && license.usage.seats_taken > 0
+/// Whether the old license must still be returned (T-17): a seat is taken. A license that was never activated has nothing to
+/// return, and a hardware key is never activated.
+pub fn needs_return(license: &License) -> bool {
+    license.usage.seats_taken > 0
 }
 
 /// Checks everything again and consumes the returns: at most one code per return (I6, I7). The caller signs afterwards.
@@ -115,14 +111,13 @@ pub fn issue(
     upgrade.state = step(upgrade.state, UpgradeEvent::IssueCode, role)?;
     check_cover(license, today)?;
     check_target(license, upgrade.target_build_date)?;
-    if programme.needs_proof(license.carrier.protection()) {
-        if license.usage.seats_taken > 0 {
-            return Err(Refusal::new(Reason::SeatInUse).with("seats_taken", license.usage.seats_taken.to_string()));
-        }
-        if license.usage.activations > 0 && license.usage.unconsumed_returns == 0 {
-            let consumed_before = license.usage.return_epoch > 0;
-            return Err(if consumed_before { Reason::ProofAlreadyUsed } else { Reason::ProofRequired }.into());
-        }
+    if needs_return(license) {
+        return Err(Refusal::new(Reason::SeatInUse).with("seats_taken", license.usage.seats_taken));
+    }
+    let proof_due = programme.needs_proof(license.carrier.protection()) && license.usage.activations > 0;
+    if proof_due && license.usage.unconsumed_returns == 0 {
+        let consumed_before = license.usage.return_epoch > 0;
+        return Err(if consumed_before { Reason::ProofAlreadyUsed } else { Reason::ProofRequired }.into());
     }
     license.usage.unconsumed_returns = 0;
     license.usage.return_epoch = license.usage.return_epoch.saturating_add(1);
@@ -135,15 +130,17 @@ pub fn issue(
 /// Replaces the code that is out.
 ///
 /// # Errors
-/// What the machine answers; SMA_EXPIRED.
+/// What the machine answers; SMA_EXPIRED: a new code is a new issue (T-15, A-09).
 pub fn reissue(
     upgrade: &mut Upgrade,
     license: &mut License,
     programme: &Programme,
     role: Role,
+    today: CivilDate,
     now: DateTime<Utc>,
 ) -> Result<(), Refusal> {
     upgrade.state = step(upgrade.state, UpgradeEvent::ReissueCode, role)?;
+    check_cover(license, today)?;
     upgrade.code_number = upgrade.code_number.saturating_add(1);
     upgrade.expires_at = code_end(programme, now);
     seal(upgrade, license);

@@ -3,9 +3,8 @@
 //! An unknown serial, a wrong secret and a secret of another generation do the same work and get the same answer. Tries are
 //! limited before any work is done.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use aws_lc_rs::hmac;
 use chrono::DateTime;
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
@@ -17,11 +16,13 @@ use zeroize::Zeroizing;
 
 use super::{Call, Deps, Fault, Outcome};
 use crate::domain::credential::Authenticated;
+use crate::domain::guess::GuessLimiter;
 use crate::domain::license::{Carrier, License, PasswordVerifier, Usage, VmPermission};
 use crate::domain::machine::LicenseState;
 use crate::domain::programme::CredentialKind;
 use crate::domain::refusal::{Reason, Refusal};
 use crate::record::{Reads, Record, Records, keys};
+use crate::store::Committed;
 
 /// A secret as it was shown, parsed but not checked.
 pub(crate) enum Credential {
@@ -53,31 +54,41 @@ pub(crate) async fn authenticate(
     serial: &SerialNumber,
     credential: &Credential,
 ) -> Result<Authenticated, Outcome> {
-    let ip = call.caller.ip;
-    let allowed = guesses(deps, |limiter| limiter.check(call.now, serial, ip));
-    if let Err(wait) = allowed {
-        return Err(Refusal::new(Reason::TooManyTries).retry_after(wait.as_duration()).into());
-    }
     let kind = credential.kind();
     if kind != CredentialKind::DongleNumber && !deps.programmes.any_takes(serial, kind) {
         return Err(Reason::CredentialKindMismatch.into());
     }
-    match compare(deps, serial, credential).await? {
-        Some(proved) => {
-            guesses(deps, |limiter| limiter.succeed(serial, ip));
-            Ok(proved)
-        }
-        None => {
-            guesses(deps, |limiter| limiter.fail(call.now, serial, ip));
-            let serial = serial.clone();
-            deps.commit::<(), _>(call.clone(), move |_, note| {
-                note.subject = serial.to_string();
-                Err(Reason::CredentialInvalid.into())
-            })
-            .await?;
-            Err(Reason::CredentialInvalid.into())
-        }
+    guarded(deps, call, serial, Reason::CredentialInvalid, compare(deps, serial, credential)).await
+}
+
+/// Runs a comparison of something secret behind the guess limit. A miss is counted, recorded and answered with `reason`.
+///
+/// # Errors
+/// TOO_MANY_TRIES with the time to wait; `reason`.
+pub(crate) async fn guarded<T>(
+    deps: &Arc<Deps>,
+    call: &Call,
+    serial: &SerialNumber,
+    reason: Reason,
+    comparison: impl Future<Output = Result<Option<T>, Outcome>>,
+) -> Result<T, Outcome>
+where
+    T: Send + 'static,
+{
+    let ip = call.caller.ip;
+    guesses(deps, |limiter| limiter.check(call.now, serial, ip)).map_err(Refusal::from)?;
+    if let Some(proved) = comparison.await? {
+        guesses(deps, |limiter| limiter.succeed(serial));
+        return Ok(proved);
     }
+    guesses(deps, |limiter| limiter.fail(call.now, serial, ip));
+    let serial = serial.clone();
+    deps.commit(call.clone(), move |_, note| {
+        note.subject = serial.to_string();
+        Err::<T, _>(reason.into())
+    })
+    .await
+    .map(Committed::into_inner)
 }
 
 async fn compare(
@@ -124,9 +135,9 @@ async fn compare(
     Ok(proved.then(|| Authenticated::new(serial.clone(), license.generation, credential.kind(), named)))
 }
 
-fn guesses<T>(deps: &Deps, act: impl FnOnce(&mut crate::domain::guess::GuessLimiter) -> T) -> T {
+fn guesses<T>(deps: &Deps, act: impl FnOnce(&mut GuessLimiter) -> T) -> T {
     // The limiter holds counters only: after a panic elsewhere they are still good.
-    act(&mut deps.guesses.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    act(&mut deps.guesses.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// How passwords are kept and compared.
@@ -235,14 +246,4 @@ fn decoy_record() -> Vec<u8> {
         })
     };
     license().map(|license| crate::record::encode(&license.to_wire())).unwrap_or_default()
-}
-
-/// Derives a 32-byte secret from another one for a named use.
-pub(crate) fn derive(secret: &[u8; 32], name: &str) -> [u8; 32] {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-    let mut out = [0; 32];
-    for (to, from) in out.iter_mut().zip(hmac::sign(&key, name.as_bytes()).as_ref()) {
-        *to = *from;
-    }
-    out
 }

@@ -81,8 +81,7 @@ pub(crate) async fn deactivate(deps: &Arc<Deps>, call: Call, proof: String) -> R
             };
             let role = if caller.role == Role::Admin { Role::Support } else { caller.role };
             activation.submit_proof(&mut license, role, said.nonce.as_bytes(), end)?;
-            let programme = inner.programme(&license.programme)?;
-            license.count_return(programme, inner.today(&license, now)?);
+            license.count_return(inner.today(&license, now)?);
             tx.put(keys::proof(&activation.id), proof.as_bytes().to_vec());
             seat_is_free(&inner, tx, &mut license, &activation, now)?;
             Ok((activation, license))
@@ -130,7 +129,7 @@ pub(crate) fn seat_is_free(
 ) -> Result<(), Outcome> {
     tx.delete(keys::live(&license.serial, activation.generation, &activation.device));
     forget_product_code(deps, tx, &license.serial, activation);
-    approve_waiting(deps, tx, license, now)?;
+    approve_waiting(tx, license, now)?;
     save(tx, activation);
     save(tx, license);
     Ok(())
@@ -144,13 +143,12 @@ fn forget_product_code(deps: &Deps, tx: &mut Tx<'_>, serial: &SerialNumber, acti
 
 /// An update request that waited for the return of the old license goes on once every seat is free (T-17).
 fn approve_waiting(
-    deps: &Deps,
     tx: &mut Tx<'_>,
     license: &License,
     now: DateTime<Utc>,
 ) -> Result<(), Outcome> {
     let Some(id) = license.open_upgrade else { return Ok(()) };
-    if needs_return(license, deps.programme(&license.programme)?) {
+    if needs_return(license) {
         return Ok(());
     }
     let upgrade: Option<Upgrade> = tx.load(&keys::upgrade(&id))?;

@@ -154,7 +154,7 @@ impl Deps {
                     }
                     Err(Outcome::Refused(refusal)) => {
                         tx.discard();
-                        write_event(tx, &call, note, refusal.reason().as_str());
+                        write_event(tx, &call, note, refusal.reason.as_str());
                         Ok(Err(refusal))
                     }
                     Err(Outcome::Failed(fault)) => Err(Outcome::Failed(fault)),

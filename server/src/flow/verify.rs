@@ -133,7 +133,7 @@ pub(crate) fn load_own(
     id: &ActivationId,
 ) -> Result<(Activation, License), Outcome> {
     let found = match load_with_license(reads, id) {
-        Err(Outcome::Refused(refusal)) if refusal.reason() == Reason::NotFound => {
+        Err(Outcome::Refused(refusal)) if refusal.reason == Reason::NotFound => {
             // A partner can't tell an unknown activation from a foreign one.
             caller.check_owns(None)?;
             return Err(Outcome::Refused(refusal));

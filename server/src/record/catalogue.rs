@@ -19,7 +19,7 @@ pub(crate) struct ProductWire {
     #[prost(bytes = "vec", tag = "4")]
     build_key: Vec<u8>,
     #[prost(int64, tag = "5")]
-    created_at: i64,
+    pub(crate) created_at: i64,
 }
 
 impl Record for Product {
@@ -62,7 +62,7 @@ pub(crate) struct ReleaseWire {
     #[prost(string, tag = "3")]
     build_date: String,
     #[prost(int64, tag = "4")]
-    created_at: i64,
+    pub(crate) created_at: i64,
 }
 
 impl Record for Release {

@@ -192,6 +192,10 @@ pub(crate) fn license_upgrade(serial: &SerialNumber, id: &UpgradeId) -> Vec<u8> 
     Key::table(b'h').text(serial.as_str()).raw(id.as_bytes()).done()
 }
 
+pub(crate) fn license_upgrades(serial: &SerialNumber) -> Range {
+    Range::of_prefix(Key::table(b'h').text(serial.as_str()).done())
+}
+
 pub(crate) fn spent_challenge(expires_at: DateTime<Utc>, nonce: &[u8; 16]) -> Vec<u8> {
     Key::table(b'n').time(expires_at).raw(nonce).done()
 }

@@ -57,6 +57,12 @@ impl Programmes {
         self.0.get(id)
     }
 
+    /// Whether any programme takes such a secret for this serial. Asked before a serial is looked up, so that the answer says
+    /// nothing about whether the serial exists.
+    pub fn any_takes(&self, serial: &SerialNumber, kind: CredentialKind) -> bool {
+        self.iter().any(|programme| programme.credential_kinds(serial).contains(&kind))
+    }
+
     /// All of them, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Programme> {
         self.0.values()

@@ -1,0 +1,47 @@
+//! The sweep: forgets spent challenges and kept answers whose time is over. What it leaves is found expired by whoever reads it,
+//! so nothing depends on when it runs.
+
+use std::sync::Arc;
+
+use super::{Call, Caller, Deps, Outcome};
+use crate::domain::machine::Role;
+use crate::record::{Reads, keys};
+
+/// Forgets up to a batch; says whether there was a full one, so more may be left.
+///
+/// # Errors
+/// Store faults.
+pub async fn sweep(deps: &Arc<Deps>) -> Result<Swept, Outcome> {
+    let now = deps.clock.now();
+    let caller = Caller { role: Role::System, id: None, ip: std::net::Ipv4Addr::LOCALHOST.into() };
+    let call = Call { action: "Sweep", caller, request: None, now };
+    let committed = deps
+        .commit(call, move |tx, note| {
+            note.silence();
+            let (spent, kept) = (keys::spent_before(now), keys::once_expired(now));
+            let challenges = tx.range(&spent.from, &spent.to, BATCH)?;
+            let answers = tx.range(&kept.from, &kept.to, BATCH)?;
+            let full = challenges.len() == BATCH || answers.len() == BATCH;
+            for (key, _) in challenges {
+                tx.delete(key);
+            }
+            for (key, _) in answers {
+                tx.delete(keys::once_of_expiry(&key).to_vec());
+                tx.delete(key);
+            }
+            Ok(if full { Swept::MoreLeft } else { Swept::Clean })
+        })
+        .await?;
+    Ok(committed.into_inner())
+}
+
+/// What a sweep found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swept {
+    /// Nothing is left.
+    Clean,
+    /// There may be more.
+    MoreLeft,
+}
+
+const BATCH: usize = 100;

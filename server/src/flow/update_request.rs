@@ -1,0 +1,229 @@
+//! Update requests: asked for, read, withdrawn, cleared, rejected (T-13 to T-30, N-13).
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use upkeep::id::{LicenseType, UpgradeId};
+use upkeep::key::Thumbprint;
+use upkeep::serial::SerialNumber;
+use upkeep::version::Version;
+
+use super::authenticate::{Credential, authenticate};
+use super::once::Principal;
+use super::{Call, Caller, Deps, Fault, Outcome, whole_micros};
+use crate::domain::catalogue::Release;
+use crate::domain::license::{Carrier, License, VirtualEnvironment};
+use crate::domain::machine::{Role, UpgradeEvent, UpgradeState, step};
+use crate::domain::refusal::{Reason, Refusal};
+use crate::domain::upgrade::{self, Upgrade, Wish};
+use crate::random::uuid_v7;
+use crate::record::license::LicenseWire;
+use crate::record::upgrade::UpgradeWire;
+use crate::record::{Record, Records, keys, save};
+use crate::store::Tx;
+
+/// A parsed CreateUpdateRequest: each field well formed or absent.
+pub(crate) struct Request {
+    pub(crate) serial: SerialNumber,
+    pub(crate) credential: Option<Credential>,
+    pub(crate) email: Option<String>,
+    pub(crate) vm: Option<VirtualEnvironment>,
+    pub(crate) license_type: Option<LicenseType>,
+    pub(crate) target: Option<Version>,
+    pub(crate) device: Option<Thumbprint>,
+    /// The request's content, for telling a retry from another request.
+    pub(crate) body: Vec<u8>,
+}
+
+/// What is kept for retries.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Kept {
+    #[prost(message, optional, tag = "1")]
+    upgrade: Option<UpgradeWire>,
+    #[prost(message, optional, tag = "2")]
+    license: Option<LicenseWire>,
+}
+
+/// The path of CreateUpdateRequest, for customers and partners.
+///
+/// # Errors
+/// NOT_YOUR_CUSTOMER; MISSING_FIELD with all of them, the credential last; the credential; ALREADY_EXISTS while a request is open;
+/// then [`upgrade::submit`].
+pub(crate) async fn create(deps: &Arc<Deps>, call: Call, ask: Request) -> Result<(Upgrade, License), Outcome> {
+    // 1 Who asks: a partner by its certificate, and everybody by the license's secret (T-22).
+    let mut store = &deps.store;
+    let known: Option<License> = store.load(&keys::license(&ask.serial))?;
+    call.caller.check_owns(known.as_ref())?;
+    let Wanted { wish_email, vm, license_type } = required(&call.caller, &ask, known.as_ref())?;
+    if let Some(credential) = &ask.credential {
+        authenticate(deps, &call, &ask.serial, credential).await?;
+    }
+    let Some(known) = known else { return Err(Reason::CredentialInvalid.into()) };
+    // 2 The address is sealed before it meets the ledger (T-23).
+    let id = UpgradeId::from_uuid(uuid_v7(&*deps.clock, &*deps.random));
+    let email = deps.personal.seal(&known.customer, &email_field(&id), &wish_email)?;
+    let wish = Wish { email, vm, license_type, target: ask.target, device: ask.device };
+    // 3 One transaction.
+    let (inner, now, serial, caller) = (Arc::clone(deps), whole_micros(call.now), ask.serial, call.caller.clone());
+    let principal = match caller.role {
+        Role::Partner => Principal::of(&call),
+        _ => Principal::owner("serial", serial.as_str()),
+    };
+    let committed = deps
+        .once(call, principal, &ask.body, move |tx, note| {
+            note.serial = Some(serial.clone());
+            note.subject = id.to_string();
+            let mut license: License = tx.load(&keys::license(&serial))?.ok_or(MALFORMED)?;
+            caller.check_owns(Some(&license))?;
+            refuse_second(tx, &license, now)?;
+            let programme = inner.programme(&license.programme)?;
+            let releases = releases(tx, &license)?;
+            let today = inner.today(&license, now)?;
+            let (state, target) = upgrade::submit(&license, programme, &wish, &releases, today)?;
+            let lifetime = TimeDelta::days(i64::from(programme.request_days()));
+            let upgrade = Upgrade {
+                id,
+                serial: serial.clone(),
+                generation: license.generation,
+                state,
+                wish: wish.clone(),
+                target: target.version,
+                target_build_date: target.build_date,
+                created_at: now,
+                expires_at: now.checked_add_signed(lifetime).unwrap_or(now),
+                code_number: 0,
+                file: None,
+            };
+            license.open_upgrade = Some(id);
+            tx.put(keys::license_upgrade(&serial, &id), Vec::new());
+            save(tx, &upgrade);
+            save(tx, &license);
+            Ok(Kept { upgrade: Some(upgrade.to_wire()), license: Some(license.to_wire()) })
+        })
+        .await?;
+    let kept = committed.into_inner();
+    let upgrade = Upgrade::from_wire(kept.upgrade.unwrap_or_default()).map_err(|_| MALFORMED)?;
+    let license = License::from_wire(kept.license.unwrap_or_default()).map_err(|_| MALFORMED)?;
+    Ok((upgrade, license))
+}
+
+struct Wanted {
+    wish_email: String,
+    vm: VirtualEnvironment,
+    license_type: LicenseType,
+}
+
+/// The required fields; what is missing is told all at once, the credential last (N-13, D58).
+fn required(caller: &Caller, ask: &Request, known: Option<&License>) -> Result<Wanted, Refusal> {
+    // Only a partner is known before its credential is: to anybody else a hardware key's license must look like any other.
+    let on_dongle = caller.role == Role::Partner
+        && known.is_some_and(|license| matches!(license.carrier, Carrier::HardwareKey(_)));
+    let credential_missing = ask.credential.is_none() && !on_dongle;
+    match (ask.email.clone(), ask.vm, ask.license_type.clone(), credential_missing) {
+        (Some(wish_email), Some(vm), Some(license_type), false) => Ok(Wanted { wish_email, vm, license_type }),
+        (email, vm, license_type, _) => {
+            let missing = [
+                (email.is_none(), "details.email"),
+                (vm.is_none(), "details.virtual_environment"),
+                (license_type.is_none(), "details.license_type"),
+                (credential_missing, "credential"),
+            ];
+            Err(Refusal::missing(missing.into_iter().filter(|(is, _)| *is).map(|(_, field)| field)))
+        }
+    }
+}
+
+/// One open request per license.
+fn refuse_second(tx: &mut Tx<'_>, license: &License, now: DateTime<Utc>) -> Result<(), Outcome> {
+    let Some(open) = license.open_upgrade else { return Ok(()) };
+    let upgrade: Option<Upgrade> = tx.load(&keys::upgrade(&open))?;
+    let state = upgrade.map(|upgrade| upgrade.at(now).state);
+    let reason = match state {
+        Some(UpgradeState::CodeIssued) => Reason::CodeAlreadyIssued,
+        Some(
+            UpgradeState::Submitted
+            | UpgradeState::Referred
+            | UpgradeState::AwaitingDeactivation
+            | UpgradeState::Approved,
+        ) => Reason::AlreadyExists,
+        _ => return Ok(()),
+    };
+    Err(Refusal::new(reason)
+        .detail("an update request for this license is open")
+        .with("update_request_id", open)
+        .into())
+}
+
+fn releases(tx: &mut Tx<'_>, license: &License) -> Result<Vec<Release>, Outcome> {
+    let range = keys::releases(&license.product);
+    Ok(tx.load_range::<Release>(&range, MAX_RELEASES)?.into_iter().map(|(_, release)| release).collect())
+}
+
+/// Reads a request as it stands now.
+///
+/// # Errors
+/// NOT_FOUND; NOT_YOUR_CUSTOMER for partners in both cases.
+pub(crate) fn read(deps: &Deps, caller: &Caller, id: &UpgradeId, now: DateTime<Utc>) -> Result<(Upgrade, License), Outcome> {
+    let mut store = &deps.store;
+    load_own(&mut store, caller, id, now)
+}
+
+/// Moves a request by a person's decision: withdraw, clear the referral, reject.
+///
+/// # Errors
+/// As [`read`]; what the machine says for the role and state.
+pub(crate) async fn decide(
+    deps: &Arc<Deps>,
+    call: Call,
+    id: UpgradeId,
+    event: UpgradeEvent,
+    reason: String,
+) -> Result<(Upgrade, License), Outcome> {
+    let (now, caller) = (whole_micros(call.now), call.caller.clone());
+    let committed = deps
+        .commit(call, move |tx, note| {
+            note.subject = id.to_string();
+            note.reason = reason.clone();
+            let (mut upgrade, mut license) = load_own(tx, &caller, &id, now)?;
+            note.serial = Some(license.serial.clone());
+            upgrade.state = step(upgrade.state, event, caller.role)?;
+            match upgrade.state {
+                UpgradeState::Submitted => upgrade.state = upgrade::after_referral(upgrade.state, &license)?,
+                UpgradeState::Withdrawn | UpgradeState::Rejected => {
+                    license.open_upgrade = None;
+                    save(tx, &license);
+                }
+                _ => {}
+            }
+            save(tx, &upgrade);
+            Ok((upgrade, license))
+        })
+        .await?;
+    Ok(committed.into_inner())
+}
+
+/// A request and the current generation of its license, for a caller who may see it.
+pub(crate) fn load_own(
+    reads: &mut impl Records,
+    caller: &Caller,
+    id: &UpgradeId,
+    now: DateTime<Utc>,
+) -> Result<(Upgrade, License), Outcome> {
+    let upgrade: Option<Upgrade> = reads.load(&keys::upgrade(id))?;
+    let Some(upgrade) = upgrade else {
+        caller.check_owns(None)?;
+        return Err(Reason::NotFound.into());
+    };
+    let license: License = reads.load(&keys::license(&upgrade.serial))?.ok_or(MALFORMED)?;
+    caller.check_owns(Some(&license))?;
+    Ok((upgrade.at(now), license))
+}
+
+/// What the e-mail address of a request is sealed as.
+pub(crate) fn email_field(id: &UpgradeId) -> String {
+    format!("update-request/{id}/email")
+}
+
+/// Releases of one product that are looked through for the newest.
+const MAX_RELEASES: usize = 10_000;
+const MALFORMED: Fault = Fault::Inconsistent("an update request and its license disagree");
