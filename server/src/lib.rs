@@ -9,3 +9,4 @@ pub mod pki;
 pub mod random;
 pub mod signer;
 pub mod store;
+pub mod tls;
