@@ -66,8 +66,14 @@ where
 /// From here on a panic is a log line with its place in the code. What it said is left out: it may hold a secret.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "panicked; this is a defect, please report it with its place");
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        tracing::error!(
+            place,
+            "panicked; this is a defect, please report it with its place"
+        );
     }));
 }
 
