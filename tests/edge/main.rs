@@ -12,6 +12,7 @@
 mod calls;
 mod caps;
 mod certificates;
+mod files;
 mod floods;
 mod frames;
 mod handshake;

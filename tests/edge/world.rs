@@ -19,6 +19,7 @@ use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use upkeep_server::keys::Keys;
 use upkeep_server::listener::{Limits, Listener, ListenerKind, ServeError};
 use upkeep_server::logging::{self, LogFormat};
 use upkeep_server::pki::{Authority, Identity, Issued, Role, TrustDomain};
@@ -32,7 +33,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A CA and what it issued.
 pub(crate) struct World {
     pub(crate) authority: Authority,
-    server: Issued,
+    server: (String, String),
 }
 
 impl World {
@@ -41,7 +42,20 @@ impl World {
         let authority = Authority::create(&domain(), Utc::now()).unwrap();
         let names = ["localhost".to_owned()];
         let server = authority.issue_server(&names, Utc::now(), 2).unwrap();
-        Self { authority, server }
+        Self {
+            authority,
+            server: (server.certificate_pem().into(), server.key_pem().into()),
+        }
+    }
+
+    /// The server that these keys are for.
+    pub(crate) fn of_keys(keys: &Keys) -> Self {
+        logs();
+        let ca = keys.authority();
+        Self {
+            authority: Authority::open(&domain(), ca.certificate_pem(), &ca.key_pem()).unwrap(),
+            server: (keys.tls_certificate_pem().into(), keys.tls_key_pem().into()),
+        }
     }
 
     pub(crate) async fn products(&self, limits: Limits) -> Running {
@@ -57,9 +71,8 @@ impl World {
     }
 
     async fn start(&self, kind: ListenerKind, limits: Limits) -> Running {
-        let certificate =
-            ServerCertificate::from_pem(self.server.certificate_pem(), self.server.key_pem())
-                .unwrap();
+        let (certificate, key) = &self.server;
+        let certificate = ServerCertificate::from_pem(certificate, key).unwrap();
         let listener = Listener::new(kind, &certificate, limits)
             .unwrap()
             .with_long_calls(&["/test.Probe/LongWait"]);
