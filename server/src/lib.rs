@@ -16,3 +16,4 @@ pub mod record;
 mod secrets;
 pub mod signer;
 pub mod store;
+pub mod tls;

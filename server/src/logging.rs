@@ -48,15 +48,36 @@ impl fmt::Display for LogFormat {
 /// # Errors
 /// [`LoggingError`] when the filter is wrong or the process logs already.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), LoggingError> {
-    let subscriber = subscriber(format, filter, std::io::stderr)?;
+    init_to(format, filter, std::io::stderr)
+}
+
+/// As [`init`], to `writer`: what a test reads.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_to<W>(format: LogFormat, filter: &str, writer: W) -> Result<(), LoggingError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let subscriber = subscriber(format, filter, writer)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::Twice)
 }
 
-/// A subscriber that writes to `writer`: what [`init`] installs, and what a test reads.
-///
-/// # Errors
-/// [`LoggingError::Filter`].
-pub fn subscriber<W>(
+/// From here on a panic is a log line with its place in the code. What it said is left out: it may hold a secret.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        tracing::error!(
+            place,
+            "panicked; this is a defect, please report it with its place"
+        );
+    }));
+}
+
+fn subscriber<W>(
     format: LogFormat,
     filter: &str,
     writer: W,

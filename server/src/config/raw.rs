@@ -52,6 +52,7 @@ struct RawLimits {
     connections: u64,
     connections_per_address: u64,
     calls_in_flight: u64,
+    calls_in_flight_per_address: u64,
     handshake_secs: u64,
     first_bytes_secs: u64,
     call_secs: u64,
@@ -115,6 +116,7 @@ impl Raw {
                 connections: count(connections.connections),
                 connections_per_address: count(connections.connections_per_address),
                 calls_in_flight: count(connections.calls_in_flight),
+                calls_in_flight_per_address: count(connections.calls_in_flight_per_address),
                 handshake_secs: connections.handshake.as_secs(),
                 first_bytes_secs: connections.first_bytes.as_secs(),
                 call_secs: connections.call.as_secs(),
@@ -210,6 +212,12 @@ impl Raw {
             calls_in_flight: check.count(
                 "limits.calls_in_flight",
                 limits.calls_in_flight,
+                1,
+                1_000_000,
+            ),
+            calls_in_flight_per_address: check.count(
+                "limits.calls_in_flight_per_address",
+                limits.calls_in_flight_per_address,
                 1,
                 1_000_000,
             ),

@@ -19,6 +19,8 @@ pub struct Limits {
     pub call: Duration,
     /// Calls in work at once over all connections; one more is refused as UNAVAILABLE.
     pub calls_in_flight: usize,
+    /// The same from one IPv4 address or one IPv6 /64.
+    pub calls_in_flight_per_address: usize,
     /// Concurrent streams on one connection: SETTINGS_MAX_CONCURRENT_STREAMS.
     pub streams: u32,
     /// Size of one call's headers: SETTINGS_MAX_HEADER_LIST_SIZE.
@@ -46,6 +48,7 @@ impl Default for Limits {
             first_bytes: Duration::from_secs(5),
             call: Duration::from_secs(10),
             calls_in_flight: 1_024,
+            calls_in_flight_per_address: 512,
             streams: 100,
             header_list_bytes: 8 * 1024,
             local_resets: 200,

@@ -1,0 +1,350 @@
+//! Around every call: a name for it, a cap on how many run, its deadline, its panics, and its log line.
+//!
+//! The deadline is ours because tonic answers an expired one with CANCELLED. Dropping a handler at its deadline stops no
+//! work that it has handed on: a flow commits in a task of its own.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Request, Response};
+use tokio::time::{Instant, timeout_at};
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+use tower::{Layer, Service};
+use tracing::Instrument;
+
+use crate::listener::finished::Finished;
+use crate::listener::limits::Limits;
+use crate::listener::peer::Peer;
+use crate::listener::permits::{Permit, Permits};
+use crate::random::{Random, SystemRandom};
+
+/// The `domain` of every `google.rpc.ErrorInfo` of this server.
+pub const ERROR_DOMAIN: &str = "upkeep";
+
+/// When the call's caller no longer waits for an answer; in the request's extensions, unless there is no such moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(pub Instant);
+
+/// Makes [`Guard`]s that share one set of rules.
+#[derive(Clone)]
+pub(super) struct GuardLayer(Arc<Rules>);
+
+struct Rules {
+    listener: &'static str,
+    call: Duration,
+    long_calls: &'static [&'static str],
+    in_flight: Arc<Permits>,
+    ids: RequestIds,
+}
+
+impl GuardLayer {
+    pub(super) fn new(
+        listener: &'static str,
+        limits: &Limits,
+        long_calls: &'static [&'static str],
+    ) -> Self {
+        Self(Arc::new(Rules {
+            listener,
+            call: limits.call,
+            long_calls,
+            in_flight: Permits::new(limits.calls_in_flight, limits.calls_in_flight_per_address),
+            ids: RequestIds::new(),
+        }))
+    }
+}
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = Guard<S>;
+
+    fn layer(&self, inner: S) -> Guard<S> {
+        Guard {
+            inner,
+            rules: Arc::clone(&self.0),
+        }
+    }
+}
+
+/// A service, guarded.
+#[derive(Clone)]
+pub(super) struct Guard<S> {
+    inner: S,
+    rules: Arc<Rules>,
+}
+
+impl<S> Service<Request<Body>> for Guard<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // The clone is fresh; the service that was found ready has to be the one that is called.
+        let clone = self.inner.clone();
+        let inner = std::mem::replace(&mut self.inner, clone);
+        let rules = Arc::clone(&self.rules);
+        let id = rules.ids.of(request.headers());
+        let span = tracing::info_span!("call", request_id = %id);
+        Box::pin(guarded(inner, rules, id, request).instrument(span))
+    }
+}
+
+/// The path of one call.
+async fn guarded<S>(
+    mut inner: S,
+    rules: Arc<Rules>,
+    id: String,
+    mut request: Request<Body>,
+) -> Result<Response<Body>, Infallible>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    let method = request.uri().path().to_owned();
+    let peer = request.extensions().get::<Peer>();
+    let shown = peer.map(Peer::to_string).unwrap_or_default();
+    let permit = peer.map(|peer| rules.in_flight.take(peer.remote_addr().ip()));
+    let finished = Finished::start(rules.listener, &method, shown, &id);
+
+    let response = match permit {
+        Some(Err(_full)) => overloaded().into_http(),
+        // Without a peer there is no connection, as in a test of the services alone.
+        None | Some(Ok(_)) => {
+            let permit: Option<Permit> = permit.and_then(Result::ok);
+            let deadline = deadline(request.headers(), rules.cap(&method));
+            if let Some(deadline) = deadline {
+                request.extensions_mut().insert(Deadline(deadline));
+            }
+            let answer = caught(async move { inner.call(request).await });
+            let answer = match deadline {
+                None => answer.await,
+                Some(deadline) => timeout_at(deadline, answer)
+                    .await
+                    .unwrap_or_else(|_| Ok(Ok(too_late().into_http()))),
+            };
+            drop(permit);
+            match answer {
+                Ok(Ok(response)) => response,
+                Ok(Err(never)) => match never {},
+                Err(Panicked) => {
+                    tracing::error!(method, "a handler panicked; the server goes on");
+                    internal().into_http()
+                }
+            }
+        }
+    };
+
+    let mut response = finished.follow(response);
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    Ok(response)
+}
+
+impl Rules {
+    fn cap(&self, method: &str) -> Option<Duration> {
+        (!self.long_calls.contains(&method)).then_some(self.call)
+    }
+}
+
+/// The sooner of the server's cap and the caller's deadline. The caller's comes a little early: an answer at the last
+/// moment would meet tonic's CANCELLED here, or nobody there.
+fn deadline(headers: &HeaderMap, cap: Option<Duration>) -> Option<Instant> {
+    let asked = headers
+        .get("grpc-timeout")
+        .and_then(|value| value.to_str().ok())
+        .and_then(parse_timeout)
+        .map(|asked| asked.saturating_sub((asked / 10).min(SHAVED_MAX)));
+    let shortest = match (asked, cap) {
+        (Some(asked), Some(cap)) => Some(asked.min(cap)),
+        (asked, cap) => asked.or(cap),
+    };
+    shortest.and_then(|shortest| Instant::now().checked_add(shortest))
+}
+
+/// Reads `grpc-timeout`: 1 to 8 digits and a unit. Anything else counts as absent.
+///
+/// Source: gRPC over HTTP/2, Requests, Timeout.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let n: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(n * 3_600),
+        "M" => Duration::from_secs(n * 60),
+        "S" => Duration::from_secs(n),
+        "m" => Duration::from_millis(n),
+        "u" => Duration::from_micros(n),
+        "n" => Duration::from_nanos(n),
+        _ => return None,
+    })
+}
+
+/// A panic was caught. What it said may hold anything, so it is not kept.
+struct Panicked;
+
+/// Runs a future to its end or its panic.
+async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
+    let mut future = pin!(future);
+    // Nothing of a future that panicked is used again, so nothing can be seen half-done.
+    poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)))
+            .map_or(Poll::Ready(Err(Panicked)), |polled| polled.map(Ok))
+    })
+    .await
+}
+
+/// Names for calls: the caller's, where it gave a proper one, else ours.
+struct RequestIds {
+    prefix: String,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    fn new() -> Self {
+        let mut start = [0; 4];
+        SystemRandom.fill(&mut start);
+        Self {
+            prefix: data_encoding::HEXLOWER.encode(&start),
+            next: AtomicU64::new(1),
+        }
+    }
+
+    fn of(&self, headers: &HeaderMap) -> String {
+        let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        if let Some(id) = given.filter(|id| is_request_id(id)) {
+            return id.to_owned();
+        }
+        let mut id = self.prefix.clone();
+        // Writing into a string cannot fail.
+        let _ = write!(id, "-{:x}", self.next.fetch_add(1, Ordering::Relaxed));
+        id
+    }
+}
+
+fn is_request_id(id: &str) -> bool {
+    (1..=64).contains(&id.len())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+fn overloaded() -> Status {
+    let mut details = reason("OVERLOADED");
+    details.set_retry_info(Some(RETRY_AFTER));
+    Status::with_error_details(
+        Code::Unavailable,
+        "the server has as many calls in work as it takes; nothing was done; try again in a second",
+        details,
+    )
+}
+
+fn too_late() -> Status {
+    Status::with_error_details(
+        Code::DeadlineExceeded,
+        "the call did not finish in time; it may still have taken effect; repeat it with the same request_id",
+        reason("DEADLINE_EXCEEDED"),
+    )
+}
+
+fn internal() -> Status {
+    Status::with_error_details(
+        Code::Internal,
+        "the server failed; repeat the call with the same request_id, and give the vendor this call's x-request-id if it fails again",
+        reason("INTERNAL"),
+    )
+}
+
+fn reason(reason: &str) -> ErrorDetails {
+    ErrorDetails::with_error_info(reason, ERROR_DOMAIN, [])
+}
+
+const REQUEST_ID: &str = "x-request-id";
+/// A round trip to the other side of the world.
+const SHAVED_MAX: Duration = Duration::from_millis(200);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_have_one_form() {
+        for (text, millis) in [
+            ("1H", 3_600_000),
+            ("2M", 120_000),
+            ("3S", 3_000),
+            ("99999999m", 99_999_999),
+        ] {
+            assert_eq!(parse_timeout(text), Some(Duration::from_millis(millis)));
+        }
+        assert_eq!(parse_timeout("5u"), Some(Duration::from_micros(5)));
+        assert_eq!(parse_timeout("5n"), Some(Duration::from_nanos(5)));
+        for bad in [
+            "",
+            "S",
+            "1",
+            "1x",
+            "-1S",
+            "+1S",
+            "1.5S",
+            "100000000S",
+            "1é",
+            " 1S",
+        ] {
+            assert_eq!(parse_timeout(bad), None, "{bad:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_sooner_deadline_counts_and_the_callers_comes_early() {
+        let cap = Some(Duration::from_secs(10));
+        let at = |timeout: Option<&'static str>, cap| {
+            let mut headers = HeaderMap::new();
+            if let Some(timeout) = timeout {
+                headers.insert("grpc-timeout", HeaderValue::from_static(timeout));
+            }
+            deadline(&headers, cap).map(|at| (at - Instant::now()).as_millis())
+        };
+        assert_eq!(at(None, cap), Some(10_000));
+        assert_eq!(at(Some("1H"), cap), Some(10_000));
+        assert_eq!(at(Some("2S"), cap), Some(1_800));
+        assert_eq!(at(Some("100m"), cap), Some(90));
+        assert_eq!(at(Some("0S"), cap), Some(0));
+        assert_eq!(at(Some("soon"), cap), Some(10_000));
+        assert_eq!(at(Some("20S"), None), Some(19_800));
+        assert_eq!(at(None, None), None);
+    }
+
+    #[test]
+    fn only_proper_request_ids_are_echoed() {
+        let ids = RequestIds::new();
+        let of = |id: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_static(id));
+            ids.of(&headers)
+        };
+        assert_eq!(of("0198f1c2-5b7e"), "0198f1c2-5b7e");
+        for bad in ["", "a b", "a\"b", "a=b"] {
+            assert_ne!(of(bad), bad);
+        }
+        assert_ne!(ids.of(&HeaderMap::new()), ids.of(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,152 @@
+//! The handshake: what is spoken, and within which time.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use upkeep_server::listener::Limits;
+
+use crate::frames::{self, PREFACE};
+use crate::world::{World, logs, patient};
+
+/// Deadlines that a test can wait for.
+fn short() -> Limits {
+    Limits {
+        handshake: Duration::from_millis(150),
+        first_bytes: Duration::from_millis(150),
+        ..Limits::default()
+    }
+}
+
+#[tokio::test]
+async fn tls_1_2_is_refused() {
+    let running = World::new().products(Limits::default()).await;
+    let mut tcp = TcpStream::connect(running.address).await.unwrap();
+    tcp.write_all(&client_hello_1_2()).await.unwrap();
+    let mut answer = Vec::new();
+    patient(tcp.read_to_end(&mut answer)).await.unwrap();
+    // A fatal alert, and it is protocol_version (RFC 8446 section 6).
+    assert_eq!(answer, [0x15, 3, 3, 0, 2, 2, 70]);
+}
+
+#[tokio::test]
+async fn a_client_without_alpn_is_refused() {
+    let world = World::new();
+    let running = world.products(Limits::default()).await;
+    let mut tls = world.tls(None);
+    tls.alpn_protocols.clear();
+    let mut stream = running.raw(tls).await.unwrap();
+    // It may be gone already.
+    let _ = stream.write_all(PREFACE).await;
+    assert_closed(&mut stream).await;
+    logs().line(&["did not offer h2"]).await;
+}
+
+#[tokio::test]
+async fn another_protocol_is_refused_in_the_handshake() {
+    let world = World::new();
+    let running = world.products(Limits::default()).await;
+    let mut tls = world.tls(None);
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let error = running.raw(tls).await.unwrap_err().to_string();
+    assert!(error.contains("NoApplicationProtocol"), "{error}");
+}
+
+#[tokio::test]
+async fn http_1_over_h2_is_refused() {
+    let world = World::new();
+    let running = world.products(Limits::default()).await;
+    let mut stream = running.raw(world.tls(None)).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    assert_closed(&mut stream).await;
+    logs().line(&["first bytes are not HTTP/2"]).await;
+}
+
+#[tokio::test]
+async fn no_session_ticket_is_given() {
+    let world = World::new();
+    for running in [
+        world.products(Limits::default()).await,
+        world.staff(Limits::default()).await,
+    ] {
+        let issued = world.client(upkeep_server::pki::Role::Support, "ann");
+        let tls = world.tls(Some((issued.certificate_pem(), issued.key_pem())));
+        let mut stream = running.raw(tls).await.unwrap();
+        stream.write_all(&frames::opening()).await.unwrap();
+        patient(frames::read(&mut stream)).await.unwrap();
+        assert_eq!(stream.get_ref().1.tls13_tickets_received(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_half_open_handshake_ends_at_its_deadline() {
+    let world = World::new();
+    let running = world.products(short()).await;
+    for started in [&b""[..], &[0x16, 3, 1], &client_hello_1_2()[..40]] {
+        let mut tcp = TcpStream::connect(running.address).await.unwrap();
+        tcp.write_all(started).await.unwrap();
+        assert_closed(&mut tcp).await;
+    }
+    logs().line(&["limits.handshake_secs"]).await;
+    running.assert_alive(world.tls(None)).await;
+}
+
+#[tokio::test]
+async fn tls_without_http_2_ends_at_its_deadline() {
+    let world = World::new();
+    let running = world.products(short()).await;
+    for started in [&b""[..], &PREFACE[..10], &PREFACE[..23]] {
+        let mut stream = running.raw(world.tls(None)).await.unwrap();
+        stream.write_all(started).await.unwrap();
+        stream.flush().await.unwrap();
+        assert_closed(&mut stream).await;
+    }
+    logs().line(&["limits.first_bytes_secs"]).await;
+    running.assert_alive(world.tls(None)).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_answers_no_ping_is_given_up() {
+    let world = World::new();
+    let running = world
+        .products(Limits {
+            keepalive_interval: Duration::from_millis(100),
+            keepalive_timeout: Duration::from_millis(100),
+            ..Limits::default()
+        })
+        .await;
+    let mut stream = running.raw(world.tls(None)).await.unwrap();
+    stream.write_all(&frames::opening()).await.unwrap();
+    patient(async { while frames::read(&mut stream).await.is_ok() {} }).await;
+}
+
+/// Nothing more comes: the peer has ended the connection, in whatever way.
+pub(crate) async fn assert_closed(stream: &mut (impl AsyncReadExt + Unpin)) {
+    let mut rest = Vec::new();
+    let _ = patient(stream.read_to_end(&mut rest)).await;
+    assert!(rest.is_empty(), "{rest:?}");
+}
+
+/// A ClientHello of TLS 1.2: no supported_versions, one ECDHE suite, signature algorithms, a group, a point format.
+fn client_hello_1_2() -> Vec<u8> {
+    let mut body = vec![3, 3];
+    body.extend([0x5a; 32]);
+    body.extend([0, 0, 2, 0xc0, 0x2b, 1, 0]);
+    let extensions = [
+        [0, 13, 0, 4, 0, 2, 4, 3].as_slice(),
+        &[0, 10, 0, 4, 0, 2, 0, 23],
+        &[0, 11, 0, 2, 1, 0],
+        &[0, 16, 0, 5, 0, 3, 2, b'h', b'2'],
+    ]
+    .concat();
+    body.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
+    body.extend(extensions);
+    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+    let mut hello = vec![1, 0, length[0], length[1]];
+    hello.extend(body);
+    let length = u16::try_from(hello.len()).unwrap().to_be_bytes();
+    [vec![0x16, 3, 1, length[0], length[1]], hello].concat()
+}

@@ -1,0 +1,21 @@
+//! The edge of the server over real sockets on loopback: what strangers, wrong certificates and floods meet.
+//!
+//! Each test starts listeners of its own on free ports. Nothing sleeps: a test waits for the event it asks about.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what is wrong by panicking"
+)]
+
+mod calls;
+mod caps;
+mod certificates;
+mod files;
+mod floods;
+mod frames;
+mod handshake;
+mod probe;
+mod stop;
+mod world;
