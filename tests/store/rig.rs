@@ -313,8 +313,8 @@ impl Fs for Rig {
         Ok(())
     }
 
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.name(parent(path), None, || RealFs.remove_dir(path))
+    fn remove_tree(&self, path: &Path) -> io::Result<()> {
+        self.name(parent(path), None, || RealFs.remove_tree(path))
     }
 
     fn boot_id(&self) -> Option<String> {

@@ -36,8 +36,8 @@ pub trait Fs: Send + Sync + 'static {
     /// Removes a file.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
-    /// Removes a directory and what is in it.
-    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Removes a file, or a directory and what is in it.
+    fn remove_tree(&self, path: &Path) -> io::Result<()>;
 
     /// Names the present run of the machine; another name means that unsynced data may be gone.
     /// `None`: not known.
@@ -138,8 +138,12 @@ impl Fs for RealFs {
         std::fs::remove_file(path)
     }
 
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        std::fs::remove_dir_all(path)
+    fn remove_tree(&self, path: &Path) -> io::Result<()> {
+        if path.is_dir() {
+            std::fs::remove_dir_all(path)
+        } else {
+            std::fs::remove_file(path)
+        }
     }
 
     fn boot_id(&self) -> Option<String> {

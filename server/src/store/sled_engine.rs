@@ -76,7 +76,7 @@ impl SledEngine {
     pub(super) fn verify(&self, dir: &Path, cache: u64) -> Result<(usize, [u8; 32]), StoreError> {
         let scratch = dir.join("index.check");
         let remove = || match self.fs.exists(&scratch) {
-            Ok(true) => self.fs.remove_dir(&scratch),
+            Ok(true) => self.fs.remove_tree(&scratch),
             other => other.map(|_| ()),
         };
         let io = |error| StoreError::io("remove", &scratch, error);
@@ -268,7 +268,7 @@ impl Opening<'_> {
     fn remove_old(&self) -> Result<(), StoreError> {
         let old = self.old_dir();
         let removed = match self.fs.exists(&old) {
-            Ok(true) => self.fs.remove_dir(&old),
+            Ok(true) => self.fs.remove_tree(&old),
             other => other.map(|_| ()),
         };
         removed.map_err(|error| StoreError::io("remove", &old, error))
@@ -342,4 +342,96 @@ fn replay(ledger: &Ledger, index: &Index, applied: Head, head: Head) -> Result<(
         index.apply(&changes, &reached)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::Draft;
+    use super::super::fs::RealFs;
+    use super::*;
+
+    const CACHE: u64 = 4 << 20;
+
+    fn open(dir: &Path) -> SledEngine {
+        SledEngine::open(Arc::new(RealFs), dir, CACHE, 4096).unwrap()
+    }
+
+    /// An engine with one entry that puts `k`, and under the same head a record the ledger knows nothing of.
+    fn torn(dir: &Path) -> SledEngine {
+        Ledger::create(&RealFs, &dir.join("ledger")).unwrap();
+        let engine = open(dir);
+        let changes = vec![(b"k".to_vec(), Some(b"v".to_vec()))];
+        let draft = Draft {
+            at_unix_ms: 0,
+            name: "put",
+            event: None,
+            changes: changes.clone(),
+        };
+        let entry = Entry::seal(&Head::EMPTY, 1, draft);
+        let head = entry.head();
+        let batch = Batch {
+            entries: vec![entry],
+            changes: Changes::from_iter(changes),
+            head,
+        };
+        assert!(engine.commit(&batch, &Head::EMPTY).is_ok());
+        assert!(matches!(
+            engine.commit(&batch, &Head::EMPTY),
+            Err(CommitError::Moved)
+        ));
+        assert!(engine.verify(dir, CACHE).is_ok());
+        let stray = Changes::from([(b"stray".to_vec(), Some(vec![1]))]);
+        engine.index.apply(&stray, &head).unwrap();
+        engine
+    }
+
+    #[test]
+    fn verify_finds_an_index_that_differs_under_a_sound_head() {
+        let temp = tempfile::tempdir().unwrap();
+        let engine = torn(temp.path());
+        match engine.verify(temp.path(), CACHE) {
+            Err(StoreError::Damaged { file, .. }) => assert_eq!(file, temp.path().join("index")),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_index_is_believed_only_if_closed_or_of_this_run_of_the_machine() {
+        let run = RealFs.boot_id().unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        let engine = torn(temp.path());
+        let (head, state) = (engine.head(), temp.path().join("index.state"));
+        assert_eq!(
+            std::fs::read_to_string(&state).unwrap(),
+            format!("open {run}\n")
+        );
+        Box::new(engine).close().unwrap();
+        let clean = std::fs::read_to_string(&state).unwrap();
+        assert!(clean.starts_with("clean 1 "), "{clean}");
+        for (marker, believed) in [
+            (clean.clone(), true),
+            (format!("open {run}\n"), true),
+            ("open another run\n".into(), false),
+        ] {
+            std::fs::write(&state, &marker).unwrap();
+            let engine = open(temp.path());
+            assert_eq!(engine.head(), head);
+            assert_eq!(
+                engine.get(b"stray").unwrap().is_some(),
+                believed,
+                "{marker}"
+            );
+            assert_eq!(engine.get(b"k").unwrap(), Some(b"v".to_vec()));
+        }
+        for marker in ["", "garbage", "open \n", "clean 1 00\n", clean.trim_end()] {
+            let engine = open(temp.path());
+            engine
+                .index
+                .apply(&Changes::from([(b"stray".to_vec(), Some(vec![1]))]), &head)
+                .unwrap();
+            drop(engine);
+            std::fs::write(&state, marker).unwrap();
+            assert_eq!(open(temp.path()).get(b"stray").unwrap(), None, "{marker}");
+        }
+    }
 }
