@@ -162,6 +162,25 @@ fn an_attacker_cannot_push_a_waiting_serial_out() {
 }
 
 #[test]
+fn the_key_that_failed_longest_ago_is_forgotten_first() {
+    let limits = GuessLimits {
+        tracked: 2,
+        ..GuessLimits::default()
+    };
+    let mut limiter = GuessLimiter::new(limits);
+    let home = ip("192.0.2.1");
+    for name in ["SER-A", "SER-B"] {
+        for _ in 0..8 {
+            limiter.fail(start(), &serial(name), home);
+        }
+    }
+    limiter.fail(start(), &serial("SER-A"), home);
+    limiter.fail(start(), &serial("SER-C"), home);
+    assert!(limiter.check(start(), &serial("SER-A"), home).is_err());
+    assert_eq!(limiter.check(start(), &serial("SER-B"), home), Ok(()));
+}
+
+#[test]
 fn a_patient_attacker_gets_about_a_hundred_tries_a_day() {
     let mut limiter = GuessLimiter::new(GuessLimits::default());
     let victim = serial("NSP-0042");
