@@ -163,7 +163,7 @@ impl GuessLimiter {
     /// Forgets the failures of `serial`: its right credential was shown. The network's stay, or a caller with one license of
     /// its own could try all others for free.
     pub fn succeed(&mut self, serial: &SerialNumber) {
-        let _ = self.serials.forget(serial);
+        self.serials.forget(serial);
     }
 
     /// How many serial numbers and networks are remembered.
@@ -190,7 +190,7 @@ impl Elapsed {
     }
 }
 
-/// The failures of the whole server in the minute that began at `began`.
+/// The failures of the whole server in the minute that began at `began`, with its first failure.
 #[derive(Debug, Default)]
 struct Minute {
     began: Duration,
@@ -207,7 +207,7 @@ impl Minute {
     }
 
     fn fail(&mut self, now: Duration) {
-        if now.saturating_sub(self.began) >= MINUTE {
+        if self.failures == 0 || now.saturating_sub(self.began) >= MINUTE {
             self.began = now;
             self.failures = 0;
         }

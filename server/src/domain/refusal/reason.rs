@@ -254,7 +254,7 @@ reasons! {
         "Contact the vendor in your region and name the serial number.";
     OrderFirst, "ORDER_FIRST", FailedPrecondition,
         "The maintenance agreement is quoted but not ordered.",
-        "Order it first.";
+        "Order it, then renew or reinstate it.";
     AutoExtendOff, "AUTO_EXTEND_OFF", FailedPrecondition,
         "This maintenance agreement does not extend by itself, so there is nothing to cancel.",
         "Nothing needs to be done: it ends on its last day unless it is renewed.";

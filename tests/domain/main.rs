@@ -1,0 +1,15 @@
+//! The pure rules from outside: refusals, state machines, programmes, maintenance, the guess limiter and the golden vectors.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that can't go on has failed"
+)]
+
+mod errors;
+mod guess;
+mod machines;
+mod maintenance;
+mod programmes;
+mod vectors;
+mod world;
