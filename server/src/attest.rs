@@ -52,5 +52,9 @@ pub fn appraise_software(
     if !signer::verify_es256_digest(key.sec1_bytes(), binding, signature) {
         return Err(NotPossessed);
     }
-    Ok(Appraised { key: key.clone(), thumbprint: key.thumbprint(), level: AssuranceLevel::Software })
+    Ok(Appraised {
+        key: key.clone(),
+        thumbprint: key.thumbprint(),
+        level: AssuranceLevel::Software,
+    })
 }

@@ -27,7 +27,12 @@ pub(crate) struct Fresh {
 }
 
 /// Makes a challenge.
-pub(crate) fn make(pepper: &Pepper, random: &dyn Random, purpose: Purpose, now: DateTime<Utc>) -> (Vec<u8>, DateTime<Utc>) {
+pub(crate) fn make(
+    pepper: &Pepper,
+    random: &dyn Random,
+    purpose: Purpose,
+    now: DateTime<Utc>,
+) -> (Vec<u8>, DateTime<Utc>) {
     let mut nonce = [0; 16];
     random.fill(&mut nonce);
     let expires_at = now.checked_add_signed(LIFETIME).unwrap_or(now);
@@ -41,13 +46,24 @@ pub(crate) fn make(pepper: &Pepper, random: &dyn Random, purpose: Purpose, now: 
 ///
 /// # Errors
 /// CHALLENGE_INVALID for anything this server did not make for this purpose, CHALLENGE_EXPIRED after 120 seconds.
-pub(crate) fn check(pepper: &Pepper, purpose: Purpose, bytes: &[u8], now: DateTime<Utc>) -> Result<Fresh, Reason> {
-    let (stated, shown) = bytes.split_at_checked(HEAD_LEN).ok_or(Reason::ChallengeInvalid)?;
+pub(crate) fn check(
+    pepper: &Pepper,
+    purpose: Purpose,
+    bytes: &[u8],
+    now: DateTime<Utc>,
+) -> Result<Fresh, Reason> {
+    let (stated, shown) = bytes
+        .split_at_checked(HEAD_LEN)
+        .ok_or(Reason::ChallengeInvalid)?;
     if !bool::from(tag(pepper, stated).ct_eq(shown)) {
         return Err(Reason::ChallengeInvalid);
     }
-    let (&[version, made_for], rest) = stated.split_first_chunk::<2>().ok_or(Reason::ChallengeInvalid)?;
-    let (millis, nonce) = rest.split_first_chunk::<8>().ok_or(Reason::ChallengeInvalid)?;
+    let (&[version, made_for], rest) = stated
+        .split_first_chunk::<2>()
+        .ok_or(Reason::ChallengeInvalid)?;
+    let (millis, nonce) = rest
+        .split_first_chunk::<8>()
+        .ok_or(Reason::ChallengeInvalid)?;
     let nonce = nonce.try_into().map_err(|_| Reason::ChallengeInvalid)?;
     if version != VERSION || made_for != number(purpose) {
         return Err(Reason::ChallengeInvalid);
@@ -64,7 +80,11 @@ pub(crate) fn check(pepper: &Pepper, purpose: Purpose, bytes: &[u8], now: DateTi
 
 fn head(purpose: Purpose, expires_at: DateTime<Utc>, nonce: &[u8; 16]) -> Vec<u8> {
     let mut bytes = vec![VERSION, number(purpose)];
-    bytes.extend_from_slice(&u64::try_from(expires_at.timestamp_millis()).unwrap_or(0).to_be_bytes());
+    bytes.extend_from_slice(
+        &u64::try_from(expires_at.timestamp_millis())
+            .unwrap_or(0)
+            .to_be_bytes(),
+    );
     bytes.extend_from_slice(nonce);
     bytes
 }
@@ -102,13 +122,25 @@ mod tests {
         let now = DateTime::UNIX_EPOCH;
         let (bytes, expires_at) = make(&pepper, &SeededRandom::new(1), Purpose::Activate, now);
         assert!(check(&pepper, Purpose::Activate, &bytes, now).is_ok());
-        assert_eq!(check(&pepper, Purpose::Verify, &bytes, now).err(), Some(Reason::ChallengeInvalid));
-        assert_eq!(check(&pepper, Purpose::Activate, &bytes, expires_at).err(), Some(Reason::ChallengeExpired));
+        assert_eq!(
+            check(&pepper, Purpose::Verify, &bytes, now).err(),
+            Some(Reason::ChallengeInvalid)
+        );
+        assert_eq!(
+            check(&pepper, Purpose::Activate, &bytes, expires_at).err(),
+            Some(Reason::ChallengeExpired)
+        );
         for index in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[index] ^= 1;
-            assert!(check(&pepper, Purpose::Activate, &changed, now).is_err(), "byte {index}");
-            assert!(check(&pepper, Purpose::Activate, &bytes[..index], now).is_err(), "length {index}");
+            assert!(
+                check(&pepper, Purpose::Activate, &changed, now).is_err(),
+                "byte {index}"
+            );
+            assert!(
+                check(&pepper, Purpose::Activate, &bytes[..index], now).is_err(),
+                "length {index}"
+            );
         }
     }
 }

@@ -43,7 +43,7 @@ impl Personal {
             return Ok(());
         }
         let key = Zeroizing::new(bytes32(&*self.random));
-        match file::write_new(&path, &*key, Access::Secret) {
+        match file::write_new(&path, &key[..], Access::Owner) {
             // Another request made it first: that one counts.
             Err(_) if path.exists() => Ok(()),
             done => Ok(done?),
@@ -51,7 +51,12 @@ impl Personal {
     }
 
     /// Seals `text`; `field` says what it is, so that fields can't be exchanged.
-    pub(crate) fn seal(&self, customer: &CustomerId, field: &str, text: &str) -> Result<Vec<u8>, PersonalError> {
+    pub(crate) fn seal(
+        &self,
+        customer: &CustomerId,
+        field: &str,
+        text: &str,
+    ) -> Result<Vec<u8>, PersonalError> {
         let key = self.key(customer)?;
         let mut nonce = [0; NONCE_LEN];
         self.random.fill(&mut nonce);
@@ -73,7 +78,11 @@ impl Personal {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
         let mut bytes = sealed.to_vec();
         let text = key
-            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(aad(customer, field)), &mut bytes)
+            .open_in_place(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(aad(customer, field)),
+                &mut bytes,
+            )
             .ok()?;
         String::from_utf8(text.to_vec()).ok()
     }

@@ -34,7 +34,10 @@ impl Codes {
     }
 
     fn derive(&self, kind: &str, record: &[u8], generation: u32) -> Code {
-        Code::from_mac(&mac(&self.0, &[kind.as_bytes(), record, &generation.to_be_bytes()]))
+        Code::from_mac(&mac(
+            &self.0,
+            &[kind.as_bytes(), record, &generation.to_be_bytes()],
+        ))
     }
 }
 
@@ -48,12 +51,22 @@ impl Pepper {
 
     /// What a password is kept as. The serial makes equal passwords differ.
     pub(crate) fn password(&self, serial: &SerialNumber, password: &str) -> [u8; 32] {
-        mac(&self.0, &[b"password", serial.as_str().as_bytes(), password.as_bytes()])
+        mac(
+            &self.0,
+            &[b"password", serial.as_str().as_bytes(), password.as_bytes()],
+        )
     }
 
     /// Finds the activation that a product code names, without keeping the code.
     pub(crate) fn product_code(&self, serial: &SerialNumber, code: &Code) -> [u8; 32] {
-        mac(&self.0, &[b"product-code", serial.as_str().as_bytes(), code.canonical().as_bytes()])
+        mac(
+            &self.0,
+            &[
+                b"product-code",
+                serial.as_str().as_bytes(),
+                code.canonical().as_bytes(),
+            ],
+        )
     }
 
     /// Tells whether a retried request is the same request. Keyed, because requests carry passwords.

@@ -13,7 +13,8 @@ use crate::domain::catalogue::Release;
 use crate::domain::credential::Authenticated;
 use crate::domain::license::{Carrier, License, VirtualEnvironment, VmPermission};
 use crate::domain::machine::{
-    ActivationEvent, ActivationState, DeactivationEvent, DeactivationState, LicenseEvent, Role, step,
+    ActivationEvent, ActivationState, DeactivationEvent, DeactivationState, LicenseEvent, Role,
+    step,
 };
 use crate::domain::maintenance;
 use crate::domain::programme::{CredentialKind, Programme};
@@ -95,7 +96,8 @@ pub fn decide(
     if let Some(seal) = license.seal
         && seal.until.is_none_or(|until| ask.now < until)
     {
-        return Err(Refusal::new(Reason::CodeAlreadyIssued).with("update_request_id", seal.upgrade.to_string()));
+        return Err(Refusal::new(Reason::CodeAlreadyIssued)
+            .with("update_request_id", seal.upgrade.to_string()));
     }
     if let Carrier::HardwareKey(_) = license.carrier {
         return Err(Reason::HardwareKeyLicense.into());
@@ -110,7 +112,10 @@ pub fn decide(
         step(held.state, ActivationEvent::Refresh, Role::EndUser)?;
         return Ok(Granted::SameSeat);
     }
-    let overlap = license.usage.overlap_until.is_some_and(|last| ask.today <= last);
+    let overlap = license
+        .usage
+        .overlap_until
+        .is_some_and(|last| ask.today <= last);
     let allowed = license.seats.saturating_add(u32::from(overlap));
     if license.usage.seats_taken >= allowed {
         return Err(Refusal::new(Reason::NoSeat)
@@ -124,14 +129,22 @@ pub fn decide(
 ///
 /// # Errors
 /// In this order: WRONG_PRODUCT, ATTESTATION_FAILED, VM_NOT_ALLOWED, BUILD_NOT_COVERED.
-pub fn admit(license: &License, programme: &Programme, shown: &Appraised, ask: &Ask) -> Result<(), Refusal> {
+pub fn admit(
+    license: &License,
+    programme: &Programme,
+    shown: &Appraised,
+    ask: &Ask,
+) -> Result<(), Refusal> {
     if ask.release.product != license.product {
         return Err(Reason::WrongProduct.into());
     }
     if shown.level() < programme.min_activation_level() {
         return Err(Refusal::new(Reason::AttestationFailed)
             .detail("this license needs a device key at a higher level of assurance")
-            .with("required_level", programme.min_activation_level().to_string()));
+            .with(
+                "required_level",
+                programme.min_activation_level().to_string(),
+            ));
     }
     if ask.vm == VirtualEnvironment::Yes && license.vm == VmPermission::NotAllowed {
         return Err(Reason::VmNotAllowed.into());
@@ -160,7 +173,8 @@ impl Activation {
             && deactivation.state == DeactivationState::TicketIssued
             && now >= deactivation.ticket_expires_at
         {
-            if let Ok(expired) = step(deactivation.state, DeactivationEvent::Timeout, Role::System) {
+            if let Ok(expired) = step(deactivation.state, DeactivationEvent::Timeout, Role::System)
+            {
                 deactivation.state = expired;
             }
             if let Ok(active) = step(self.state, ActivationEvent::Timeout, Role::System) {
@@ -182,7 +196,11 @@ impl Activation {
         today: CivilDate,
     ) -> Result<TicketWanted, Refusal> {
         let next = step(self.state, ActivationEvent::BeginRelease, role)?;
-        if self.deactivation.as_ref().is_some_and(|d| d.state == DeactivationState::TicketIssued) {
+        if self
+            .deactivation
+            .as_ref()
+            .is_some_and(|d| d.state == DeactivationState::TicketIssued)
+        {
             return Ok(TicketWanted::SameAgain);
         }
         license.check_return_limit(programme, today)?;
@@ -250,7 +268,10 @@ impl Activation {
     pub(crate) fn deactivation_state(&self, license: &License) -> Option<DeactivationState> {
         let deactivation = self.deactivation.as_ref()?;
         let consumed = self.generation < license.generation
-            || deactivation.outcome.as_ref().is_some_and(|end| end.epoch < license.usage.return_epoch);
+            || deactivation
+                .outcome
+                .as_ref()
+                .is_some_and(|end| end.epoch < license.usage.return_epoch);
         if consumed && deactivation.outcome.is_some() {
             return Some(DeactivationState::Consumed);
         }

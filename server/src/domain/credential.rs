@@ -21,7 +21,12 @@ impl Authenticated {
         kind: CredentialKind,
         named: Option<ActivationId>,
     ) -> Self {
-        Self { serial, generation, kind, named }
+        Self {
+            serial,
+            generation,
+            kind,
+            named,
+        }
     }
 
     /// The serial.

@@ -5,7 +5,8 @@
 use chrono::{DateTime, Utc};
 use upkeep::date::{CivilDate, Term};
 use upkeep::id::{
-    AddOn, CustomerId, DongleNumber, Edition, LicenseType, PartnerId, ProductId, ProgrammeId, UpgradeId,
+    AddOn, CustomerId, DongleNumber, Edition, LicenseType, PartnerId, ProductId, ProgrammeId,
+    UpgradeId,
 };
 use upkeep::serial::SerialNumber;
 
@@ -153,7 +154,11 @@ impl License {
     ///
     /// # Errors
     /// RETURN_LIMIT.
-    pub(crate) fn check_return_limit(&self, programme: &Programme, today: CivilDate) -> Result<(), Refusal> {
+    pub(crate) fn check_return_limit(
+        &self,
+        programme: &Programme,
+        today: CivilDate,
+    ) -> Result<(), Refusal> {
         let cap = programme.returns_per_365_days();
         let mut recent = self.usage.returned_on.clone();
         forget_before_last_year(&mut recent, today);

@@ -85,7 +85,11 @@ enum Referral {
 /// # Errors
 /// What the machine answers.
 pub fn after_referral(submitted: UpgradeState, license: &License) -> Result<UpgradeState, Refusal> {
-    let event = if needs_return(license) { UpgradeEvent::NeedProof } else { UpgradeEvent::Pass };
+    let event = if needs_return(license) {
+        UpgradeEvent::NeedProof
+    } else {
+        UpgradeEvent::Pass
+    };
     Ok(step(submitted, event, Role::System)?)
 }
 
@@ -114,10 +118,16 @@ pub fn issue(
     if needs_return(license) {
         return Err(Refusal::new(Reason::SeatInUse).with("seats_taken", license.usage.seats_taken));
     }
-    let proof_due = programme.needs_proof(license.carrier.protection()) && license.usage.activations > 0;
+    let proof_due =
+        programme.needs_proof(license.carrier.protection()) && license.usage.activations > 0;
     if proof_due && license.usage.unconsumed_returns == 0 {
         let consumed_before = license.usage.return_epoch > 0;
-        return Err(if consumed_before { Reason::ProofAlreadyUsed } else { Reason::ProofRequired }.into());
+        return Err(if consumed_before {
+            Reason::ProofAlreadyUsed
+        } else {
+            Reason::ProofRequired
+        }
+        .into());
     }
     license.usage.unconsumed_returns = 0;
     license.usage.return_epoch = license.usage.return_epoch.saturating_add(1);
@@ -150,9 +160,16 @@ pub fn reissue(
 /// From here on the old generation can't be activated; for ever once the file form has left the server, because nothing calls
 /// a file back.
 fn seal(upgrade: &Upgrade, license: &mut License) {
-    let until = if has_file_form(upgrade, license) { None } else { Some(upgrade.expires_at) };
+    let until = if has_file_form(upgrade, license) {
+        None
+    } else {
+        Some(upgrade.expires_at)
+    };
     let for_ever = license.seal.is_some_and(|seal| seal.until.is_none());
-    license.seal = Some(Seal { upgrade: upgrade.id, until: if for_ever { None } else { until } });
+    license.seal = Some(Seal {
+        upgrade: upgrade.id,
+        until: if for_ever { None } else { until },
+    });
 }
 
 /// Whether the code can be given as a file: it must be bound to a dongle or to a device key that the request named.
@@ -178,8 +195,9 @@ pub fn redeem(
         return Err(Reason::WrongDevice.into());
     }
     if vm == VirtualEnvironment::Yes && upgrade.wish.vm == VirtualEnvironment::No {
-        return Err(Refusal::new(Reason::VmNotAllowed)
-            .detail("the update request said that the software would not run in a virtual machine"));
+        return Err(Refusal::new(Reason::VmNotAllowed).detail(
+            "the update request said that the software would not run in a virtual machine",
+        ));
     }
     Ok(())
 }
@@ -209,15 +227,23 @@ impl Upgrade {
             UpgradeState::Submitted | UpgradeState::Approved => {
                 "Ask your reseller or the vendor to generate the upgrade code.".to_owned()
             }
-            UpgradeState::Referred => "The vendor decides about the virtual environment; wait for its answer.".to_owned(),
+            UpgradeState::Referred => {
+                "The vendor decides about the virtual environment; wait for its answer.".to_owned()
+            }
             UpgradeState::AwaitingDeactivation => format!(
                 "Deactivate the old license on every device ({} left), then have the code generated.",
                 license.usage.seats_taken
             ),
-            UpgradeState::CodeIssued => "Redeem the upgrade code on the new installation.".to_owned(),
+            UpgradeState::CodeIssued => {
+                "Redeem the upgrade code on the new installation.".to_owned()
+            }
             UpgradeState::Redeemed => "Nothing: the license is upgraded.".to_owned(),
-            UpgradeState::Rejected => "The vendor refused it; contact the vendor's support.".to_owned(),
-            UpgradeState::Withdrawn | UpgradeState::Expired => "Make a new update request.".to_owned(),
+            UpgradeState::Rejected => {
+                "The vendor refused it; contact the vendor's support.".to_owned()
+            }
+            UpgradeState::Withdrawn | UpgradeState::Expired => {
+                "Make a new update request.".to_owned()
+            }
         }
     }
 }
@@ -245,9 +271,13 @@ fn check_vm(license: &License, programme: &Programme, wish: &Wish) -> Result<Ref
 }
 
 fn choose_target(license: &License, wish: &Wish, releases: &[Release]) -> Result<Release, Refusal> {
-    let Some(last_day) = maintenance::last_day(&license.terms) else { return Err(Reason::SmaExpired.into()) };
+    let Some(last_day) = maintenance::last_day(&license.terms) else {
+        return Err(Reason::SmaExpired.into());
+    };
     let Some(wanted) = &wish.target else {
-        return newest_covered(releases, last_day).cloned().ok_or_else(|| Reason::NoReleaseCovered.into());
+        return newest_covered(releases, last_day)
+            .cloned()
+            .ok_or_else(|| Reason::NoReleaseCovered.into());
     };
     let release = releases
         .iter()
@@ -265,5 +295,6 @@ fn check_target(license: &License, build_date: CivilDate) -> Result<(), Refusal>
 }
 
 fn code_end(programme: &Programme, now: DateTime<Utc>) -> DateTime<Utc> {
-    now.checked_add_signed(chrono::TimeDelta::days(i64::from(programme.request_days()))).unwrap_or(now)
+    now.checked_add_signed(chrono::TimeDelta::days(i64::from(programme.request_days())))
+        .unwrap_or(now)
 }

@@ -75,7 +75,11 @@ pub(crate) struct Activated {
 /// # Errors
 /// As the steps refuse: credential, reuse of a request id, challenge, device signature, manifest or release, then
 /// [`activation::decide`].
-pub(crate) async fn activate(deps: &Arc<Deps>, call: Call, ask: Request) -> Result<Activated, Outcome> {
+pub(crate) async fn activate(
+    deps: &Arc<Deps>,
+    call: Call,
+    ask: Request,
+) -> Result<Activated, Outcome> {
     // 1 The secret, behind the guess limit.
     let who = authenticate(deps, &call, &ask.serial, &ask.credential).await?;
     // 2 Challenge and device signature: pure, judged in the transaction, where a retry is answered before them.
@@ -106,8 +110,14 @@ pub(crate) async fn activate(deps: &Arc<Deps>, call: Call, ask: Request) -> Resu
             let today = inner.today(&license, now)?;
             let held = live_activation(tx, &license, &shown.thumbprint())?.map(|held| held.at(now));
             let programme = inner.programme(&license.programme)?;
-            let ask = Ask { release: release.clone(), vm, today, now };
-            let granted = activation::decide(&license, programme, &who, shown, held.as_ref(), &ask)?;
+            let ask = Ask {
+                release: release.clone(),
+                vm,
+                today,
+                now,
+            };
+            let granted =
+                activation::decide(&license, programme, &who, shown, held.as_ref(), &ask)?;
             let seat = seat(&inner, tx, &mut license, granted, held, shown, &ask, new_id)?;
             note.subject = seat.id.to_string();
             Ok(Seated {
@@ -133,7 +143,10 @@ fn finish(deps: &Deps, committed: Committed<Seated>) -> Result<Activated, Outcom
 }
 
 /// Writes the granted seat, new or held, with its certificate.
-#[allow(clippy::too_many_arguments, reason = "the one place where a seat is written; used by Activate and RedeemUpgradeCode")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the one place where a seat is written; used by Activate and RedeemUpgradeCode"
+)]
 pub(crate) fn seat(
     deps: &Deps,
     tx: &mut Tx<'_>,
@@ -171,10 +184,22 @@ pub(crate) fn seat(
     if granted == Granted::NewSeat {
         let code = deps.codes.product(&activation.id);
         let mac = deps.pepper.product_code(&license.serial, &code);
-        tx.put(keys::product_code(&license.serial, &mac), activation.id.as_bytes().to_vec());
-        tx.put(keys::license_activation(&license.serial, &activation.id), Vec::new());
-        tx.put(keys::device_activation(&activation.device, &activation.id), Vec::new());
-        tx.put(keys::device(&activation.device), shown.key().sec1_bytes().to_vec());
+        tx.put(
+            keys::product_code(&license.serial, &mac),
+            activation.id.as_bytes().to_vec(),
+        );
+        tx.put(
+            keys::license_activation(&license.serial, &activation.id),
+            Vec::new(),
+        );
+        tx.put(
+            keys::device_activation(&activation.device, &activation.id),
+            Vec::new(),
+        );
+        tx.put(
+            keys::device(&activation.device),
+            shown.key().sec1_bytes().to_vec(),
+        );
         tx.put(
             keys::live(&license.serial, license.generation, &activation.device),
             activation.id.as_bytes().to_vec(),
@@ -198,7 +223,9 @@ pub(crate) fn certificate(
         iat: seconds(now),
         exp: None,
         serial: license.serial.clone(),
-        cnf: Confirmation { jkt: activation.device },
+        cnf: Confirmation {
+            jkt: activation.device,
+        },
         generation: license.generation,
         product: license.product.clone(),
         edition: license.edition.clone(),
@@ -231,7 +258,9 @@ pub(crate) fn spend(tx: &mut Tx<'_>, fresh: Result<Fresh, Reason>) -> Result<(),
 /// The license whose secret was shown; a secret of an older generation authorises nothing.
 pub(crate) fn own_generation(tx: &mut Tx<'_>, who: &Authenticated) -> Result<License, Outcome> {
     let license: Option<License> = tx.load(&keys::license(who.serial()))?;
-    license.filter(|license| license.generation == who.generation()).ok_or_else(|| Reason::CredentialInvalid.into())
+    license
+        .filter(|license| license.generation == who.generation())
+        .ok_or_else(|| Reason::CredentialInvalid.into())
 }
 
 /// The activation that this device holds on the license's current generation.
@@ -240,7 +269,9 @@ pub(crate) fn live_activation(
     license: &License,
     device: &Thumbprint,
 ) -> Result<Option<Activation>, Outcome> {
-    let Some(id) = reads.value(&keys::live(&license.serial, license.generation, device))? else { return Ok(None) };
+    let Some(id) = reads.value(&keys::live(&license.serial, license.generation, device))? else {
+        return Ok(None);
+    };
     let id = ActivationId::from_slice(&id).map_err(|_| MALFORMED)?;
     Ok(reads.load(&keys::activation(&id))?)
 }
@@ -258,7 +289,9 @@ pub(crate) fn release_of(deps: &Deps, build: &Build) -> Result<Result<Release, R
             Refusal::new(Reason::ReleaseUnknown).with("version", build.version.to_string())
         }));
     };
-    let Some(manifest) = &build.manifest else { return Ok(Err(Reason::ManifestRequired.into())) };
+    let Some(manifest) = &build.manifest else {
+        return Ok(Err(Reason::ManifestRequired.into()));
+    };
     let kid = build_key.thumbprint();
     let verified = jws::verify::<ReleaseManifest>(
         manifest,
@@ -277,7 +310,8 @@ pub(crate) fn release_of(deps: &Deps, build: &Build) -> Result<Result<Release, R
                     created_at: deps.clock.now(),
                 })
             } else {
-                Err(Refusal::new(Reason::ManifestInvalid).detail("it is for another product or version"))
+                Err(Refusal::new(Reason::ManifestInvalid)
+                    .detail("it is for another product or version"))
             }
         }
     })

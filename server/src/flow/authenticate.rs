@@ -10,7 +10,9 @@ use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 use upkeep::code::Code;
 use upkeep::date::CivilDate;
-use upkeep::id::{ActivationId, CustomerId, DongleNumber, Edition, LicenseType, ProductId, ProgrammeId};
+use upkeep::id::{
+    ActivationId, CustomerId, DongleNumber, Edition, LicenseType, ProductId, ProgrammeId,
+};
 use upkeep::serial::SerialNumber;
 use zeroize::Zeroizing;
 
@@ -58,7 +60,14 @@ pub(crate) async fn authenticate(
     if kind != CredentialKind::DongleNumber && !deps.programmes.any_takes(serial, kind) {
         return Err(Reason::CredentialKindMismatch.into());
     }
-    guarded(deps, call, serial, Reason::CredentialInvalid, compare(deps, serial, credential)).await
+    guarded(
+        deps,
+        call,
+        serial,
+        Reason::CredentialInvalid,
+        compare(deps, serial, credential),
+    )
+    .await
 }
 
 /// Runs a comparison of something secret behind the guess limit. A miss is counted, recorded and answered with `reason`.
@@ -107,11 +116,18 @@ async fn compare(
     let taken = deps
         .programmes
         .get(&license.programme)
-        .is_none_or(|programme| programme.credential_kinds(serial).contains(&credential.kind()));
+        .is_none_or(|programme| {
+            programme
+                .credential_kinds(serial)
+                .contains(&credential.kind())
+        });
     let (right, named) = match credential {
         Credential::Password(password) => {
             let mac = deps.pepper.password(serial, password);
-            (deps.passwords.check(mac, license.password.clone()).await, None)
+            (
+                deps.passwords.check(mac, license.password.clone()).await,
+                None,
+            )
         }
         Credential::ActivationCode(code) => {
             let right = deps.codes.activation(serial, license.generation) == *code;
@@ -119,12 +135,16 @@ async fn compare(
         }
         Credential::ProductCode(code) => {
             let key = keys::product_code(serial, &deps.pepper.product_code(serial, code));
-            let named = store.value(&key)?.and_then(|id| ActivationId::from_slice(&id).ok());
+            let named = store
+                .value(&key)?
+                .and_then(|id| ActivationId::from_slice(&id).ok());
             (named.is_some(), named)
         }
         Credential::DongleNumber(number) => {
             let right = match &license.carrier {
-                Carrier::HardwareKey(own) => bool::from(own.as_str().as_bytes().ct_eq(number.as_str().as_bytes())),
+                Carrier::HardwareKey(own) => {
+                    bool::from(own.as_str().as_bytes().ct_eq(number.as_str().as_bytes()))
+                }
                 Carrier::SoftwareKey => false,
             };
             (right, None)
@@ -132,7 +152,8 @@ async fn compare(
     };
     let taken = taken || credential.kind() == CredentialKind::DongleNumber;
     let proved = is_known & right & taken;
-    Ok(proved.then(|| Authenticated::new(serial.clone(), license.generation, credential.kind(), named)))
+    Ok(proved
+        .then(|| Authenticated::new(serial.clone(), license.generation, credential.kind(), named)))
 }
 
 fn guesses<T>(deps: &Deps, act: impl FnOnce(&mut GuessLimiter) -> T) -> T {
@@ -155,7 +176,10 @@ struct Gate {
 impl Passwords {
     /// Strong passwords only: a keyed digest is enough.
     pub(crate) fn strong() -> Self {
-        Self { weak: None, decoy: decoy_record() }
+        Self {
+            weak: None,
+            decoy: decoy_record(),
+        }
     }
 
     /// Weak passwords allowed: every check, of known and unknown serials alike, costs one argon2id.
@@ -163,8 +187,15 @@ impl Passwords {
     /// # Errors
     /// [`Fault::Inconsistent`] when argon2id does not work here.
     pub(crate) fn weak(salt: &[u8; 32]) -> Result<Self, Fault> {
-        let dummy = argon2_phc(&[0; 32], salt).ok_or(Fault::Inconsistent("argon2id does not work"))?;
-        Ok(Self { weak: Some(Arc::new(Gate { permits: Semaphore::new(1), dummy })), decoy: decoy_record() })
+        let dummy =
+            argon2_phc(&[0; 32], salt).ok_or(Fault::Inconsistent("argon2id does not work"))?;
+        Ok(Self {
+            weak: Some(Arc::new(Gate {
+                permits: Semaphore::new(1),
+                dummy,
+            })),
+            decoy: decoy_record(),
+        })
     }
 
     /// Whether short passwords may be set.
@@ -173,13 +204,22 @@ impl Passwords {
     }
 
     /// What a new password is kept as.
-    pub(crate) async fn verifier(&self, mac: [u8; 32], salt: [u8; 32]) -> Result<PasswordVerifier, Outcome> {
+    pub(crate) async fn verifier(
+        &self,
+        mac: [u8; 32],
+        salt: [u8; 32],
+    ) -> Result<PasswordVerifier, Outcome> {
         if self.weak.is_none() {
             return Ok(PasswordVerifier::Mac(mac));
         }
-        let phc = tokio::task::spawn_blocking(move || argon2_phc(&mac, &salt)).await.ok().flatten();
+        let phc = tokio::task::spawn_blocking(move || argon2_phc(&mac, &salt))
+            .await
+            .ok()
+            .flatten();
         phc.map(PasswordVerifier::Argon2)
-            .ok_or(Outcome::Failed(Fault::Inconsistent("argon2id does not work")))
+            .ok_or(Outcome::Failed(Fault::Inconsistent(
+                "argon2id does not work",
+            )))
     }
 
     /// Compares in constant time; without a verifier it does the same work and says no.
@@ -188,32 +228,46 @@ impl Passwords {
             Some(PasswordVerifier::Mac(kept)) => bool::from(kept.ct_eq(&mac)),
             _ => bool::from([0_u8; 32].ct_eq(&mac)) & false,
         };
-        let Some(gate) = &self.weak else { return strong };
-        let Ok(_permit) = gate.permits.acquire().await else { return false };
+        let Some(gate) = &self.weak else {
+            return strong;
+        };
+        let Ok(_permit) = gate.permits.acquire().await else {
+            return false;
+        };
         let phc = match verifier {
             Some(PasswordVerifier::Argon2(phc)) => phc,
             _ => gate.dummy.clone(),
         };
-        let slow = tokio::task::spawn_blocking(move || argon2_matches(&mac, &phc)).await.unwrap_or(false);
+        let slow = tokio::task::spawn_blocking(move || argon2_matches(&mac, &phc))
+            .await
+            .unwrap_or(false);
         strong | slow
     }
 
     fn decoy(&self) -> Result<License, Outcome> {
         let wire = crate::record::decode_message(b"decoy", &self.decoy)?;
-        License::from_wire(wire).map_err(|_| Outcome::Failed(Fault::Inconsistent("the decoy license is malformed")))
+        License::from_wire(wire)
+            .map_err(|_| Outcome::Failed(Fault::Inconsistent("the decoy license is malformed")))
     }
 }
 
 fn argon2_phc(mac: &[u8; 32], salt: &[u8; 32]) -> Option<String> {
     use argon2::PasswordHasher as _;
     let salt = salt.get(..16)?;
-    argon2::Argon2::default().hash_password_with_salt(mac, salt).ok().map(|hash| hash.to_string())
+    argon2::Argon2::default()
+        .hash_password_with_salt(mac, salt)
+        .ok()
+        .map(|hash| hash.to_string())
 }
 
 fn argon2_matches(mac: &[u8; 32], phc: &str) -> bool {
     use argon2::PasswordVerifier as _;
-    let Ok(hash) = argon2::PasswordHash::new(phc) else { return false };
-    argon2::Argon2::default().verify_password(mac, &hash).is_ok()
+    let Ok(hash) = argon2::PasswordHash::new(phc) else {
+        return false;
+    };
+    argon2::Argon2::default()
+        .verify_password(mac, &hash)
+        .is_ok()
 }
 
 /// A license that nobody owns: what an unknown serial is compared with.
@@ -237,7 +291,10 @@ fn decoy_record() -> Vec<u8> {
             seats: 1,
             vm: VmPermission::NotAllowed,
             purchased_on: day,
-            terms: upkeep::date::Term::of_months(day, 12).ok().into_iter().collect(),
+            terms: upkeep::date::Term::of_months(day, 12)
+                .ok()
+                .into_iter()
+                .collect(),
             password: Some(PasswordVerifier::Mac([0; 32])),
             usage: Usage::default(),
             open_upgrade: None,
@@ -245,5 +302,7 @@ fn decoy_record() -> Vec<u8> {
             created_at: DateTime::UNIX_EPOCH,
         })
     };
-    license().map(|license| crate::record::encode(&license.to_wire())).unwrap_or_default()
+    license()
+        .map(|license| crate::record::encode(&license.to_wire()))
+        .unwrap_or_default()
 }

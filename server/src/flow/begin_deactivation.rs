@@ -37,18 +37,43 @@ pub(crate) struct Ticket {
 ///
 /// # Errors
 /// ATTESTATION_FAILED, the challenge, what the state says, RETURN_LIMIT.
-pub(crate) async fn by_device(deps: &Arc<Deps>, call: Call, ask: verify::Request) -> Result<Ticket, Outcome> {
-    let possession = verify::possession(deps, &ask, Purpose::BeginDeactivation, binding::begin_deactivation)?;
-    let fresh = challenge::check(&deps.pepper, Purpose::BeginDeactivation, &ask.challenge, call.now);
+pub(crate) async fn by_device(
+    deps: &Arc<Deps>,
+    call: Call,
+    ask: verify::Request,
+) -> Result<Ticket, Outcome> {
+    let possession = verify::possession(
+        deps,
+        &ask,
+        Purpose::BeginDeactivation,
+        binding::begin_deactivation,
+    )?;
+    let fresh = challenge::check(
+        &deps.pepper,
+        Purpose::BeginDeactivation,
+        &ask.challenge,
+        call.now,
+    );
     let principal = Principal::owner("activation", &ask.activation.to_string());
-    begin(deps, call, principal, ask.activation, Asked::ByDevice(possession, fresh)).await
+    begin(
+        deps,
+        call,
+        principal,
+        ask.activation,
+        Asked::ByDevice(possession, fresh),
+    )
+    .await
 }
 
 /// A partner or support asks for the device, which answers the ticket later (DOMAIN 7: `begin_release` [EU PA VS]).
 ///
 /// # Errors
 /// NOT_YOUR_CUSTOMER, NOT_FOUND, what the state says, RETURN_LIMIT.
-pub(crate) async fn by_staff(deps: &Arc<Deps>, call: Call, activation: ActivationId) -> Result<Ticket, Outcome> {
+pub(crate) async fn by_staff(
+    deps: &Arc<Deps>,
+    call: Call,
+    activation: ActivationId,
+) -> Result<Ticket, Outcome> {
     let principal = Principal::of(&call);
     begin(deps, call, principal, activation, Asked::ByStaff).await
 }
@@ -66,52 +91,68 @@ async fn begin(
     id: ActivationId,
     asked: Asked,
 ) -> Result<Ticket, Outcome> {
-    let (inner, now, caller) = (Arc::clone(deps), whole_micros(call.now), call.caller.clone());
+    let (inner, now, caller) = (
+        Arc::clone(deps),
+        whole_micros(call.now),
+        call.caller.clone(),
+    );
     let nonce = bytes32(&*deps.random);
     let committed = deps
-        .once(call, principal, id.to_string().as_bytes(), move |tx, note| {
-            note.subject = id.to_string();
-            if let Asked::ByDevice(possession, fresh) = asked {
-                let Possession::Shown = possession else { return Err(Reason::AttestationFailed.into()) };
-                spend(tx, fresh)?;
-            }
-            let (activation, mut license) = load_own(tx, &caller, &id)?;
-            note.serial = Some(license.serial.clone());
-            let mut activation = activation.at(now);
-            let today = inner.today(&license, now)?;
-            let programme = inner.programme(&license.programme)?;
-            match activation.begin_release(&mut license, programme, caller.role, today)? {
-                TicketWanted::SameAgain => {}
-                TicketWanted::New => {
-                    let lifetime = TimeDelta::days(i64::from(programme.ticket_days()));
-                    let expires_at = now.checked_add_signed(lifetime).unwrap_or(now);
-                    let ticket = inner.signing_input(&DeactivationTicket {
-                        iss: inner.issuer.clone(),
-                        nonce: TicketNonce::from_bytes(nonce),
-                        iat: seconds(now),
-                        exp: seconds(expires_at),
-                        serial: license.serial.clone(),
-                        activation_id: id,
-                        cnf: Confirmation { jkt: activation.device },
-                    })?;
-                    activation.deactivation = Some(Deactivation {
-                        state: DeactivationState::TicketIssued,
-                        nonce,
-                        ticket,
-                        ticket_expires_at: expires_at,
-                        outcome: None,
-                    });
-                    save(tx, &license);
+        .once(
+            call,
+            principal,
+            id.to_string().as_bytes(),
+            move |tx, note| {
+                note.subject = id.to_string();
+                if let Asked::ByDevice(possession, fresh) = asked {
+                    let Possession::Shown = possession else {
+                        return Err(Reason::AttestationFailed.into());
+                    };
+                    spend(tx, fresh)?;
                 }
-            }
-            save(tx, &activation);
-            let begun = activation.deactivation.as_ref();
-            Ok(Ticketed {
-                ticket: begun.map(|begun| begun.ticket.clone()).unwrap_or_default(),
-                expires_at: begun.map_or(0, |begun| begun.ticket_expires_at.timestamp_micros()),
-            })
-        })
+                let (activation, mut license) = load_own(tx, &caller, &id)?;
+                note.serial = Some(license.serial.clone());
+                let mut activation = activation.at(now);
+                let today = inner.today(&license, now)?;
+                let programme = inner.programme(&license.programme)?;
+                match activation.begin_release(&mut license, programme, caller.role, today)? {
+                    TicketWanted::SameAgain => {}
+                    TicketWanted::New => {
+                        let lifetime = TimeDelta::days(i64::from(programme.ticket_days()));
+                        let expires_at = now.checked_add_signed(lifetime).unwrap_or(now);
+                        let ticket = inner.signing_input(&DeactivationTicket {
+                            iss: inner.issuer.clone(),
+                            nonce: TicketNonce::from_bytes(nonce),
+                            iat: seconds(now),
+                            exp: seconds(expires_at),
+                            serial: license.serial.clone(),
+                            activation_id: id,
+                            cnf: Confirmation {
+                                jkt: activation.device,
+                            },
+                        })?;
+                        activation.deactivation = Some(Deactivation {
+                            state: DeactivationState::TicketIssued,
+                            nonce,
+                            ticket,
+                            ticket_expires_at: expires_at,
+                            outcome: None,
+                        });
+                        save(tx, &license);
+                    }
+                }
+                save(tx, &activation);
+                let begun = activation.deactivation.as_ref();
+                Ok(Ticketed {
+                    ticket: begun.map(|begun| begun.ticket.clone()).unwrap_or_default(),
+                    expires_at: begun.map_or(0, |begun| begun.ticket_expires_at.timestamp_micros()),
+                })
+            },
+        )
         .await?;
     let kept = committed.into_inner();
-    Ok(Ticket { ticket: deps.sign(&kept.ticket)?, expires_at: wire_micros(kept.expires_at) })
+    Ok(Ticket {
+        ticket: deps.sign(&kept.ticket)?,
+        expires_at: wire_micros(kept.expires_at),
+    })
 }

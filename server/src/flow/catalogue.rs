@@ -27,19 +27,31 @@ pub(crate) async fn create_product(
     build_key: Option<PublicKey>,
 ) -> Result<Product, Outcome> {
     if deps.programmes.get(&programme).is_none() {
-        let known: Vec<_> = deps.programmes.iter().map(|programme| programme.id().to_string()).collect();
+        let known: Vec<_> = deps
+            .programmes
+            .iter()
+            .map(|programme| programme.id().to_string())
+            .collect();
         let hint = format!("is not loaded here; loaded are {}", known.join(", "));
         return Err(Refusal::invalid(vec![Violation::new("programme_id", hint)]).into());
     }
     let created_at = whole_micros(call.now);
-    let product = Product { id, display_name, programme, build_key, created_at };
+    let product = Product {
+        id,
+        display_name,
+        programme,
+        build_key,
+        created_at,
+    };
     let body = prost::Message::encode_to_vec(&product.to_wire().without_time());
     let principal = Principal::of(&call);
     let committed = deps
         .once(call, principal, &body, move |tx, note| {
             note.subject = product.id.to_string();
             if tx.value(&product.key())?.is_some() {
-                return Err(Refusal::new(Reason::AlreadyExists).with("product_id", &product.id).into());
+                return Err(Refusal::new(Reason::AlreadyExists)
+                    .with("product_id", &product.id)
+                    .into());
             }
             save(tx, &product);
             Ok(product.to_wire())
@@ -59,17 +71,26 @@ pub(crate) async fn create_release(
     version: Version,
     build_date: CivilDate,
 ) -> Result<Release, Outcome> {
-    let release = Release { product, version, build_date, created_at: whole_micros(call.now) };
+    let release = Release {
+        product,
+        version,
+        build_date,
+        created_at: whole_micros(call.now),
+    };
     let body = prost::Message::encode_to_vec(&release.to_wire().without_time());
     let principal = Principal::of(&call);
     let committed = deps
         .once(call, principal, &body, move |tx, note| {
             note.subject = format!("{} {}", release.product, release.version);
             if tx.value(&keys::product(&release.product))?.is_none() {
-                return Err(Refusal::new(Reason::NotFound).with("product_id", &release.product).into());
+                return Err(Refusal::new(Reason::NotFound)
+                    .with("product_id", &release.product)
+                    .into());
             }
             if tx.value(&release.key())?.is_some() {
-                return Err(Refusal::new(Reason::AlreadyExists).with("version", &release.version).into());
+                return Err(Refusal::new(Reason::AlreadyExists)
+                    .with("version", &release.version)
+                    .into());
             }
             save(tx, &release);
             Ok(release.to_wire())

@@ -38,7 +38,11 @@ pub(crate) struct Deactivated {
 ///
 /// # Errors
 /// PROOF_INVALID naming the failed check, NOT_YOUR_CUSTOMER, TICKET_EXPIRED, and what the state machines say.
-pub(crate) async fn deactivate(deps: &Arc<Deps>, call: Call, proof: String) -> Result<Deactivated, Outcome> {
+pub(crate) async fn deactivate(
+    deps: &Arc<Deps>,
+    call: Call,
+    proof: String,
+) -> Result<Deactivated, Outcome> {
     // 1 Signatures: the proof by a device key on record, the ticket inside by this server.
     let mut store = &deps.store;
     let mut fault = None;
@@ -53,9 +57,14 @@ pub(crate) async fn deactivate(deps: &Arc<Deps>, call: Call, proof: String) -> R
     if let Some(error) = fault {
         return Err(error.into());
     }
-    let verified = verified.map_err(|error| Refusal::new(Reason::ProofInvalid).detail(error.to_string()));
+    let verified =
+        verified.map_err(|error| Refusal::new(Reason::ProofInvalid).detail(error.to_string()));
     // 2 One transaction for both machines, the seat and a waiting update request.
-    let (inner, now, caller) = (Arc::clone(deps), whole_micros(call.now), call.caller.clone());
+    let (inner, now, caller) = (
+        Arc::clone(deps),
+        whole_micros(call.now),
+        call.caller.clone(),
+    );
     let receipt_id = uuid_v7(&*deps.clock, &*deps.random);
     let committed = deps
         .commit(call, move |tx, note| {
@@ -65,7 +74,9 @@ pub(crate) async fn deactivate(deps: &Arc<Deps>, call: Call, proof: String) -> R
             let (activation, mut license) = load_own(tx, &caller, &said.activation_id)?;
             note.serial = Some(license.serial.clone());
             if activation.device != said.cnf.jkt || activation.serial != said.serial {
-                return Err(Refusal::new(Reason::ProofInvalid).detail("it is another device's proof").into());
+                return Err(Refusal::new(Reason::ProofInvalid)
+                    .detail("it is another device's proof")
+                    .into());
             }
             let mut activation = activation.at(now);
             if is_recorded(&activation, verified) {
@@ -79,7 +90,11 @@ pub(crate) async fn deactivate(deps: &Arc<Deps>, call: Call, proof: String) -> R
                 receipt: receipt(&inner, &activation, ProofGrade::Software, receipt_id, now)?,
                 reason: None,
             };
-            let role = if caller.role == Role::Admin { Role::Support } else { caller.role };
+            let role = if caller.role == Role::Admin {
+                Role::Support
+            } else {
+                caller.role
+            };
             activation.submit_proof(&mut license, role, said.nonce.as_bytes(), end)?;
             license.count_return(inner.today(&license, now)?);
             tx.put(keys::proof(&activation.id), proof.as_bytes().to_vec());
@@ -90,12 +105,19 @@ pub(crate) async fn deactivate(deps: &Arc<Deps>, call: Call, proof: String) -> R
     // 3 Sign the receipt that is on record.
     let (activation, license) = committed.into_inner();
     let receipt = sign_receipt(deps, &activation)?;
-    Ok(Deactivated { receipt, activation, license })
+    Ok(Deactivated {
+        receipt,
+        activation,
+        license,
+    })
 }
 
 /// The receipt of a recorded return, signed.
 pub(crate) fn sign_receipt(deps: &Deps, activation: &Activation) -> Result<String, Outcome> {
-    let end = activation.deactivation.as_ref().and_then(|begun| begun.outcome.as_ref());
+    let end = activation
+        .deactivation
+        .as_ref()
+        .and_then(|begun| begun.outcome.as_ref());
     Ok(deps.sign(&end.ok_or(MALFORMED)?.receipt)?)
 }
 
@@ -115,7 +137,9 @@ pub(crate) fn receipt(
         activation_id: activation.id,
         generation: activation.generation,
         grade,
-        cnf: Confirmation { jkt: activation.device },
+        cnf: Confirmation {
+            jkt: activation.device,
+        },
     })?)
 }
 
@@ -127,7 +151,11 @@ pub(crate) fn seat_is_free(
     activation: &Activation,
     now: DateTime<Utc>,
 ) -> Result<(), Outcome> {
-    tx.delete(keys::live(&license.serial, activation.generation, &activation.device));
+    tx.delete(keys::live(
+        &license.serial,
+        activation.generation,
+        &activation.device,
+    ));
     forget_product_code(deps, tx, &license.serial, activation);
     approve_waiting(tx, license, now)?;
     save(tx, activation);
@@ -136,23 +164,31 @@ pub(crate) fn seat_is_free(
 }
 
 /// The product code exists only while the product is activated.
-fn forget_product_code(deps: &Deps, tx: &mut Tx<'_>, serial: &SerialNumber, activation: &Activation) {
+fn forget_product_code(
+    deps: &Deps,
+    tx: &mut Tx<'_>,
+    serial: &SerialNumber,
+    activation: &Activation,
+) {
     let code = deps.codes.product(&activation.id);
-    tx.delete(keys::product_code(serial, &deps.pepper.product_code(serial, &code)));
+    tx.delete(keys::product_code(
+        serial,
+        &deps.pepper.product_code(serial, &code),
+    ));
 }
 
 /// An update request that waited for the return of the old license goes on once every seat is free (T-17).
-fn approve_waiting(
-    tx: &mut Tx<'_>,
-    license: &License,
-    now: DateTime<Utc>,
-) -> Result<(), Outcome> {
-    let Some(id) = license.open_upgrade else { return Ok(()) };
+fn approve_waiting(tx: &mut Tx<'_>, license: &License, now: DateTime<Utc>) -> Result<(), Outcome> {
+    let Some(id) = license.open_upgrade else {
+        return Ok(());
+    };
     if needs_return(license) {
         return Ok(());
     }
     let upgrade: Option<Upgrade> = tx.load(&keys::upgrade(&id))?;
-    let Some(mut upgrade) = upgrade.map(|upgrade| upgrade.at(now)) else { return Ok(()) };
+    let Some(mut upgrade) = upgrade.map(|upgrade| upgrade.at(now)) else {
+        return Ok(());
+    };
     if upgrade.state == UpgradeState::AwaitingDeactivation {
         upgrade.state = step(upgrade.state, UpgradeEvent::ProofRecorded, Role::System)?;
         save(tx, &upgrade);
@@ -162,7 +198,8 @@ fn approve_waiting(
 
 fn is_recorded(activation: &Activation, verified: &VerifiedProof) -> bool {
     activation.deactivation.as_ref().is_some_and(|begun| {
-        begun.state == DeactivationState::Recorded && begun.nonce == *verified.proof().nonce.as_bytes()
+        begun.state == DeactivationState::Recorded
+            && begun.nonce == *verified.proof().nonce.as_bytes()
     })
 }
 

@@ -61,7 +61,10 @@ pub(crate) async fn give_up(
             let limit = match decision {
                 Decision::DeclareLost => Reason::LostLimit,
                 Decision::WaiveProof => {
-                    let begun = activation.deactivation.as_ref().ok_or(Reason::TicketRequired)?;
+                    let begun = activation
+                        .deactivation
+                        .as_ref()
+                        .ok_or(Reason::TicketRequired)?;
                     step(begun.state, DeactivationEvent::Waive, role)?;
                     Reason::WaiverLimit
                 }
@@ -77,14 +80,22 @@ pub(crate) async fn give_up(
             let today = inner.today(&license, now)?;
             license.count_waiver(inner.programme(&license.programme)?, today, limit)?;
             seat_is_free(&inner, tx, &mut license, &activation, now)?;
-            Ok(GivenUp { activation: Some(activation.to_wire()), license: Some(license.to_wire()) })
+            Ok(GivenUp {
+                activation: Some(activation.to_wire()),
+                license: Some(license.to_wire()),
+            })
         })
         .await?;
     let kept = committed.into_inner();
-    let activation = Activation::from_wire(kept.activation.unwrap_or_default()).map_err(|_| MALFORMED)?;
+    let activation =
+        Activation::from_wire(kept.activation.unwrap_or_default()).map_err(|_| MALFORMED)?;
     let license = License::from_wire(kept.license.unwrap_or_default()).map_err(|_| MALFORMED)?;
     let receipt = sign_receipt(deps, &activation)?;
-    Ok(Deactivated { receipt, activation, license })
+    Ok(Deactivated {
+        receipt,
+        activation,
+        license,
+    })
 }
 
 /// RevokeActivation: withdraws one activation for good. Its seat is free, but nothing was returned: it pays for no upgrade code.

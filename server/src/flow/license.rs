@@ -53,7 +53,11 @@ struct Kept {
 /// # Errors
 /// ALREADY_EXISTS for a serial that ever was; INVALID_FIELD for a product, customer or partner that does not exist, a password
 /// where none belongs or none where one does.
-pub(crate) async fn create(deps: &Arc<Deps>, call: Call, ask: Request) -> Result<(License, Option<Code>), Outcome> {
+pub(crate) async fn create(
+    deps: &Arc<Deps>,
+    call: Call,
+    ask: Request,
+) -> Result<(License, Option<Code>), Outcome> {
     let password = match &ask.password {
         None => None,
         Some(password) => {
@@ -61,13 +65,19 @@ pub(crate) async fn create(deps: &Arc<Deps>, call: Call, ask: Request) -> Result
             Some(deps.passwords.verifier(mac, bytes32(&*deps.random)).await?)
         }
     };
-    let (inner, now, principal) = (Arc::clone(deps), whole_micros(call.now), Principal::of(&call));
+    let (inner, now, principal) = (
+        Arc::clone(deps),
+        whole_micros(call.now),
+        Principal::of(&call),
+    );
     let body = ask.body.clone();
     let committed = deps
         .once(call, principal, &body, move |tx, note| {
             note.serial = Some(ask.serial.clone());
             if tx.value(&keys::license(&ask.serial))?.is_some() {
-                return Err(Refusal::new(Reason::AlreadyExists).with("serial", &ask.serial).into());
+                return Err(Refusal::new(Reason::AlreadyExists)
+                    .with("serial", &ask.serial)
+                    .into());
             }
             let product = referenced(tx, &ask)?;
             let programme = inner.programme(&product.programme)?;
@@ -89,7 +99,9 @@ pub(crate) async fn create(deps: &Arc<Deps>, call: Call, ask: Request) -> Result
                 seats: ask.seats,
                 vm: ask.vm,
                 purchased_on: ask.purchased_on,
-                terms: maintenance::included(programme, ask.purchased_on).into_iter().collect(),
+                terms: maintenance::included(programme, ask.purchased_on)
+                    .into_iter()
+                    .collect(),
                 password: password.clone(),
                 usage: Usage::default(),
                 open_upgrade: None,
@@ -98,10 +110,13 @@ pub(crate) async fn create(deps: &Arc<Deps>, call: Call, ask: Request) -> Result
             };
             index(tx, &license);
             save(tx, &license);
-            Ok(Kept { license: Some(license.to_wire()) })
+            Ok(Kept {
+                license: Some(license.to_wire()),
+            })
         })
         .await?;
-    let license = License::from_wire(committed.into_inner().license.unwrap_or_default()).map_err(|_| MALFORMED)?;
+    let license = License::from_wire(committed.into_inner().license.unwrap_or_default())
+        .map_err(|_| MALFORMED)?;
     let code = activation_code(deps, &license)?;
     Ok((license, code))
 }
@@ -155,8 +170,11 @@ pub(crate) async fn tell_activation_code(
 
 /// The activation code of a license, unless its serial takes a password or it is on a hardware key.
 fn activation_code(deps: &Deps, license: &License) -> Result<Option<Code>, Outcome> {
-    let kinds = deps.programme(&license.programme)?.credential_kinds(&license.serial);
-    let takes_code = kinds.contains(&CredentialKind::ActivationCode) && license.carrier == Carrier::SoftwareKey;
+    let kinds = deps
+        .programme(&license.programme)?
+        .credential_kinds(&license.serial);
+    let takes_code =
+        kinds.contains(&CredentialKind::ActivationCode) && license.carrier == Carrier::SoftwareKey;
     Ok(takes_code.then(|| deps.codes.activation(&license.serial, license.generation)))
 }
 
@@ -166,28 +184,41 @@ fn referenced(tx: &mut Tx<'_>, ask: &Request) -> Result<Product, Outcome> {
     let customer: Option<Customer> = tx.load(&keys::customer(&ask.customer))?;
     let mut violations = Vec::new();
     if customer.is_none() {
-        violations.push(Violation::new("customer_id", "no such customer; create it first"));
+        violations.push(Violation::new(
+            "customer_id",
+            "no such customer; create it first",
+        ));
     }
     if let Some(partner) = &ask.partner
         && tx.load::<Partner>(&keys::partner(partner))?.is_none()
     {
-        violations.push(Violation::new("partner_id", "no such partner; create it first"));
+        violations.push(Violation::new(
+            "partner_id",
+            "no such partner; create it first",
+        ));
     }
     match product {
         Some(product) if violations.is_empty() => Ok(product),
         Some(_) => Err(Refusal::invalid(violations).into()),
         None => {
-            violations.push(Violation::new("product_id", "no such product; create it first"));
+            violations.push(Violation::new(
+                "product_id",
+                "no such product; create it first",
+            ));
             Err(Refusal::invalid(violations).into())
         }
     }
 }
 
 fn check_password(kinds: &[CredentialKind], ask: &Request) -> Result<(), Refusal> {
-    let takes_password = kinds.contains(&CredentialKind::Password) && ask.carrier == Carrier::SoftwareKey;
+    let takes_password =
+        kinds.contains(&CredentialKind::Password) && ask.carrier == Carrier::SoftwareKey;
     match (takes_password, ask.password.is_some()) {
         (true, false) => Err(Refusal::missing(["password"])),
-        (false, true) => Err(Refusal::invalid(vec![Violation::new("password", "this serial takes no password")])),
+        (false, true) => Err(Refusal::invalid(vec![Violation::new(
+            "password",
+            "this serial takes no password",
+        )])),
         _ => Ok(()),
     }
 }
@@ -202,7 +233,10 @@ fn partner_of(tx: &mut Tx<'_>, ask: &Request) -> Result<Option<PartnerId>, Outco
 }
 
 fn index(tx: &mut Tx<'_>, license: &License) {
-    tx.put(keys::customer_license(&license.customer, &license.serial), Vec::new());
+    tx.put(
+        keys::customer_license(&license.customer, &license.serial),
+        Vec::new(),
+    );
     if let Some(partner) = &license.partner {
         tx.put(keys::partner_license(partner, &license.serial), Vec::new());
     }

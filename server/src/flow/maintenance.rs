@@ -32,14 +32,21 @@ pub(crate) async fn add_terms(
     count: u32,
     first: Option<CivilDate>,
 ) -> Result<License, Outcome> {
-    let (inner, now, principal) = (Arc::clone(deps), whole_micros(call.now), Principal::of(&call));
+    let (inner, now, principal) = (
+        Arc::clone(deps),
+        whole_micros(call.now),
+        Principal::of(&call),
+    );
     let first_text = first.map(|day| day.to_string()).unwrap_or_default();
     let body = format!("{serial}\0{count}\0{first_text}");
     let committed = deps
         .once(call, principal, body.as_bytes(), move |tx, note| {
             note.serial = Some(serial.clone());
             let mut license: License = tx.load(&keys::license(&serial))?.ok_or(Reason::NotFound)?;
-            if matches!(license.state, LicenseState::Superseded | LicenseState::Revoked) {
+            if matches!(
+                license.state,
+                LicenseState::Superseded | LicenseState::Revoked
+            ) {
                 return Err(Reason::LicenseFinal.into());
             }
             let today = inner.today(&license, now)?;
@@ -48,10 +55,13 @@ pub(crate) async fn add_terms(
             license.terms.extend(terms);
             license.terms.sort_unstable();
             save(tx, &license);
-            Ok(Kept { license: Some(license.to_wire()) })
+            Ok(Kept {
+                license: Some(license.to_wire()),
+            })
         })
         .await?;
-    License::from_wire(committed.into_inner().license.unwrap_or_default()).map_err(|_| MALFORMED.into())
+    License::from_wire(committed.into_inner().license.unwrap_or_default())
+        .map_err(|_| MALFORMED.into())
 }
 
 /// The path of TerminateMaintenance: the contract's terms no longer count (N-06). The ledger keeps that they were.
@@ -70,7 +80,11 @@ pub(crate) async fn terminate(
             note.serial = Some(serial.clone());
             note.reason = reason.clone();
             let mut license: License = tx.load(&keys::license(&serial))?.ok_or(Reason::NotFound)?;
-            let contract = if license.terms.is_empty() { SmaState::Terminated } else { SmaState::InForce };
+            let contract = if license.terms.is_empty() {
+                SmaState::Terminated
+            } else {
+                SmaState::InForce
+            };
             step(contract, SmaEvent::Terminate, role)?;
             license.terms.clear();
             save(tx, &license);

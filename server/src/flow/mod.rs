@@ -12,6 +12,7 @@ pub(crate) mod give_up;
 pub(crate) mod license;
 pub(crate) mod maintenance;
 pub(crate) mod once;
+pub mod parts;
 pub(crate) mod party;
 pub(crate) mod read;
 pub(crate) mod redeem;
@@ -135,7 +136,11 @@ impl Note {
 
 impl Deps {
     /// Runs `decide` in one transaction. What it grants is committed with its event; what it refuses leaves an event only.
-    pub(crate) async fn commit<T, F>(self: &Arc<Self>, call: Call, mut decide: F) -> Result<Committed<T>, Outcome>
+    pub(crate) async fn commit<T, F>(
+        self: &Arc<Self>,
+        call: Call,
+        mut decide: F,
+    ) -> Result<Committed<T>, Outcome>
     where
         T: Send + 'static,
         F: FnMut(&mut Tx<'_>, &mut Note) -> Result<T, Outcome> + Send + 'static,
@@ -167,15 +172,23 @@ impl Deps {
     /// The programme of a license, as this server has it loaded.
     pub(crate) fn programme(&self, id: &ProgrammeId) -> Result<&Programme, Outcome> {
         self.programmes.get(id).ok_or_else(|| {
-            Outcome::Failed(Fault::Inconsistent("a license follows a programme that this server has not loaded"))
+            Outcome::Failed(Fault::Inconsistent(
+                "a license follows a programme that this server has not loaded",
+            ))
         })
     }
 
     /// The day it is for the license's programme (N-01).
-    pub(crate) fn today(&self, license: &License, now: DateTime<Utc>) -> Result<CivilDate, Outcome> {
-        self.programme(&license.programme)?
-            .today(now)
-            .map_err(|_| Outcome::Failed(Fault::Inconsistent("the clock is outside the years 1970 to 9999")))
+    pub(crate) fn today(
+        &self,
+        license: &License,
+        now: DateTime<Utc>,
+    ) -> Result<CivilDate, Outcome> {
+        self.programme(&license.programme)?.today(now).map_err(|_| {
+            Outcome::Failed(Fault::Inconsistent(
+                "the clock is outside the years 1970 to 9999",
+            ))
+        })
     }
 
     /// Encodes claims for the signing key. What it gives is stored before it is signed.
@@ -187,7 +200,9 @@ impl Deps {
     pub(crate) fn sign(&self, stored: &str) -> Result<String, Fault> {
         let input = SigningInput::parse(stored)?;
         if input.kid() != self.kid {
-            return Err(Fault::Inconsistent("a stored artefact names a key that no longer signs"));
+            return Err(Fault::Inconsistent(
+                "a stored artefact names a key that no longer signs",
+            ));
         }
         let signature = self.signer.sign(input.signing_bytes())?;
         Ok(input.seal(&signature))
@@ -244,10 +259,18 @@ fn write_event(tx: &mut Tx<'_>, call: &Call, note: Note, outcome: &str) {
         actor: call.caller.actor(),
         action: call.action.to_owned(),
         outcome: outcome.to_owned(),
-        serial: note.serial.as_ref().map(ToString::to_string).unwrap_or_default(),
+        serial: note
+            .serial
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         subject: note.subject,
         reason: note.reason,
-        request_id: call.request.as_ref().map(ToString::to_string).unwrap_or_default(),
+        request_id: call
+            .request
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
     };
     let stored = record::encode(&event);
     if let Some(serial) = &note.serial {
@@ -278,7 +301,14 @@ macro_rules! failed_from {
     };
 }
 
-failed_from!(StoreError, RecordError, SignError, JwsError, KeyError, PersonalError);
+failed_from!(
+    StoreError,
+    RecordError,
+    SignError,
+    JwsError,
+    KeyError,
+    PersonalError
+);
 
 impl From<Fault> for Outcome {
     fn from(fault: Fault) -> Self {

@@ -50,17 +50,25 @@ impl Deps {
         let body_mac = self.pepper.body(call.action, body);
         let (request, action, now) = (call.request, call.action, call.now);
         self.commit(call, move |tx, note| {
-            let Some(request) = request else { return decide(tx, note) };
+            let Some(request) = request else {
+                return decide(tx, note);
+            };
             let key = keys::once(&principal.0, &request);
             if let Some(value) = tx.value(&key)? {
                 let answered: Answered = record::decode_message(&key, &value)?;
-                let same = answered.method == action && bool::from(answered.body_mac.ct_eq(&body_mac));
+                let same =
+                    answered.method == action && bool::from(answered.body_mac.ct_eq(&body_mac));
                 if !same {
-                    return Err(Refusal::new(Reason::RequestIdReused).with("request_id", request).into());
+                    return Err(Refusal::new(Reason::RequestIdReused)
+                        .with("request_id", request)
+                        .into());
                 }
                 note.silence();
-                return R::decode(answered.outcome.as_slice())
-                    .map_err(|_| Outcome::Failed(super::Fault::Inconsistent("a kept answer is of another kind")));
+                return R::decode(answered.outcome.as_slice()).map_err(|_| {
+                    Outcome::Failed(super::Fault::Inconsistent(
+                        "a kept answer is of another kind",
+                    ))
+                });
             }
             let outcome = decide(tx, note)?;
             let answered = Answered {

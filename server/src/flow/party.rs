@@ -31,7 +31,10 @@ pub(crate) async fn create_customer(
     partner: Option<PartnerId>,
 ) -> Result<Opened, Outcome> {
     deps.personal.prepare(&id)?;
-    let partner_text = partner.as_ref().map(ToString::to_string).unwrap_or_default();
+    let partner_text = partner
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let body = [id.as_str(), &display_name, &email, &partner_text].join("\0");
     let customer = Customer {
         display_name: deps.personal.seal(&id, NAME, &display_name)?,
@@ -45,7 +48,9 @@ pub(crate) async fn create_customer(
         .once(call, principal, body.as_bytes(), move |tx, note| {
             note.subject = customer.id.to_string();
             if tx.value(&customer.key())?.is_some() {
-                return Err(Refusal::new(Reason::AlreadyExists).with("customer_id", &customer.id).into());
+                return Err(Refusal::new(Reason::AlreadyExists)
+                    .with("customer_id", &customer.id)
+                    .into());
             }
             if let Some(partner) = &customer.partner
                 && tx.value(&keys::partner(partner))?.is_none()
@@ -63,9 +68,19 @@ pub(crate) async fn create_customer(
 
 /// Opens what is sealed; erased data reads as empty.
 pub(crate) fn open(deps: &Deps, customer: Customer) -> Opened {
-    let display_name = deps.personal.open(&customer.id, NAME, &customer.display_name).unwrap_or_default();
-    let email = deps.personal.open(&customer.id, EMAIL, &customer.email).unwrap_or_default();
-    Opened { customer, display_name, email }
+    let display_name = deps
+        .personal
+        .open(&customer.id, NAME, &customer.display_name)
+        .unwrap_or_default();
+    let email = deps
+        .personal
+        .open(&customer.id, EMAIL, &customer.email)
+        .unwrap_or_default();
+    Opened {
+        customer,
+        display_name,
+        email,
+    }
 }
 
 /// The path of CreatePartner.
@@ -79,13 +94,19 @@ pub(crate) async fn create_partner(
     display_name: String,
 ) -> Result<Partner, Outcome> {
     let body = [id.as_str(), &display_name].join("\0");
-    let partner = Partner { id, display_name, created_at: whole_micros(call.now) };
+    let partner = Partner {
+        id,
+        display_name,
+        created_at: whole_micros(call.now),
+    };
     let principal = Principal::of(&call);
     let committed = deps
         .once(call, principal, body.as_bytes(), move |tx, note| {
             note.subject = partner.id.to_string();
             if tx.value(&partner.key())?.is_some() {
-                return Err(Refusal::new(Reason::AlreadyExists).with("partner_id", &partner.id).into());
+                return Err(Refusal::new(Reason::AlreadyExists)
+                    .with("partner_id", &partner.id)
+                    .into());
             }
             save(tx, &partner);
             Ok::<PartnerWire, _>(partner.to_wire())

@@ -28,7 +28,11 @@ pub(crate) type Paged<T> = (Vec<T>, String);
 ///
 /// # Errors
 /// NOT_FOUND; NOT_YOUR_CUSTOMER for partners in both cases.
-pub(crate) fn license(deps: &Deps, caller: &Caller, serial: &SerialNumber) -> Result<License, Outcome> {
+pub(crate) fn license(
+    deps: &Deps,
+    caller: &Caller,
+    serial: &SerialNumber,
+) -> Result<License, Outcome> {
     let mut store = &deps.store;
     let license: Option<License> = store.load(&keys::license(serial))?;
     caller.check_owns(license.as_ref())?;
@@ -48,7 +52,12 @@ pub(crate) fn one<R: Record>(deps: &Deps, key: &[u8]) -> Result<R, Outcome> {
 ///
 /// # Errors
 /// INVALID_FIELD for a page token that this server did not give for this listing.
-pub(crate) fn page<R: Record>(deps: &Deps, listing: &str, range: &Range, page: &Page) -> Result<Paged<R>, Outcome> {
+pub(crate) fn page<R: Record>(
+    deps: &Deps,
+    listing: &str,
+    range: &Range,
+    page: &Page,
+) -> Result<Paged<R>, Outcome> {
     let from = start(deps, listing, range, page)?;
     let mut store = &deps.store;
     let mut found = store.load_range::<R>(&from, page.size.saturating_add(1))?;
@@ -70,7 +79,9 @@ pub(crate) fn indexed_licenses(
     let mut store = &deps.store;
     let mut licenses = Vec::with_capacity(keys_found.len());
     for key in keys_found {
-        let serial = std::str::from_utf8(keys::tail(&key, range)).ok().and_then(|text| SerialNumber::parse(text).ok());
+        let serial = std::str::from_utf8(keys::tail(&key, range))
+            .ok()
+            .and_then(|text| SerialNumber::parse(text).ok());
         let serial = serial.ok_or(MALFORMED)?;
         licenses.push(store.load(&keys::license(&serial))?.ok_or(MALFORMED)?);
     }
@@ -112,15 +123,29 @@ pub(crate) fn look_up(deps: &Deps, query: &str) -> Result<Vec<License>, Outcome>
         serials.push(serial);
     }
     if let Ok(id) = ActivationId::parse(query) {
-        serials.extend(store.load::<Activation>(&keys::activation(&id))?.map(|found| found.serial));
+        serials.extend(
+            store
+                .load::<Activation>(&keys::activation(&id))?
+                .map(|found| found.serial),
+        );
     }
     if let Ok(id) = UpgradeId::parse(query) {
-        serials.extend(store.load::<Upgrade>(&keys::upgrade(&id))?.map(|found| found.serial));
+        serials.extend(
+            store
+                .load::<Upgrade>(&keys::upgrade(&id))?
+                .map(|found| found.serial),
+        );
     }
     let indexes = [
-        CustomerId::parse(query).ok().map(|id| keys::customer_licenses(&id)),
-        PartnerId::parse(query).ok().map(|id| keys::partner_licenses(&id)),
-        DongleNumber::parse(&query.to_ascii_lowercase()).ok().map(|id| keys::dongle_licenses(&id)),
+        CustomerId::parse(query)
+            .ok()
+            .map(|id| keys::customer_licenses(&id)),
+        PartnerId::parse(query)
+            .ok()
+            .map(|id| keys::partner_licenses(&id)),
+        DongleNumber::parse(&query.to_ascii_lowercase())
+            .ok()
+            .map(|id| keys::dongle_licenses(&id)),
     ];
     for range in indexes.into_iter().flatten() {
         for (key, _) in store.range(&range.from, &range.to, MAX_FOUND)? {
@@ -131,8 +156,14 @@ pub(crate) fn look_up(deps: &Deps, query: &str) -> Result<Vec<License>, Outcome>
     if let Ok(device) = Thumbprint::parse(query) {
         let range = keys::device_activations(&device);
         for (key, _) in store.range(&range.from, &range.to, MAX_FOUND)? {
-            let Ok(id) = ActivationId::from_slice(keys::tail(&key, &range)) else { continue };
-            serials.extend(store.load::<Activation>(&keys::activation(&id))?.map(|found| found.serial));
+            let Ok(id) = ActivationId::from_slice(keys::tail(&key, &range)) else {
+                continue;
+            };
+            serials.extend(
+                store
+                    .load::<Activation>(&keys::activation(&id))?
+                    .map(|found| found.serial),
+            );
         }
     }
     serials.sort_unstable();
@@ -149,17 +180,26 @@ pub(crate) fn look_up(deps: &Deps, query: &str) -> Result<Vec<License>, Outcome>
 ///
 /// # Errors
 /// NOT_FOUND; INVALID_FIELD for a foreign page token.
-pub(crate) fn history(deps: &Deps, serial: &SerialNumber, page: &Page) -> Result<Paged<(u64, Event)>, Outcome> {
+pub(crate) fn history(
+    deps: &Deps,
+    serial: &SerialNumber,
+    page: &Page,
+) -> Result<Paged<(u64, Event)>, Outcome> {
     let range = keys::history(serial);
     let to = match read_token(deps, "history", &range, page)? {
         None => range.to.clone(),
         Some(last) => last,
     };
-    let mut pairs = deps.store.scan_back(&range.from, &to, page.size.saturating_add(1))?;
+    let mut pairs = deps
+        .store
+        .scan_back(&range.from, &to, page.size.saturating_add(1))?;
     let next = next_token(deps, "history", &mut pairs, page.size);
     let mut entries = Vec::with_capacity(pairs.len());
     for (key, value) in pairs {
-        let sequence = keys::tail(&key, &range).try_into().map(u64::from_be_bytes).map_err(|_| MALFORMED)?;
+        let sequence = keys::tail(&key, &range)
+            .try_into()
+            .map(u64::from_be_bytes)
+            .map_err(|_| MALFORMED)?;
         entries.push((sequence, record::decode_message(&key, &value)?));
     }
     Ok((entries, next))
@@ -170,17 +210,24 @@ pub(crate) fn history(deps: &Deps, serial: &SerialNumber, page: &Page) -> Result
 /// # Errors
 /// INVALID_FIELD for a foreign page token.
 pub(crate) fn audit(deps: &Deps, page: &Page) -> Result<Paged<(u64, Event)>, Outcome> {
-    let range = Range { from: vec![0; 8], to: vec![0xFF; 9] };
+    let range = Range {
+        from: vec![0; 8],
+        to: vec![0xFF; 9],
+    };
     let from = match read_token(deps, "audit", &range, page)? {
         None => 1,
-        Some(last) => last.try_into().map(u64::from_be_bytes).map_err(|_| foreign_token())?.saturating_add(1),
+        Some(last) => last
+            .try_into()
+            .map(u64::from_be_bytes)
+            .map_err(|_| foreign_token())?
+            .saturating_add(1),
     };
     let mut found = Vec::new();
     for entry in deps.store.entries(from, page.size.saturating_add(1))? {
         let sequence = entry.sequence();
         let event = match entry.event() {
-            [] => Event::default(),
-            stored => record::decode_message(&sequence.to_be_bytes(), stored)?,
+            None => Event::default(),
+            Some(stored) => record::decode_message(&sequence.to_be_bytes(), stored)?,
         };
         found.push((sequence.to_be_bytes().to_vec(), (sequence, event)));
     }
@@ -188,7 +235,12 @@ pub(crate) fn audit(deps: &Deps, page: &Page) -> Result<Paged<(u64, Event)>, Out
     Ok((found.into_iter().map(|(_, entry)| entry).collect(), next))
 }
 
-fn index_page(deps: &Deps, listing: &str, range: &Range, page: &Page) -> Result<Paged<Vec<u8>>, Outcome> {
+fn index_page(
+    deps: &Deps,
+    listing: &str,
+    range: &Range,
+    page: &Page,
+) -> Result<Paged<Vec<u8>>, Outcome> {
     let from = start(deps, listing, range, page)?;
     let mut store = &deps.store;
     let mut found = store.range(&from.from, &from.to, page.size.saturating_add(1))?;
@@ -209,7 +261,9 @@ fn next_token<T>(deps: &Deps, listing: &str, found: &mut Vec<(Vec<u8>, T)>, size
         return String::new();
     }
     found.truncate(size);
-    let Some((last, _)) = found.last() else { return String::new() };
+    let Some((last, _)) = found.last() else {
+        return String::new();
+    };
     let mut token = deps.pepper.page(listing, last).to_vec();
     token.truncate(TAG_LEN);
     token.extend_from_slice(last);
@@ -217,14 +271,23 @@ fn next_token<T>(deps: &Deps, listing: &str, found: &mut Vec<(Vec<u8>, T)>, size
 }
 
 /// The key in a page token: one that this server made for this listing and that lies in its range.
-fn read_token(deps: &Deps, listing: &str, range: &Range, page: &Page) -> Result<Option<Vec<u8>>, Outcome> {
+fn read_token(
+    deps: &Deps,
+    listing: &str,
+    range: &Range,
+    page: &Page,
+) -> Result<Option<Vec<u8>>, Outcome> {
     if page.token.is_empty() {
         return Ok(None);
     }
-    let token = data_encoding::BASE64URL_NOPAD.decode(page.token.as_bytes()).map_err(|_| foreign_token())?;
+    let token = data_encoding::BASE64URL_NOPAD
+        .decode(page.token.as_bytes())
+        .map_err(|_| foreign_token())?;
     let (tag, key) = token.split_at_checked(TAG_LEN).ok_or_else(foreign_token)?;
     let expected = deps.pepper.page(listing, key);
-    let genuine = expected.get(..TAG_LEN).is_some_and(|expected| bool::from(expected.ct_eq(tag)));
+    let genuine = expected
+        .get(..TAG_LEN)
+        .is_some_and(|expected| bool::from(expected.ct_eq(tag)));
     if !genuine || !range.contains(key) {
         return Err(foreign_token());
     }
@@ -232,7 +295,10 @@ fn read_token(deps: &Deps, listing: &str, range: &Range, page: &Page) -> Result<
 }
 
 fn foreign_token() -> Outcome {
-    let violation = Violation::new("page_token", "is not one that this listing gave; leave it empty to start again");
+    let violation = Violation::new(
+        "page_token",
+        "is not one that this listing gave; leave it empty to start again",
+    );
     Refusal::invalid(vec![violation]).into()
 }
 

@@ -43,7 +43,11 @@ pub(crate) struct Request {
 /// What the new generation is for.
 pub(crate) enum By {
     /// A device that signs the call.
-    Device { key: PublicKey, challenge: Vec<u8>, signature: [u8; 64] },
+    Device {
+        key: PublicKey,
+        challenge: Vec<u8>,
+        signature: [u8; 64],
+    },
     /// A hardware key.
     Dongle(DongleNumber),
 }
@@ -74,20 +78,35 @@ pub(crate) struct Redeemed {
 /// # Errors
 /// TOO_MANY_TRIES, CODE_INVALID (unknown serial and wrong code alike), CODE_TOO_OLD after a reissue, the challenge, the device's
 /// signature, then what the machines and the activation rules say.
-pub(crate) async fn redeem(deps: &Arc<Deps>, call: Call, ask: Request) -> Result<Redeemed, Outcome> {
+pub(crate) async fn redeem(
+    deps: &Arc<Deps>,
+    call: Call,
+    ask: Request,
+) -> Result<Redeemed, Outcome> {
     let now = whole_micros(call.now);
     // 1 The code, behind the guess limit.
     let guess = async { find_code(deps, &ask.serial, &ask.code) };
     let (id, number) = guarded(deps, &call, &ask.serial, Reason::CodeInvalid, guess).await?;
     // 2 The device, where there is one; 3 the build.
-    let build = Build { product: product_of(deps, &ask.serial)?, version: ask.version, manifest: ask.manifest };
+    let build = Build {
+        product: product_of(deps, &ask.serial)?,
+        version: ask.version,
+        manifest: ask.manifest,
+    };
     let release = release_of(deps, &build)?;
     let (shown, dongle) = match ask.by {
         By::Dongle(number) => (None, Some(number)),
-        By::Device { key, challenge, signature } => {
+        By::Device {
+            key,
+            challenge,
+            signature,
+        } => {
             let b = binding::redeem(&challenge, &ask.request, ask.code.canonical());
             let fresh = challenge::check(&deps.pepper, Purpose::Redeem, &challenge, call.now);
-            (Some((attest::appraise_software(&key, &b, &signature), fresh)), None)
+            (
+                Some((attest::appraise_software(&key, &b, &signature), fresh)),
+                None,
+            )
         }
     };
     // 4 One transaction.
@@ -111,18 +130,38 @@ pub(crate) async fn redeem(deps: &Arc<Deps>, call: Call, ask: Request) -> Result
             }
             upgrade = upgrade.at(now);
             let new = supersede(&mut upgrade, &mut old, device, dongle.as_ref(), vm, now)?;
-            tx.put(keys::superseded(&old.serial, old.generation), record::encode(&old.to_wire()));
+            tx.put(
+                keys::superseded(&old.serial, old.generation),
+                record::encode(&old.to_wire()),
+            );
             save(tx, &upgrade);
             save(tx, &new);
-            let mut kept = Kept { license: Some(new.to_wire()), ..Kept::default() };
+            let mut kept = Kept {
+                license: Some(new.to_wire()),
+                ..Kept::default()
+            };
             match device {
                 None => kept.file = upgrade.file.clone().ok_or(MALFORMED)?,
                 Some(shown) => {
                     let mut new = new;
                     let today = inner.today(&new, now)?;
-                    let ask = Ask { release: release.clone()?, vm, today, now };
+                    let ask = Ask {
+                        release: release.clone()?,
+                        vm,
+                        today,
+                        now,
+                    };
                     activation::admit(&new, inner.programme(&new.programme)?, shown, &ask)?;
-                    let taken = seat(&inner, tx, &mut new, Granted::NewSeat, None, shown, &ask, new_id)?;
+                    let taken = seat(
+                        &inner,
+                        tx,
+                        &mut new,
+                        Granted::NewSeat,
+                        None,
+                        shown,
+                        &ask,
+                        new_id,
+                    )?;
                     kept.activation = taken.id.as_bytes().to_vec();
                     kept.certificate = taken.certificate;
                     kept.license = Some(new.to_wire());
@@ -151,11 +190,17 @@ fn supersede(
     }
     upgrade::redeem(upgrade, device.map(Appraised::thumbprint).as_ref(), vm)?;
     if old.usage.seats_taken > 0 {
-        return Err(Refusal::new(Reason::SeatInUse).with("seats_taken", old.usage.seats_taken).into());
+        return Err(Refusal::new(Reason::SeatInUse)
+            .with("seats_taken", old.usage.seats_taken)
+            .into());
     }
     old.step(LicenseEvent::Supersede, Role::System)?;
     old.open_upgrade = None;
-    Ok(old.next_generation(upgrade.wish.license_type.clone(), upgrade.vm_permission(), now))
+    Ok(old.next_generation(
+        upgrade.wish.license_type.clone(),
+        upgrade.vm_permission(),
+        now,
+    ))
 }
 
 fn finish(deps: &Deps, kept: Kept) -> Result<Redeemed, Outcome> {
@@ -164,21 +209,38 @@ fn finish(deps: &Deps, kept: Kept) -> Result<Redeemed, Outcome> {
         Err(_) => None,
         Ok(id) => Some((id, deps.sign(&kept.certificate)?, deps.codes.product(&id))),
     };
-    let file = if kept.file.is_empty() { None } else { Some(deps.sign(&kept.file)?) };
-    let takes_code = deps.programme(&license.programme)?.credential_kinds(&license.serial);
+    let file = if kept.file.is_empty() {
+        None
+    } else {
+        Some(deps.sign(&kept.file)?)
+    };
+    let takes_code = deps
+        .programme(&license.programme)?
+        .credential_kinds(&license.serial);
     let activation_code = (seat.is_some() && takes_code.contains(&CredentialKind::ActivationCode))
         .then(|| deps.codes.activation(&license.serial, license.generation));
-    Ok(Redeemed { license, seat, file, activation_code })
+    Ok(Redeemed {
+        license,
+        seat,
+        file,
+        activation_code,
+    })
 }
 
 /// The update request that this code belongs to, and which of its codes it is. An unknown serial has none.
-fn find_code(deps: &Deps, serial: &SerialNumber, code: &Code) -> Result<Option<(UpgradeId, u32)>, Outcome> {
+fn find_code(
+    deps: &Deps,
+    serial: &SerialNumber,
+    code: &Code,
+) -> Result<Option<(UpgradeId, u32)>, Outcome> {
     let mut store = &deps.store;
     let requests = keys::license_upgrades(serial);
     let mut found = None;
     for (key, _) in store.range(&requests.from, &requests.to, MAX_REQUESTS)? {
         let id = UpgradeId::from_slice(keys::tail(&key, &requests)).map_err(|_| MALFORMED)?;
-        let Some(upgrade) = store.load::<Upgrade>(&keys::upgrade(&id))? else { continue };
+        let Some(upgrade) = store.load::<Upgrade>(&keys::upgrade(&id))? else {
+            continue;
+        };
         for number in 1..=upgrade.code_number {
             if deps.codes.upgrade(&id, number) == *code {
                 found = Some((id, number));
@@ -188,7 +250,11 @@ fn find_code(deps: &Deps, serial: &SerialNumber, code: &Code) -> Result<Option<(
     Ok(found)
 }
 
-fn load(tx: &mut Tx<'_>, id: &UpgradeId, serial: &SerialNumber) -> Result<(Upgrade, License), Outcome> {
+fn load(
+    tx: &mut Tx<'_>,
+    id: &UpgradeId,
+    serial: &SerialNumber,
+) -> Result<(Upgrade, License), Outcome> {
     let upgrade: Upgrade = tx.load(&keys::upgrade(id))?.ok_or(MALFORMED)?;
     let license: License = tx.load(&keys::license(serial))?.ok_or(MALFORMED)?;
     if upgrade.state != UpgradeState::Redeemed && upgrade.generation != license.generation {

@@ -13,8 +13,17 @@ use crate::record::{Reads, keys};
 /// Store faults.
 pub async fn sweep(deps: &Arc<Deps>) -> Result<Swept, Outcome> {
     let now = deps.clock.now();
-    let caller = Caller { role: Role::System, id: None, ip: std::net::Ipv4Addr::LOCALHOST.into() };
-    let call = Call { action: "Sweep", caller, request: None, now };
+    let caller = Caller {
+        role: Role::System,
+        id: None,
+        ip: std::net::Ipv4Addr::LOCALHOST.into(),
+    };
+    let call = Call {
+        action: "Sweep",
+        caller,
+        request: None,
+        now,
+    };
     let committed = deps
         .commit(call, move |tx, note| {
             note.silence();

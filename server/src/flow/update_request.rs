@@ -49,22 +49,45 @@ struct Kept {
 /// # Errors
 /// NOT_YOUR_CUSTOMER; MISSING_FIELD with all of them, the credential last; the credential; ALREADY_EXISTS while a request is open;
 /// then [`upgrade::submit`].
-pub(crate) async fn create(deps: &Arc<Deps>, call: Call, ask: Request) -> Result<(Upgrade, License), Outcome> {
+pub(crate) async fn create(
+    deps: &Arc<Deps>,
+    call: Call,
+    ask: Request,
+) -> Result<(Upgrade, License), Outcome> {
     // 1 Who asks: a partner by its certificate, and everybody by the license's secret (T-22).
     let mut store = &deps.store;
     let known: Option<License> = store.load(&keys::license(&ask.serial))?;
     call.caller.check_owns(known.as_ref())?;
-    let Wanted { wish_email, vm, license_type } = required(&call.caller, &ask, known.as_ref())?;
+    let Wanted {
+        wish_email,
+        vm,
+        license_type,
+    } = required(&call.caller, &ask, known.as_ref())?;
     if let Some(credential) = &ask.credential {
         authenticate(deps, &call, &ask.serial, credential).await?;
     }
-    let Some(known) = known else { return Err(Reason::CredentialInvalid.into()) };
+    let Some(known) = known else {
+        return Err(Reason::CredentialInvalid.into());
+    };
     // 2 The address is sealed before it meets the ledger (T-23).
     let id = UpgradeId::from_uuid(uuid_v7(&*deps.clock, &*deps.random));
-    let email = deps.personal.seal(&known.customer, &email_field(&id), &wish_email)?;
-    let wish = Wish { email, vm, license_type, target: ask.target, device: ask.device };
+    let email = deps
+        .personal
+        .seal(&known.customer, &email_field(&id), &wish_email)?;
+    let wish = Wish {
+        email,
+        vm,
+        license_type,
+        target: ask.target,
+        device: ask.device,
+    };
     // 3 One transaction.
-    let (inner, now, serial, caller) = (Arc::clone(deps), whole_micros(call.now), ask.serial, call.caller.clone());
+    let (inner, now, serial, caller) = (
+        Arc::clone(deps),
+        whole_micros(call.now),
+        ask.serial,
+        call.caller.clone(),
+    );
     let principal = match caller.role {
         Role::Partner => Principal::of(&call),
         _ => Principal::owner("serial", serial.as_str()),
@@ -98,7 +121,10 @@ pub(crate) async fn create(deps: &Arc<Deps>, call: Call, ask: Request) -> Result
             tx.put(keys::license_upgrade(&serial, &id), Vec::new());
             save(tx, &upgrade);
             save(tx, &license);
-            Ok(Kept { upgrade: Some(upgrade.to_wire()), license: Some(license.to_wire()) })
+            Ok(Kept {
+                upgrade: Some(upgrade.to_wire()),
+                license: Some(license.to_wire()),
+            })
         })
         .await?;
     let kept = committed.into_inner();
@@ -119,8 +145,17 @@ fn required(caller: &Caller, ask: &Request, known: Option<&License>) -> Result<W
     let on_dongle = caller.role == Role::Partner
         && known.is_some_and(|license| matches!(license.carrier, Carrier::HardwareKey(_)));
     let credential_missing = ask.credential.is_none() && !on_dongle;
-    match (ask.email.clone(), ask.vm, ask.license_type.clone(), credential_missing) {
-        (Some(wish_email), Some(vm), Some(license_type), false) => Ok(Wanted { wish_email, vm, license_type }),
+    match (
+        ask.email.clone(),
+        ask.vm,
+        ask.license_type.clone(),
+        credential_missing,
+    ) {
+        (Some(wish_email), Some(vm), Some(license_type), false) => Ok(Wanted {
+            wish_email,
+            vm,
+            license_type,
+        }),
         (email, vm, license_type, _) => {
             let missing = [
                 (email.is_none(), "details.email"),
@@ -128,14 +163,21 @@ fn required(caller: &Caller, ask: &Request, known: Option<&License>) -> Result<W
                 (license_type.is_none(), "details.license_type"),
                 (credential_missing, "credential"),
             ];
-            Err(Refusal::missing(missing.into_iter().filter(|(is, _)| *is).map(|(_, field)| field)))
+            Err(Refusal::missing(
+                missing
+                    .into_iter()
+                    .filter(|(is, _)| *is)
+                    .map(|(_, field)| field),
+            ))
         }
     }
 }
 
 /// One open request per license.
 fn refuse_second(tx: &mut Tx<'_>, license: &License, now: DateTime<Utc>) -> Result<(), Outcome> {
-    let Some(open) = license.open_upgrade else { return Ok(()) };
+    let Some(open) = license.open_upgrade else {
+        return Ok(());
+    };
     let upgrade: Option<Upgrade> = tx.load(&keys::upgrade(&open))?;
     let state = upgrade.map(|upgrade| upgrade.at(now).state);
     let reason = match state {
@@ -156,14 +198,23 @@ fn refuse_second(tx: &mut Tx<'_>, license: &License, now: DateTime<Utc>) -> Resu
 
 fn releases(tx: &mut Tx<'_>, license: &License) -> Result<Vec<Release>, Outcome> {
     let range = keys::releases(&license.product);
-    Ok(tx.load_range::<Release>(&range, MAX_RELEASES)?.into_iter().map(|(_, release)| release).collect())
+    Ok(tx
+        .load_range::<Release>(&range, MAX_RELEASES)?
+        .into_iter()
+        .map(|(_, release)| release)
+        .collect())
 }
 
 /// Reads a request as it stands now.
 ///
 /// # Errors
 /// NOT_FOUND; NOT_YOUR_CUSTOMER for partners in both cases.
-pub(crate) fn read(deps: &Deps, caller: &Caller, id: &UpgradeId, now: DateTime<Utc>) -> Result<(Upgrade, License), Outcome> {
+pub(crate) fn read(
+    deps: &Deps,
+    caller: &Caller,
+    id: &UpgradeId,
+    now: DateTime<Utc>,
+) -> Result<(Upgrade, License), Outcome> {
     let mut store = &deps.store;
     load_own(&mut store, caller, id, now)
 }
@@ -188,7 +239,9 @@ pub(crate) async fn decide(
             note.serial = Some(license.serial.clone());
             upgrade.state = step(upgrade.state, event, caller.role)?;
             match upgrade.state {
-                UpgradeState::Submitted => upgrade.state = upgrade::after_referral(upgrade.state, &license)?,
+                UpgradeState::Submitted => {
+                    upgrade.state = upgrade::after_referral(upgrade.state, &license)?
+                }
                 UpgradeState::Withdrawn | UpgradeState::Rejected => {
                     license.open_upgrade = None;
                     save(tx, &license);
@@ -214,7 +267,9 @@ pub(crate) fn load_own(
         caller.check_owns(None)?;
         return Err(Reason::NotFound.into());
     };
-    let license: License = reads.load(&keys::license(&upgrade.serial))?.ok_or(MALFORMED)?;
+    let license: License = reads
+        .load(&keys::license(&upgrade.serial))?
+        .ok_or(MALFORMED)?;
     caller.check_owns(Some(&license))?;
     Ok((upgrade.at(now), license))
 }

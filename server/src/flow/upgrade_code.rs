@@ -52,8 +52,17 @@ pub(crate) struct Issued {
 ///
 /// # Errors
 /// NOT_YOUR_CUSTOMER, NOT_FOUND, then [`upgrade::issue`] or [`upgrade::reissue`].
-pub(crate) async fn issue(deps: &Arc<Deps>, call: Call, id: UpgradeId, ask: Ask) -> Result<Issued, Outcome> {
-    let (inner, now, caller) = (Arc::clone(deps), whole_micros(call.now), call.caller.clone());
+pub(crate) async fn issue(
+    deps: &Arc<Deps>,
+    call: Call,
+    id: UpgradeId,
+    ask: Ask,
+) -> Result<Issued, Outcome> {
+    let (inner, now, caller) = (
+        Arc::clone(deps),
+        whole_micros(call.now),
+        call.caller.clone(),
+    );
     let principal = Principal::of(&call);
     let body = id.to_string();
     let committed = deps
@@ -64,16 +73,32 @@ pub(crate) async fn issue(deps: &Arc<Deps>, call: Call, id: UpgradeId, ask: Ask)
             let programme = inner.programme(&license.programme)?;
             let today = inner.today(&license, now)?;
             match &ask {
-                Ask::Generate => upgrade::issue(&mut upgrade, &mut license, programme, caller.role, today, now)?,
+                Ask::Generate => upgrade::issue(
+                    &mut upgrade,
+                    &mut license,
+                    programme,
+                    caller.role,
+                    today,
+                    now,
+                )?,
                 Ask::Reissue { reason } => {
                     note.reason = reason.clone();
-                    upgrade::reissue(&mut upgrade, &mut license, programme, caller.role, today, now)?;
+                    upgrade::reissue(
+                        &mut upgrade,
+                        &mut license,
+                        programme,
+                        caller.role,
+                        today,
+                        now,
+                    )?;
                 }
             }
             upgrade.file = file_form(&inner, &upgrade, &license, now)?;
             save(tx, &upgrade);
             save(tx, &license);
-            Ok(Kept { upgrade: Some(upgrade.to_wire()) })
+            Ok(Kept {
+                upgrade: Some(upgrade.to_wire()),
+            })
         })
         .await?;
     let kept = committed.into_inner().upgrade.unwrap_or_default();
@@ -81,7 +106,11 @@ pub(crate) async fn issue(deps: &Arc<Deps>, call: Call, id: UpgradeId, ask: Ask)
     Ok(Issued {
         id: upgrade.id,
         code: deps.codes.upgrade(&upgrade.id, upgrade.code_number),
-        file: upgrade.file.as_deref().map(|stored| armoured(deps, stored)).transpose()?,
+        file: upgrade
+            .file
+            .as_deref()
+            .map(|stored| armoured(deps, stored))
+            .transpose()?,
         target: upgrade.target,
         expires_at: upgrade.expires_at,
     })
@@ -122,7 +151,8 @@ fn file_form(
 /// Signs the stored file form and wraps it for people and mail.
 fn armoured(deps: &Deps, stored: &str) -> Result<String, Outcome> {
     let sealed = deps.sign(stored)?;
-    let read = jws::verify::<artefact::UpgradeCode>(&sealed, |kid| deps.own_key(kid), verify_es256)?;
+    let read =
+        jws::verify::<artefact::UpgradeCode>(&sealed, |kid| deps.own_key(kid), verify_es256)?;
     Ok(armor::write(read.claims(), &sealed))
 }
 

@@ -47,31 +47,50 @@ pub(crate) struct Verified {
 ///
 /// # Errors
 /// ATTESTATION_FAILED for an unknown activation and a wrong signature alike; the challenge; what the state says.
-pub(crate) async fn verify(deps: &Arc<Deps>, call: Call, ask: Request) -> Result<Verified, Outcome> {
+pub(crate) async fn verify(
+    deps: &Arc<Deps>,
+    call: Call,
+    ask: Request,
+) -> Result<Verified, Outcome> {
     let possession = possession(deps, &ask, Purpose::Verify, binding::verify)?;
     let fresh = challenge::check(&deps.pepper, Purpose::Verify, &ask.challenge, call.now);
     let (inner, now, id) = (Arc::clone(deps), whole_micros(call.now), ask.activation);
     let body = id.to_string();
     let committed = deps
-        .once(call, Principal::owner("activation", &body), body.as_bytes(), move |tx, note| {
-            note.subject = id.to_string();
-            let Possession::Shown = possession else { return Err(Reason::AttestationFailed.into()) };
-            spend(tx, fresh)?;
-            let (mut activation, license) = load_with_license(tx, &id)?;
-            note.serial = Some(license.serial.clone());
-            activation = activation.at(now);
-            activation.state = step(activation.state, ActivationEvent::Refresh, Role::EndUser)?;
-            check_license(&license, &activation)?;
-            activation.certificate = certificate(&inner, &license, &activation, now)?;
-            save(tx, &activation);
-            Ok(Refreshed { activation: Some(activation.to_wire()), license: Some(license.to_wire()) })
-        })
+        .once(
+            call,
+            Principal::owner("activation", &body),
+            body.as_bytes(),
+            move |tx, note| {
+                note.subject = id.to_string();
+                let Possession::Shown = possession else {
+                    return Err(Reason::AttestationFailed.into());
+                };
+                spend(tx, fresh)?;
+                let (mut activation, license) = load_with_license(tx, &id)?;
+                note.serial = Some(license.serial.clone());
+                activation = activation.at(now);
+                activation.state = step(activation.state, ActivationEvent::Refresh, Role::EndUser)?;
+                check_license(&license, &activation)?;
+                activation.certificate = certificate(&inner, &license, &activation, now)?;
+                save(tx, &activation);
+                Ok(Refreshed {
+                    activation: Some(activation.to_wire()),
+                    license: Some(license.to_wire()),
+                })
+            },
+        )
         .await?;
     let kept = committed.into_inner();
-    let activation = Activation::from_wire(kept.activation.unwrap_or_default()).map_err(|_| MALFORMED)?;
+    let activation =
+        Activation::from_wire(kept.activation.unwrap_or_default()).map_err(|_| MALFORMED)?;
     let license = License::from_wire(kept.license.unwrap_or_default()).map_err(|_| MALFORMED)?;
     let certificate = deps.sign(&activation.certificate)?;
-    Ok(Verified { activation, license, certificate })
+    Ok(Verified {
+        activation,
+        license,
+        certificate,
+    })
 }
 
 /// A revoked or suspended license, or one that was upgraded, is enforced on next contact (DOMAIN 7).
@@ -113,16 +132,30 @@ pub(crate) fn possession(
         None => deps.own_key(&deps.kid).ok_or(MALFORMED)?,
     };
     let b = bind(&ask.challenge, &ask.request, &ask.activation.to_string());
-    debug_assert_ne!(purpose, Purpose::Activate, "activation names its key itself");
+    debug_assert_ne!(
+        purpose,
+        Purpose::Activate,
+        "activation names its key itself"
+    );
     let shown = attest::appraise_software(&key, &b, &ask.signature).is_ok();
-    Ok(if shown & known.is_some() { Possession::Shown } else { Possession::NotShown })
+    Ok(if shown & known.is_some() {
+        Possession::Shown
+    } else {
+        Possession::NotShown
+    })
 }
 
 /// An activation and the current generation of its license.
-pub(crate) fn load_with_license(reads: &mut impl Records, id: &ActivationId) -> Result<(Activation, License), Outcome> {
-    let activation: Activation =
-        reads.load(&keys::activation(id))?.ok_or_else(|| Outcome::from(Reason::NotFound))?;
-    let license: License = reads.load(&keys::license(&activation.serial))?.ok_or(MALFORMED)?;
+pub(crate) fn load_with_license(
+    reads: &mut impl Records,
+    id: &ActivationId,
+) -> Result<(Activation, License), Outcome> {
+    let activation: Activation = reads
+        .load(&keys::activation(id))?
+        .ok_or_else(|| Outcome::from(Reason::NotFound))?;
+    let license: License = reads
+        .load(&keys::license(&activation.serial))?
+        .ok_or(MALFORMED)?;
     Ok((activation, license))
 }
 

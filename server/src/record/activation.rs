@@ -85,19 +85,22 @@ impl Record for Activation {
             virtual_environment: self.vm == VirtualEnvironment::Yes,
             created_at: self.created_at.timestamp_micros(),
             certificate: self.certificate.clone(),
-            deactivation: self.deactivation.as_ref().map(|deactivation| DeactivationWire {
-                state: number_of(DEACTIVATION_STATES, deactivation.state),
-                nonce: deactivation.nonce.to_vec(),
-                ticket: deactivation.ticket.clone(),
-                ticket_expires_at: deactivation.ticket_expires_at.timestamp_micros(),
-                outcome: deactivation.outcome.as_ref().map(|end| ReturnWire {
-                    grade: number_of(GRADES, end.grade),
-                    recorded_at: end.recorded_at.timestamp_micros(),
-                    epoch: end.epoch,
-                    receipt: end.receipt.clone(),
-                    reason: end.reason.clone(),
+            deactivation: self
+                .deactivation
+                .as_ref()
+                .map(|deactivation| DeactivationWire {
+                    state: number_of(DEACTIVATION_STATES, deactivation.state),
+                    nonce: deactivation.nonce.to_vec(),
+                    ticket: deactivation.ticket.clone(),
+                    ticket_expires_at: deactivation.ticket_expires_at.timestamp_micros(),
+                    outcome: deactivation.outcome.as_ref().map(|end| ReturnWire {
+                        grade: number_of(GRADES, end.grade),
+                        recorded_at: end.recorded_at.timestamp_micros(),
+                        epoch: end.epoch,
+                        receipt: end.receipt.clone(),
+                        reason: end.reason.clone(),
+                    }),
                 }),
-            }),
         }
     }
 
@@ -110,7 +113,11 @@ impl Record for Activation {
             device: Thumbprint::from_bytes(array(&wire.device, "device")?),
             level: value_of(LEVELS, wire.level, "level")?,
             version: Version::parse(&wire.version).map_err(|_| Bad("version"))?,
-            vm: if wire.virtual_environment { VirtualEnvironment::Yes } else { VirtualEnvironment::No },
+            vm: if wire.virtual_environment {
+                VirtualEnvironment::Yes
+            } else {
+                VirtualEnvironment::No
+            },
             created_at: from_micros(wire.created_at, "created_at")?,
             certificate: wire.certificate,
             deactivation: wire.deactivation.map(deactivation_from_wire).transpose()?,

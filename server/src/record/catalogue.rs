@@ -34,7 +34,11 @@ impl Record for Product {
             id: self.id.to_string(),
             display_name: self.display_name.clone(),
             programme: self.programme.to_string(),
-            build_key: self.build_key.as_ref().map(|key| key.sec1_bytes().to_vec()).unwrap_or_default(),
+            build_key: self
+                .build_key
+                .as_ref()
+                .map(|key| key.sec1_bytes().to_vec())
+                .unwrap_or_default(),
             created_at: self.created_at.timestamp_micros(),
         }
     }

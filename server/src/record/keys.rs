@@ -23,7 +23,9 @@
 //! | `x/serial 0 sequence` | history of a license |
 
 use chrono::{DateTime, Utc};
-use upkeep::id::{ActivationId, CustomerId, DongleNumber, PartnerId, ProductId, RequestId, UpgradeId};
+use upkeep::id::{
+    ActivationId, CustomerId, DongleNumber, PartnerId, ProductId, RequestId, UpgradeId,
+};
 use upkeep::key::Thumbprint;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
@@ -55,7 +57,10 @@ impl Range {
     pub fn after(&self, key: &[u8]) -> Self {
         let mut from = key.to_vec();
         from.push(0);
-        Self { from, to: self.to.clone() }
+        Self {
+            from,
+            to: self.to.clone(),
+        }
     }
 
     /// Whether `key` lies in the range.
@@ -78,7 +83,10 @@ pub(crate) fn products() -> Range {
 }
 
 pub(crate) fn release(product: &ProductId, version: &Version) -> Vec<u8> {
-    Key::table(b'v').text(product.as_str()).raw(version.as_str().as_bytes()).done()
+    Key::table(b'v')
+        .text(product.as_str())
+        .raw(version.as_str().as_bytes())
+        .done()
 }
 
 pub(crate) fn releases(product: &ProductId) -> Range {
@@ -111,11 +119,17 @@ pub fn licenses() -> Range {
 }
 
 pub(crate) fn superseded(serial: &SerialNumber, generation: u32) -> Vec<u8> {
-    Key::table(b'k').text(serial.as_str()).raw(&generation.to_be_bytes()).done()
+    Key::table(b'k')
+        .text(serial.as_str())
+        .raw(&generation.to_be_bytes())
+        .done()
 }
 
 pub(crate) fn partner_license(partner: &PartnerId, serial: &SerialNumber) -> Vec<u8> {
-    Key::table(b's').text(partner.as_str()).raw(serial.as_str().as_bytes()).done()
+    Key::table(b's')
+        .text(partner.as_str())
+        .raw(serial.as_str().as_bytes())
+        .done()
 }
 
 pub(crate) fn partner_licenses(partner: &PartnerId) -> Range {
@@ -123,7 +137,10 @@ pub(crate) fn partner_licenses(partner: &PartnerId) -> Range {
 }
 
 pub(crate) fn customer_license(customer: &CustomerId, serial: &SerialNumber) -> Vec<u8> {
-    Key::table(b'u').text(customer.as_str()).raw(serial.as_str().as_bytes()).done()
+    Key::table(b'u')
+        .text(customer.as_str())
+        .raw(serial.as_str().as_bytes())
+        .done()
 }
 
 pub(crate) fn customer_licenses(customer: &CustomerId) -> Range {
@@ -131,7 +148,10 @@ pub(crate) fn customer_licenses(customer: &CustomerId) -> Range {
 }
 
 pub(crate) fn dongle_license(dongle: &DongleNumber, serial: &SerialNumber) -> Vec<u8> {
-    Key::table(b'w').text(dongle.as_str()).raw(serial.as_str().as_bytes()).done()
+    Key::table(b'w')
+        .text(dongle.as_str())
+        .raw(serial.as_str().as_bytes())
+        .done()
 }
 
 pub(crate) fn dongle_licenses(dongle: &DongleNumber) -> Range {
@@ -148,7 +168,10 @@ pub fn activations() -> Range {
 }
 
 pub(crate) fn license_activation(serial: &SerialNumber, id: &ActivationId) -> Vec<u8> {
-    Key::table(b'b').text(serial.as_str()).raw(id.as_bytes()).done()
+    Key::table(b'b')
+        .text(serial.as_str())
+        .raw(id.as_bytes())
+        .done()
 }
 
 pub(crate) fn license_activations(serial: &SerialNumber) -> Range {
@@ -156,7 +179,11 @@ pub(crate) fn license_activations(serial: &SerialNumber) -> Range {
 }
 
 pub(crate) fn live(serial: &SerialNumber, generation: u32, device: &Thumbprint) -> Vec<u8> {
-    Key::table(b'y').text(serial.as_str()).raw(&generation.to_be_bytes()).raw(device.as_bytes()).done()
+    Key::table(b'y')
+        .text(serial.as_str())
+        .raw(&generation.to_be_bytes())
+        .raw(device.as_bytes())
+        .done()
 }
 
 pub(crate) fn device(device: &Thumbprint) -> Vec<u8> {
@@ -164,7 +191,10 @@ pub(crate) fn device(device: &Thumbprint) -> Vec<u8> {
 }
 
 pub(crate) fn device_activation(device: &Thumbprint, id: &ActivationId) -> Vec<u8> {
-    Key::table(b'e').raw(device.as_bytes()).raw(id.as_bytes()).done()
+    Key::table(b'e')
+        .raw(device.as_bytes())
+        .raw(id.as_bytes())
+        .done()
 }
 
 pub(crate) fn device_activations(device: &Thumbprint) -> Range {
@@ -189,7 +219,10 @@ pub fn upgrades() -> Range {
 }
 
 pub(crate) fn license_upgrade(serial: &SerialNumber, id: &UpgradeId) -> Vec<u8> {
-    Key::table(b'h').text(serial.as_str()).raw(id.as_bytes()).done()
+    Key::table(b'h')
+        .text(serial.as_str())
+        .raw(id.as_bytes())
+        .done()
 }
 
 pub(crate) fn license_upgrades(serial: &SerialNumber) -> Range {
@@ -201,11 +234,17 @@ pub(crate) fn spent_challenge(expires_at: DateTime<Utc>, nonce: &[u8; 16]) -> Ve
 }
 
 pub(crate) fn spent_before(now: DateTime<Utc>) -> Range {
-    Range { from: Key::table(b'n').done(), to: Key::table(b'n').time(now).done() }
+    Range {
+        from: Key::table(b'n').done(),
+        to: Key::table(b'n').time(now).done(),
+    }
 }
 
 pub(crate) fn once(principal: &str, request: &RequestId) -> Vec<u8> {
-    Key::table(b'i').text(principal).raw(request.as_bytes()).done()
+    Key::table(b'i')
+        .text(principal)
+        .raw(request.as_bytes())
+        .done()
 }
 
 pub(crate) fn once_expiry(expires_at: DateTime<Utc>, once_key: &[u8]) -> Vec<u8> {
@@ -213,7 +252,10 @@ pub(crate) fn once_expiry(expires_at: DateTime<Utc>, once_key: &[u8]) -> Vec<u8>
 }
 
 pub(crate) fn once_expired(now: DateTime<Utc>) -> Range {
-    Range { from: Key::table(b'j').done(), to: Key::table(b'j').time(now).done() }
+    Range {
+        from: Key::table(b'j').done(),
+        to: Key::table(b'j').time(now).done(),
+    }
 }
 
 /// The key of the answer that an expiry key of [`once_expiry`] speaks of.
@@ -222,7 +264,10 @@ pub(crate) fn once_of_expiry(key: &[u8]) -> &[u8] {
 }
 
 pub(crate) fn history_entry(serial: &SerialNumber, sequence: u64) -> Vec<u8> {
-    Key::table(b'x').text(serial.as_str()).raw(&sequence.to_be_bytes()).done()
+    Key::table(b'x')
+        .text(serial.as_str())
+        .raw(&sequence.to_be_bytes())
+        .done()
 }
 
 pub(crate) fn history(serial: &SerialNumber) -> Range {
@@ -250,7 +295,11 @@ impl Key {
 
     /// Milliseconds since 1970; a time before that sorts first.
     fn time(self, at: DateTime<Utc>) -> Self {
-        self.raw(&u64::try_from(at.timestamp_millis()).unwrap_or(0).to_be_bytes())
+        self.raw(
+            &u64::try_from(at.timestamp_millis())
+                .unwrap_or(0)
+                .to_be_bytes(),
+        )
     }
 
     fn done(self) -> Vec<u8> {

@@ -1,7 +1,8 @@
 //! The stored license.
 
 use upkeep::id::{
-    AddOn, CustomerId, DongleNumber, Edition, LicenseType, PartnerId, ProductId, ProgrammeId, UpgradeId,
+    AddOn, CustomerId, DongleNumber, Edition, LicenseType, PartnerId, ProductId, ProgrammeId,
+    UpgradeId,
 };
 use upkeep::serial::SerialNumber;
 
@@ -105,7 +106,11 @@ impl Record for License {
             programme: self.programme.to_string(),
             programme_rev: self.programme_rev,
             customer: self.customer.to_string(),
-            partner: self.partner.as_ref().map(ToString::to_string).unwrap_or_default(),
+            partner: self
+                .partner
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             dongle: match &self.carrier {
                 Carrier::SoftwareKey => String::new(),
                 Carrier::HardwareKey(number) => number.to_string(),
@@ -120,7 +125,10 @@ impl Record for License {
             password_mac,
             password_argon2,
             usage: Some(usage_to_wire(&self.usage)),
-            open_upgrade: self.open_upgrade.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
+            open_upgrade: self
+                .open_upgrade
+                .map(|id| id.as_bytes().to_vec())
+                .unwrap_or_default(),
             seal: self.seal.map(|seal| SealWire {
                 upgrade: seal.upgrade.as_bytes().to_vec(),
                 until: seal.until.map(|at| at.timestamp_micros()),
@@ -130,7 +138,10 @@ impl Record for License {
     }
 
     fn from_wire(wire: LicenseWire) -> Result<Self, Bad> {
-        let password = match (wire.password_mac.as_slice(), wire.password_argon2.is_empty()) {
+        let password = match (
+            wire.password_mac.as_slice(),
+            wire.password_argon2.is_empty(),
+        ) {
             ([], true) => None,
             ([], false) => Some(PasswordVerifier::Argon2(wire.password_argon2)),
             (mac, _) => Some(PasswordVerifier::Mac(array(mac, "password_mac")?)),
@@ -148,7 +159,8 @@ impl Record for License {
                 None => Carrier::SoftwareKey,
                 Some(number) => Carrier::HardwareKey(number),
             },
-            license_type: LicenseType::parse(&wire.license_type).map_err(|_| Bad("license_type"))?,
+            license_type: LicenseType::parse(&wire.license_type)
+                .map_err(|_| Bad("license_type"))?,
             edition: Edition::parse(&wire.edition).map_err(|_| Bad("edition"))?,
             add_ons: wire
                 .add_ons
@@ -156,9 +168,17 @@ impl Record for License {
                 .map(|text| AddOn::parse(text).map_err(|_| Bad("add_ons")))
                 .collect::<Result<_, _>>()?,
             seats: wire.seats,
-            vm: if wire.vm_allowed { VmPermission::Allowed } else { VmPermission::NotAllowed },
+            vm: if wire.vm_allowed {
+                VmPermission::Allowed
+            } else {
+                VmPermission::NotAllowed
+            },
             purchased_on: date(&wire.purchased_on, "purchased_on")?,
-            terms: wire.terms.iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+            terms: wire
+                .terms
+                .iter()
+                .map(TryInto::try_into)
+                .collect::<Result<_, _>>()?,
             password,
             usage: usage_from_wire(wire.usage.unwrap_or_default())?,
             open_upgrade: match wire.open_upgrade.as_slice() {
@@ -177,14 +197,22 @@ fn usage_to_wire(usage: &Usage) -> UsageWire {
         activations: usage.activations,
         unconsumed_returns: usage.unconsumed_returns,
         return_epoch: usage.return_epoch,
-        overlap_until: usage.overlap_until.map(|day| day.to_string()).unwrap_or_default(),
+        overlap_until: usage
+            .overlap_until
+            .map(|day| day.to_string())
+            .unwrap_or_default(),
         returned_on: usage.returned_on.iter().map(ToString::to_string).collect(),
         waived_on: usage.waived_on.iter().map(ToString::to_string).collect(),
     }
 }
 
 fn usage_from_wire(wire: UsageWire) -> Result<Usage, Bad> {
-    let days = |texts: &[String]| texts.iter().map(|text| date(text, "usage")).collect::<Result<Vec<_>, _>>();
+    let days = |texts: &[String]| {
+        texts
+            .iter()
+            .map(|text| date(text, "usage"))
+            .collect::<Result<Vec<_>, _>>()
+    };
     Ok(Usage {
         seats_taken: wire.seats_taken,
         activations: wire.activations,

@@ -20,7 +20,9 @@ use crate::store::{Store, StoreError, Tx};
 
 /// A record that can't be read: written by a newer server, or damaged although every checksum held.
 #[derive(Debug, thiserror::Error)]
-#[error("the record at key {key} can't be read ({why}); run `upkeep-server` of the version that wrote it, or restore a backup")]
+#[error(
+    "the record at key {key} can't be read ({why}); run `upkeep-server` of the version that wrote it, or restore a backup"
+)]
 pub struct Unreadable {
     key: String,
     why: String,
@@ -56,7 +58,12 @@ pub(crate) trait Reads {
     /// One value.
     fn value(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
     /// Up to `limit` pairs from `from` (inclusive) to `to` (exclusive), ascending.
-    fn range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn range(
+        &mut self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
 }
 
 impl Reads for &Store {
@@ -64,7 +71,12 @@ impl Reads for &Store {
         Store::get(self, key)
     }
 
-    fn range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn range(
+        &mut self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
         Store::scan(self, from, to, limit)
     }
 }
@@ -74,7 +86,12 @@ impl Reads for Tx<'_> {
         Tx::get(self, key)
     }
 
-    fn range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn range(
+        &mut self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
         Tx::scan(self, from, to, limit)
     }
 }
@@ -90,7 +107,11 @@ pub(crate) trait Records: Reads {
     }
 
     /// Up to `limit` records of the key range, ascending, with their keys.
-    fn load_range<R: Record>(&mut self, range: &keys::Range, limit: usize) -> Result<Vec<(Vec<u8>, R)>, RecordError> {
+    fn load_range<R: Record>(
+        &mut self,
+        range: &keys::Range,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, R)>, RecordError> {
         self.range(&range.from, &range.to, limit)?
             .into_iter()
             .map(|(key, value)| decode(&key, &value).map(|record| (key, record)))
@@ -119,18 +140,28 @@ fn decode<R: Record>(key: &[u8], value: &[u8]) -> Result<R, RecordError> {
 }
 
 /// Reads a stored message that has no domain type.
-pub(crate) fn decode_message<M: Message + Default>(key: &[u8], value: &[u8]) -> Result<M, RecordError> {
+pub(crate) fn decode_message<M: Message + Default>(
+    key: &[u8],
+    value: &[u8],
+) -> Result<M, RecordError> {
     match value.split_first() {
         Some((&FORMAT, message)) => {
             M::decode(message).map_err(|error| unreadable(key, error.to_string()).into())
         }
-        Some((format, _)) => Err(unreadable(key, format!("its format is {format}, this server knows {FORMAT}")).into()),
+        Some((format, _)) => Err(unreadable(
+            key,
+            format!("its format is {format}, this server knows {FORMAT}"),
+        )
+        .into()),
         None => Err(unreadable(key, "it is empty".to_owned()).into()),
     }
 }
 
 fn unreadable(key: &[u8], why: String) -> Unreadable {
-    Unreadable { key: key.escape_ascii().to_string(), why }
+    Unreadable {
+        key: key.escape_ascii().to_string(),
+        why,
+    }
 }
 
 /// An instant that a record of this server keeps in microseconds; anything else reads as 1970.

@@ -32,7 +32,11 @@ impl Record for Customer {
             id: self.id.to_string(),
             display_name: self.display_name.clone(),
             email: self.email.clone(),
-            partner: self.partner.as_ref().map(ToString::to_string).unwrap_or_default(),
+            partner: self
+                .partner
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             created_at: self.created_at.timestamp_micros(),
         }
     }

@@ -61,8 +61,17 @@ impl Record for Upgrade {
             email: self.wish.email.clone(),
             virtual_environment: self.wish.vm == VirtualEnvironment::Yes,
             license_type: self.wish.license_type.to_string(),
-            wanted_version: self.wish.target.as_ref().map(ToString::to_string).unwrap_or_default(),
-            device: self.wish.device.map(|device| device.as_bytes().to_vec()).unwrap_or_default(),
+            wanted_version: self
+                .wish
+                .target
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            device: self
+                .wish
+                .device
+                .map(|device| device.as_bytes().to_vec())
+                .unwrap_or_default(),
             target: self.target.to_string(),
             target_build_date: self.target_build_date.to_string(),
             created_at: self.created_at.timestamp_micros(),
@@ -80,8 +89,13 @@ impl Record for Upgrade {
             state: value_of(STATES, wire.state, "state")?,
             wish: Wish {
                 email: wire.email,
-                vm: if wire.virtual_environment { VirtualEnvironment::Yes } else { VirtualEnvironment::No },
-                license_type: LicenseType::parse(&wire.license_type).map_err(|_| Bad("license_type"))?,
+                vm: if wire.virtual_environment {
+                    VirtualEnvironment::Yes
+                } else {
+                    VirtualEnvironment::No
+                },
+                license_type: LicenseType::parse(&wire.license_type)
+                    .map_err(|_| Bad("license_type"))?,
                 target: optional_text(&wire.wanted_version, "wanted_version", Version::parse)?,
                 device: match wire.device.as_slice() {
                     [] => None,

@@ -22,7 +22,11 @@ pub(crate) fn optional_text<T, E>(
     field: &'static str,
     parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<Option<T>, Bad> {
-    if text.is_empty() { Ok(None) } else { parse(text).map(Some).map_err(|_| Bad(field)) }
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        parse(text).map(Some).map_err(|_| Bad(field))
+    }
 }
 
 pub(crate) fn array<const N: usize>(bytes: &[u8], field: &'static str) -> Result<[u8; N], Bad> {
@@ -31,12 +35,23 @@ pub(crate) fn array<const N: usize>(bytes: &[u8], field: &'static str) -> Result
 
 /// A table between an enum and its stored number.
 pub(crate) fn number_of<T: Copy + PartialEq>(table: &[(T, u32)], value: T) -> u32 {
-    table.iter().find(|(known, _)| *known == value).map_or(0, |(_, number)| *number)
+    table
+        .iter()
+        .find(|(known, _)| *known == value)
+        .map_or(0, |(_, number)| *number)
 }
 
 /// The way back; 0 is never written.
-pub(crate) fn value_of<T: Copy>(table: &[(T, u32)], number: u32, field: &'static str) -> Result<T, Bad> {
-    table.iter().find(|(_, known)| *known == number).map(|(value, _)| *value).ok_or(Bad(field))
+pub(crate) fn value_of<T: Copy>(
+    table: &[(T, u32)],
+    number: u32,
+    field: &'static str,
+) -> Result<T, Bad> {
+    table
+        .iter()
+        .find(|(_, known)| *known == number)
+        .map(|(value, _)| *value)
+        .ok_or(Bad(field))
 }
 
 /// A maintenance term.
@@ -50,7 +65,10 @@ pub(crate) struct TermWire {
 
 impl From<&Term> for TermWire {
     fn from(term: &Term) -> Self {
-        Self { first: term.first().to_string(), last: term.last().to_string() }
+        Self {
+            first: term.first().to_string(),
+            last: term.last().to_string(),
+        }
     }
 }
 
@@ -58,6 +76,10 @@ impl TryFrom<&TermWire> for Term {
     type Error = Bad;
 
     fn try_from(wire: &TermWire) -> Result<Self, Bad> {
-        Term::new(date(&wire.first, "term.first")?, date(&wire.last, "term.last")?).map_err(|_| Bad("term"))
+        Term::new(
+            date(&wire.first, "term.first")?,
+            date(&wire.last, "term.last")?,
+        )
+        .map_err(|_| Bad("term"))
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use upkeep::id::ProgrammeId;
+use upkeep::serial::SerialNumber;
 
-use super::Programme;
 use super::error::{ProgrammeError, ProgrammeErrors};
+use super::{CredentialKind, Programme};
 
 /// A set of programmes with different ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +61,8 @@ impl Programmes {
     /// Whether any programme takes such a secret for this serial. Asked before a serial is looked up, so that the answer says
     /// nothing about whether the serial exists.
     pub fn any_takes(&self, serial: &SerialNumber, kind: CredentialKind) -> bool {
-        self.iter().any(|programme| programme.credential_kinds(serial).contains(&kind))
+        self.iter()
+            .any(|programme| programme.credential_kinds(serial).contains(&kind))
     }
 
     /// All of them, by id.

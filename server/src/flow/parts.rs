@@ -1,0 +1,84 @@
+//! Puts [`Deps`] together from what the server has opened.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use upkeep::artefact::Issuer;
+use upkeep::jwks::KeySet;
+use upkeep::key::{PublicKey, Thumbprint};
+
+use super::authenticate::Passwords;
+use super::{Deps, Fault};
+use crate::clock::Clock;
+use crate::domain::guess::{GuessLimiter, GuessLimits};
+use crate::domain::programme::Programmes;
+use crate::keys::Keys;
+use crate::personal::Personal;
+use crate::random::{Random, bytes32};
+use crate::secrets::{Codes, Pepper};
+use crate::store::Store;
+
+/// Which passwords a license may have (DESIGN 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordRule {
+    /// 12 characters and more, kept as a keyed digest.
+    Strong,
+    /// 4 characters and more; every check costs one argon2id.
+    WeakAllowed,
+}
+
+/// What [`Deps`] is made of.
+pub struct Parts {
+    /// The open store.
+    pub store: Store,
+    /// Where customers' keys are kept: `keys/customers` of the data directory.
+    pub personal_dir: PathBuf,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// The vendors' rules.
+    pub programmes: Programmes,
+    /// How many wrong credentials are free.
+    pub guess_limits: GuessLimits,
+    /// Which passwords may be set.
+    pub passwords: PasswordRule,
+    /// What artefacts carry as `iss`.
+    pub issuer: Issuer,
+}
+
+impl Deps {
+    /// Puts everything together.
+    ///
+    /// # Errors
+    /// [`Fault::Key`] for a malformed signing key, [`Fault::Inconsistent`] when argon2id does not work here.
+    pub fn new(keys: &Keys, parts: Parts) -> Result<Self, Fault> {
+        let signer = keys.signer();
+        let public = PublicKey::from_sec1(&signer.public_key_sec1())?;
+        let kid: Thumbprint = public.thumbprint();
+        let passwords = match parts.passwords {
+            PasswordRule::Strong => Passwords::strong(),
+            PasswordRule::WeakAllowed => Passwords::weak(&bytes32(&*parts.random))?,
+        };
+        Ok(Self {
+            store: parts.store,
+            signer,
+            keys: KeySet::new([public]),
+            clock: parts.clock,
+            personal: Personal::new(parts.personal_dir, Arc::clone(&parts.random)),
+            random: parts.random,
+            codes: Codes::new(keys.code_key()),
+            pepper: Pepper::new(keys.pepper()),
+            programmes: parts.programmes,
+            guesses: Mutex::new(GuessLimiter::new(parts.guess_limits)),
+            passwords,
+            issuer: parts.issuer,
+            kid,
+        })
+    }
+
+    /// The store, for closing it and for looking at its head.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+}
