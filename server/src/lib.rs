@@ -17,3 +17,4 @@ mod secrets;
 pub mod signer;
 pub mod store;
 pub mod tls;
+pub mod transport;

@@ -14,6 +14,7 @@ pub(crate) mod maintenance;
 pub(crate) mod once;
 pub mod parts;
 pub(crate) mod party;
+pub(crate) mod public_status;
 pub(crate) mod read;
 pub(crate) mod redeem;
 pub mod sweep;
@@ -59,6 +60,7 @@ pub struct Deps {
     pub(crate) personal: Personal,
     pub(crate) programmes: Programmes,
     pub(crate) guesses: Mutex<GuessLimiter>,
+    pub(crate) status_queries: Mutex<GuessLimiter>,
     pub(crate) passwords: authenticate::Passwords,
     pub(crate) issuer: Issuer,
     pub(crate) kid: Thumbprint,
