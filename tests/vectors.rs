@@ -225,6 +225,10 @@ fn a_stored_signing_input_seals_to_the_same_text() {
         assert_eq!(input.seal(&signature), sample.text, "{}", sample.name);
         assert_eq!(SigningInput::parse(&sample.text), Err(JwsError::Parts));
     }
+    let claims = samples::certificate();
+    let input = SigningInput::new(public("server").thumbprint(), &claims).unwrap();
+    assert_eq!(input.claims(), Ok(claims));
+    assert_eq!(input.claims::<DeactivationTicket>(), Err(JwsError::Typ));
 }
 
 #[test]

@@ -28,6 +28,16 @@ fn bad_proofs_are_refused_by_name() {
             ProofError::Device,
         ),
         (
+            "proof_and_ticket_for_another_device",
+            with(|proof| {
+                let mut ticket = ticket();
+                ticket.cnf = stranger;
+                proof.ticket = seal(&ticket, &key("server"));
+                proof.cnf = stranger;
+            }),
+            ProofError::Device,
+        ),
+        (
             "ticket_for_another_device",
             with(|proof| {
                 let mut ticket = ticket();
