@@ -345,6 +345,11 @@ fn replay(ledger: &Ledger, index: &Index, applied: Head, head: Head) -> Result<(
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may stop where it likes"
+)]
 mod tests {
     use super::super::entry::Draft;
     use super::super::fs::RealFs;
