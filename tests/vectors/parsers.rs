@@ -25,7 +25,7 @@ proptest! {
         let _ = SigningKey::from_pkcs8_pem(&text);
         let _ = KeySet::parse(text.as_bytes());
         let _ = armor::read_bytes(text.as_bytes());
-        let _ = verify_proof(&text, &public("device"), |kid| trusted().get(kid).cloned(), key::verify);
+        let _ = verify_proof(&text, |_| Some(public("device")), |kid| trusted().get(kid).cloned(), key::verify);
     }
 
     #[test]

@@ -119,8 +119,13 @@ fn check(
     text: &str,
     device: &PublicKey,
 ) -> Result<(DeactivationProof, upkeep::artefact::DeactivationTicket), ProofError> {
-    verify_proof(text, device, |kid| trusted().get(kid).cloned(), key::verify)
-        .map(|verified| (verified.proof().clone(), verified.ticket().clone()))
+    verify_proof(
+        text,
+        |_| Some(device.clone()),
+        |kid| trusted().get(kid).cloned(),
+        key::verify,
+    )
+    .map(|verified| (verified.proof().clone(), verified.ticket().clone()))
 }
 
 fn with(change: impl FnOnce(&mut DeactivationProof)) -> DeactivationProof {

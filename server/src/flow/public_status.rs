@@ -13,9 +13,16 @@ use upkeep::serial::SerialNumber;
 ///
 /// # Errors
 /// TOO_MANY_TRIES.
-pub(crate) fn public_status(deps: &Deps, call: &Call, serial: &SerialNumber) -> Result<Option<License>, Outcome> {
+pub(crate) fn public_status(
+    deps: &Deps,
+    call: &Call,
+    serial: &SerialNumber,
+) -> Result<Option<License>, Outcome> {
     let ip = call.caller.ip;
-    let mut limiter = deps.status_queries.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut limiter = deps
+        .status_queries
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     limiter.check(call.now, serial, ip).map_err(Refusal::from)?;
     let mut store = &deps.store;
     let license: Option<License> = store.load(&keys::license(serial))?;

@@ -55,6 +55,7 @@ pub use self::engine::Pair;
 pub use self::entry::{Change, Entry, Head};
 pub use self::error::StoreError;
 pub use self::fs::{Access, Fs, FsFile, RealFs};
+pub use self::home::FORMAT as FORMAT_VERSION;
 pub use self::options::Options;
 pub use self::tx::{MAX_BYTES, MAX_KEY_BYTES, MAX_KEYS, MAX_VALUE_BYTES, Tx};
 

@@ -36,7 +36,8 @@ impl ActivationService for Activations {
         let purpose = fields.choice("purpose", asked.purpose, purpose);
         let purpose = fields.finish(|| purpose)?;
         let now = self.deps.clock.now();
-        let (challenge, expires_at) = challenge::make(&self.deps.pepper, &*self.deps.random, purpose, now);
+        let (challenge, expires_at) =
+            challenge::make(&self.deps.pepper, &*self.deps.random, purpose, now);
         Ok(Response::new(v1::CreateChallengeResponse {
             challenge,
             expire_time: Some(present::timestamp(expires_at)),
@@ -65,7 +66,12 @@ impl ActivationService for Activations {
     ) -> Result<Response<v1::VerifyActivationResponse>, Status> {
         let caller = anyone(&request);
         let asked = request.into_inner();
-        let asked = about_activation(&asked.request_id, &asked.challenge, &asked.activation_id, &asked.signature)?;
+        let asked = about_activation(
+            &asked.request_id,
+            &asked.challenge,
+            &asked.activation_id,
+            &asked.signature,
+        )?;
         let call = call(&self.deps, "VerifyActivation", caller, Some(asked.request));
         let done = verify::verify(&self.deps, call, asked).await?;
         Ok(Response::new(v1::VerifyActivationResponse {
@@ -81,7 +87,12 @@ impl ActivationService for Activations {
     ) -> Result<Response<v1::BeginDeactivationResponse>, Status> {
         let caller = anyone(&request);
         let asked = request.into_inner();
-        let asked = about_activation(&asked.request_id, &asked.challenge, &asked.activation_id, &asked.signature)?;
+        let asked = about_activation(
+            &asked.request_id,
+            &asked.challenge,
+            &asked.activation_id,
+            &asked.signature,
+        )?;
         let call = call(&self.deps, "BeginDeactivation", caller, Some(asked.request));
         let done = begin_deactivation::by_device(&self.deps, call, asked).await?;
         Ok(Response::new(v1::BeginDeactivationResponse {
@@ -123,7 +134,10 @@ impl ActivationService for Activations {
             activation_id,
             certificate,
             product_code,
-            activation_code: done.activation_code.map(|code| code.to_string()).unwrap_or_default(),
+            activation_code: done
+                .activation_code
+                .map(|code| code.to_string())
+                .unwrap_or_default(),
             upgrade_code: done.file.unwrap_or_default(),
         }))
     }
@@ -132,7 +146,9 @@ impl ActivationService for Activations {
         &self,
         _request: Request<v1::GetVerificationKeysRequest>,
     ) -> Result<Response<v1::GetVerificationKeysResponse>, Status> {
-        Ok(Response::new(v1::GetVerificationKeysResponse { jwks: self.deps.keys.to_json() }))
+        Ok(Response::new(v1::GetVerificationKeysResponse {
+            jwks: self.deps.keys.to_json(),
+        }))
     }
 }
 
@@ -215,9 +231,17 @@ fn parse_redeem(asked: v1::RedeemUpgradeCodeRequest) -> Result<redeem::Request, 
         let key = fields.device_key(asked.device_key.as_ref());
         let challenge = fields.challenge(&asked.challenge);
         let signature = fields.signature(&asked.signature);
-        (|| Some(redeem::By::Device { key: key?, challenge: challenge?, signature: signature? }))()
+        (|| {
+            Some(redeem::By::Device {
+                key: key?,
+                challenge: challenge?,
+                signature: signature?,
+            })
+        })()
     } else {
-        fields.dongle("dongle_number", &asked.dongle_number).map(redeem::By::Dongle)
+        fields
+            .dongle("dongle_number", &asked.dongle_number)
+            .map(redeem::By::Dongle)
     };
     let content = v1::RedeemUpgradeCodeRequest {
         request_id: String::new(),

@@ -66,17 +66,24 @@ impl AdminService for Admin {
         let mut fields = Fields::new();
         let request_id = fields.optional_request_id(&asked.request_id);
         let id = fields.required("product_id", &asked.product_id, ProductId::parse);
-        let name = fields.required("display_name", &asked.display_name, |name| text(name, 1, 200));
+        let name = fields.required("display_name", &asked.display_name, |name| {
+            text(name, 1, 200)
+        });
         let programme = fields.required("programme_id", &asked.programme_id, ProgrammeId::parse);
         let build_key = match asked.build_key_spki.as_slice() {
             [] => Some(None),
-            der => fields.parsed("build_key_spki", PublicKey::from_spki_der(der)).map(Some),
+            der => fields
+                .parsed("build_key_spki", PublicKey::from_spki_der(der))
+                .map(Some),
         };
         let (request_id, id, name, programme, build_key) =
             fields.finish(|| Some((request_id?, id?, name?, programme?, build_key?)))?;
         let call = call(&self.deps, "CreateProduct", caller, request_id);
-        let product = catalogue::create_product(&self.deps, call, id, name, programme, build_key).await?;
-        Ok(Response::new(v1::CreateProductResponse { product: Some(present::product(&product)) }))
+        let product =
+            catalogue::create_product(&self.deps, call, id, name, programme, build_key).await?;
+        Ok(Response::new(v1::CreateProductResponse {
+            product: Some(present::product(&product)),
+        }))
     }
 
     async fn get_product(
@@ -85,10 +92,16 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::GetProductResponse>, Status> {
         one_of(&request, ROLES)?;
         let mut fields = Fields::new();
-        let id = fields.required("product_id", &request.get_ref().product_id, ProductId::parse);
+        let id = fields.required(
+            "product_id",
+            &request.get_ref().product_id,
+            ProductId::parse,
+        );
         let id = fields.finish(|| id)?;
         let product: Product = read::one(&self.deps, &keys::product(&id))?;
-        Ok(Response::new(v1::GetProductResponse { product: Some(present::product(&product)) }))
+        Ok(Response::new(v1::GetProductResponse {
+            product: Some(present::product(&product)),
+        }))
     }
 
     async fn list_products(
@@ -98,9 +111,13 @@ impl AdminService for Admin {
         one_of(&request, ROLES)?;
         let asked = request.into_inner();
         let page = parse::page(asked.page_size, &asked.page_token)?;
-        let (found, next_page_token) = read::page::<Product>(&self.deps, "products", &keys::products(), &page)?;
+        let (found, next_page_token) =
+            read::page::<Product>(&self.deps, "products", &keys::products(), &page)?;
         let products = found.iter().map(present::product).collect();
-        Ok(Response::new(v1::ListProductsResponse { products, next_page_token }))
+        Ok(Response::new(v1::ListProductsResponse {
+            products,
+            next_page_token,
+        }))
     }
 
     async fn create_release(
@@ -117,8 +134,11 @@ impl AdminService for Admin {
         let (request_id, product, version, build_date) =
             fields.finish(|| Some((request_id?, product?, version?, build_date?)))?;
         let call = call(&self.deps, "CreateRelease", caller, request_id);
-        let release = catalogue::create_release(&self.deps, call, product, version, build_date).await?;
-        Ok(Response::new(v1::CreateReleaseResponse { release: Some(present::release(&release)) }))
+        let release =
+            catalogue::create_release(&self.deps, call, product, version, build_date).await?;
+        Ok(Response::new(v1::CreateReleaseResponse {
+            release: Some(present::release(&release)),
+        }))
     }
 
     async fn get_release(
@@ -132,7 +152,9 @@ impl AdminService for Admin {
         let version = fields.required("version", &asked.version, Version::parse);
         let (product, version) = fields.finish(|| Some((product?, version?)))?;
         let release: Release = read::one(&self.deps, &keys::release(&product, &version))?;
-        Ok(Response::new(v1::GetReleaseResponse { release: Some(present::release(&release)) }))
+        Ok(Response::new(v1::GetReleaseResponse {
+            release: Some(present::release(&release)),
+        }))
     }
 
     async fn list_releases(
@@ -146,9 +168,13 @@ impl AdminService for Admin {
         let page = fields.page(asked.page_size, &asked.page_token);
         let (product, page) = fields.finish(|| Some((product?, page?)))?;
         let range = keys::releases(&product);
-        let (found, next_page_token) = read::page::<Release>(&self.deps, "releases", &range, &page)?;
+        let (found, next_page_token) =
+            read::page::<Release>(&self.deps, "releases", &range, &page)?;
         let releases = found.iter().map(present::release).collect();
-        Ok(Response::new(v1::ListReleasesResponse { releases, next_page_token }))
+        Ok(Response::new(v1::ListReleasesResponse {
+            releases,
+            next_page_token,
+        }))
     }
 
     async fn create_customer(
@@ -160,15 +186,26 @@ impl AdminService for Admin {
         let mut fields = Fields::new();
         let request_id = fields.optional_request_id(&asked.request_id);
         let id = fields.required("customer_id", &asked.customer_id, CustomerId::parse);
-        let name = fields.required("display_name", &asked.display_name, |name| text(name, 1, 200));
+        let name = fields.required("display_name", &asked.display_name, |name| {
+            text(name, 1, 200)
+        });
         let address = fields.optional("email", &asked.email, email);
         let partner = fields.optional("partner_id", &asked.partner_id, PartnerId::parse);
         let (request_id, id, name, address, partner) =
             fields.finish(|| Some((request_id?, id?, name?, address?, partner?)))?;
         let call = call(&self.deps, "CreateCustomer", caller, request_id);
-        let opened =
-            party::create_customer(&self.deps, call, id, name, address.unwrap_or_default(), partner).await?;
-        Ok(Response::new(v1::CreateCustomerResponse { customer: Some(present::customer(opened)) }))
+        let opened = party::create_customer(
+            &self.deps,
+            call,
+            id,
+            name,
+            address.unwrap_or_default(),
+            partner,
+        )
+        .await?;
+        Ok(Response::new(v1::CreateCustomerResponse {
+            customer: Some(present::customer(opened)),
+        }))
     }
 
     async fn get_customer(
@@ -177,7 +214,11 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::GetCustomerResponse>, Status> {
         one_of(&request, ROLES)?;
         let mut fields = Fields::new();
-        let id = fields.required("customer_id", &request.get_ref().customer_id, CustomerId::parse);
+        let id = fields.required(
+            "customer_id",
+            &request.get_ref().customer_id,
+            CustomerId::parse,
+        );
         let id = fields.finish(|| id)?;
         let customer: Customer = read::one(&self.deps, &keys::customer(&id))?;
         let customer = Some(present::customer(party::open(&self.deps, customer)));
@@ -191,10 +232,16 @@ impl AdminService for Admin {
         one_of(&request, ROLES)?;
         let asked = request.into_inner();
         let page = parse::page(asked.page_size, &asked.page_token)?;
-        let (found, next_page_token) = read::page::<Customer>(&self.deps, "customers", &keys::customers(), &page)?;
-        let customers =
-            found.into_iter().map(|found| present::customer(party::open(&self.deps, found))).collect();
-        Ok(Response::new(v1::ListCustomersResponse { customers, next_page_token }))
+        let (found, next_page_token) =
+            read::page::<Customer>(&self.deps, "customers", &keys::customers(), &page)?;
+        let customers = found
+            .into_iter()
+            .map(|found| present::customer(party::open(&self.deps, found)))
+            .collect();
+        Ok(Response::new(v1::ListCustomersResponse {
+            customers,
+            next_page_token,
+        }))
     }
 
     async fn create_partner(
@@ -206,11 +253,15 @@ impl AdminService for Admin {
         let mut fields = Fields::new();
         let request_id = fields.optional_request_id(&asked.request_id);
         let id = fields.required("partner_id", &asked.partner_id, PartnerId::parse);
-        let name = fields.required("display_name", &asked.display_name, |name| text(name, 1, 200));
+        let name = fields.required("display_name", &asked.display_name, |name| {
+            text(name, 1, 200)
+        });
         let (request_id, id, name) = fields.finish(|| Some((request_id?, id?, name?)))?;
         let call = call(&self.deps, "CreatePartner", caller, request_id);
         let partner = party::create_partner(&self.deps, call, id, name).await?;
-        Ok(Response::new(v1::CreatePartnerResponse { partner: Some(present::partner(&partner)) }))
+        Ok(Response::new(v1::CreatePartnerResponse {
+            partner: Some(present::partner(&partner)),
+        }))
     }
 
     async fn get_partner(
@@ -219,10 +270,16 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::GetPartnerResponse>, Status> {
         one_of(&request, ROLES)?;
         let mut fields = Fields::new();
-        let id = fields.required("partner_id", &request.get_ref().partner_id, PartnerId::parse);
+        let id = fields.required(
+            "partner_id",
+            &request.get_ref().partner_id,
+            PartnerId::parse,
+        );
         let id = fields.finish(|| id)?;
         let partner: Partner = read::one(&self.deps, &keys::partner(&id))?;
-        Ok(Response::new(v1::GetPartnerResponse { partner: Some(present::partner(&partner)) }))
+        Ok(Response::new(v1::GetPartnerResponse {
+            partner: Some(present::partner(&partner)),
+        }))
     }
 
     async fn list_partners(
@@ -232,9 +289,13 @@ impl AdminService for Admin {
         one_of(&request, ROLES)?;
         let asked = request.into_inner();
         let page = parse::page(asked.page_size, &asked.page_token)?;
-        let (found, next_page_token) = read::page::<Partner>(&self.deps, "partners", &keys::partners(), &page)?;
+        let (found, next_page_token) =
+            read::page::<Partner>(&self.deps, "partners", &keys::partners(), &page)?;
         let partners = found.iter().map(present::partner).collect();
-        Ok(Response::new(v1::ListPartnersResponse { partners, next_page_token }))
+        Ok(Response::new(v1::ListPartnersResponse {
+            partners,
+            next_page_token,
+        }))
     }
 
     async fn create_license(
@@ -242,7 +303,8 @@ impl AdminService for Admin {
         request: Request<v1::CreateLicenseRequest>,
     ) -> Result<Response<v1::CreateLicenseResponse>, Status> {
         let caller = one_of(&request, ROLES)?;
-        let (request_id, parsed) = license::parse_create(request.into_inner(), self.deps.passwords.allow_weak())?;
+        let (request_id, parsed) =
+            license::parse_create(request.into_inner(), self.deps.passwords.allow_weak())?;
         let call = call(&self.deps, "CreateLicense", caller, request_id);
         let (license, code) = crate::flow::license::create(&self.deps, call, parsed).await?;
         Ok(Response::new(v1::CreateLicenseResponse {
@@ -261,7 +323,9 @@ impl AdminService for Admin {
         let serial = fields.finish(|| serial)?;
         let license = read::license(&self.deps, &caller, &serial)?;
         let license = Some(present::license(&self.deps, &license)?);
-        Ok(Response::new(v1::AdminServiceGetLicenseResponse { license }))
+        Ok(Response::new(v1::AdminServiceGetLicenseResponse {
+            license,
+        }))
     }
 
     async fn list_licenses(
@@ -271,9 +335,13 @@ impl AdminService for Admin {
         one_of(&request, ROLES)?;
         let asked = request.into_inner();
         let page = parse::page(asked.page_size, &asked.page_token)?;
-        let (found, next_page_token) = read::page::<License>(&self.deps, "licenses", &keys::licenses(), &page)?;
+        let (found, next_page_token) =
+            read::page::<License>(&self.deps, "licenses", &keys::licenses(), &page)?;
         let licenses = present::licenses(&self.deps, &found)?;
-        Ok(Response::new(v1::AdminServiceListLicensesResponse { licenses, next_page_token }))
+        Ok(Response::new(v1::AdminServiceListLicensesResponse {
+            licenses,
+            next_page_token,
+        }))
     }
 
     async fn fulfil_license(
@@ -281,26 +349,44 @@ impl AdminService for Admin {
         request: Request<v1::FulfilLicenseRequest>,
     ) -> Result<Response<v1::FulfilLicenseResponse>, Status> {
         let names = (request.get_ref().serial.as_str(), None);
-        let license = self.decide_license(&request, "FulfilLicense", LicenseEvent::Fulfil, names).await?;
-        Ok(Response::new(v1::FulfilLicenseResponse { license: Some(license) }))
+        let license = self
+            .decide_license(&request, "FulfilLicense", LicenseEvent::Fulfil, names)
+            .await?;
+        Ok(Response::new(v1::FulfilLicenseResponse {
+            license: Some(license),
+        }))
     }
 
     async fn resume_license(
         &self,
         request: Request<v1::ResumeLicenseRequest>,
     ) -> Result<Response<v1::ResumeLicenseResponse>, Status> {
-        let names = (request.get_ref().serial.as_str(), Some(request.get_ref().reason.as_str()));
-        let license = self.decide_license(&request, "ResumeLicense", LicenseEvent::Resume, names).await?;
-        Ok(Response::new(v1::ResumeLicenseResponse { license: Some(license) }))
+        let names = (
+            request.get_ref().serial.as_str(),
+            Some(request.get_ref().reason.as_str()),
+        );
+        let license = self
+            .decide_license(&request, "ResumeLicense", LicenseEvent::Resume, names)
+            .await?;
+        Ok(Response::new(v1::ResumeLicenseResponse {
+            license: Some(license),
+        }))
     }
 
     async fn revoke_license(
         &self,
         request: Request<v1::RevokeLicenseRequest>,
     ) -> Result<Response<v1::RevokeLicenseResponse>, Status> {
-        let names = (request.get_ref().serial.as_str(), Some(request.get_ref().reason.as_str()));
-        let license = self.decide_license(&request, "RevokeLicense", LicenseEvent::Revoke, names).await?;
-        Ok(Response::new(v1::RevokeLicenseResponse { license: Some(license) }))
+        let names = (
+            request.get_ref().serial.as_str(),
+            Some(request.get_ref().reason.as_str()),
+        );
+        let license = self
+            .decide_license(&request, "RevokeLicense", LicenseEvent::Revoke, names)
+            .await?;
+        Ok(Response::new(v1::RevokeLicenseResponse {
+            license: Some(license),
+        }))
     }
 
     async fn revoke_activation(
@@ -363,8 +449,13 @@ impl AdminService for Admin {
             format_version: store::FORMAT_VERSION,
             signing_key_id: self.deps.kid.to_string(),
             ledger_sequence: head.sequence(),
-            ledger_hash: data_encoding::HEXLOWER.encode(head.hash()),
-            programme_ids: self.deps.programmes.iter().map(|programme| programme.id().to_string()).collect(),
+            ledger_hash: data_encoding::HEXLOWER.encode(&head.hash()),
+            programme_ids: self
+                .deps
+                .programmes
+                .iter()
+                .map(|programme| programme.id().to_string())
+                .collect(),
         }))
     }
 
@@ -376,7 +467,13 @@ impl AdminService for Admin {
         let asked = request.into_inner();
         let page = parse::page(asked.page_size, &asked.page_token)?;
         let (found, next_page_token) = read::audit(&self.deps, &page)?;
-        let entries = found.into_iter().map(|(sequence, event)| present::history_entry(sequence, event)).collect();
-        Ok(Response::new(v1::ListAuditEntriesResponse { entries, next_page_token }))
+        let entries = found
+            .into_iter()
+            .map(|(sequence, event)| present::history_entry(sequence, event))
+            .collect();
+        Ok(Response::new(v1::ListAuditEntriesResponse {
+            entries,
+            next_page_token,
+        }))
     }
 }

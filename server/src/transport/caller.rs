@@ -15,7 +15,11 @@ use crate::pki;
 /// The caller of ActivationService and CustomerService: the secret or the device key in the message says who it is, and a
 /// certificate adds nothing.
 pub(super) fn anyone<T>(request: &Request<T>) -> Caller {
-    Caller { role: Role::EndUser, id: None, ip: ip(request) }
+    Caller {
+        role: Role::EndUser,
+        id: None,
+        ip: ip(request),
+    }
 }
 
 /// The caller of a service for some roles.
@@ -33,15 +37,34 @@ pub(super) fn one_of<T>(request: &Request<T>, allowed: &[Role]) -> Result<Caller
     if !allowed.contains(&role) {
         return Err(Refusal::new(Reason::RoleNotAllowed).with("role", role));
     }
-    Ok(Caller { role, id: Some(identity.id().to_owned()), ip: ip(request) })
+    Ok(Caller {
+        role,
+        id: Some(identity.id().to_owned()),
+        ip: ip(request),
+    })
 }
 
 /// What flows need to know of a call.
-pub(super) fn call(deps: &Arc<Deps>, action: &'static str, caller: Caller, request: Option<RequestId>) -> Call {
-    Call { action, caller, request, now: deps.clock.now() }
+pub(super) fn call(
+    deps: &Arc<Deps>,
+    action: &'static str,
+    caller: Caller,
+    request: Option<RequestId>,
+) -> Call {
+    Call {
+        action,
+        caller,
+        request,
+        now: deps.clock.now(),
+    }
 }
 
 fn ip<T>(request: &Request<T>) -> IpAddr {
     // Without a peer (a test that calls the service directly) everybody shares one address, which only limits more.
-    request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.remote_addr().ip())
+    request
+        .extensions()
+        .get::<Peer>()
+        .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| {
+            peer.remote_addr().ip()
+        })
 }

@@ -35,7 +35,11 @@ impl Customers {
     ) -> Result<(), Outcome> {
         authenticate(&self.deps, call, serial, credential).await?;
         let (upgrade, _) = update_request::read(&self.deps, &call.caller, id, call.now)?;
-        if upgrade.serial == *serial { Ok(()) } else { Err(Reason::NotFound.into()) }
+        if upgrade.serial == *serial {
+            Ok(())
+        } else {
+            Err(Reason::NotFound.into())
+        }
     }
 }
 
@@ -57,7 +61,9 @@ impl CustomerService for Customers {
             },
             Some(license) => present::maintenance_status(&self.deps, &license)?,
         };
-        Ok(Response::new(v1::GetMaintenanceStatusResponse { maintenance: Some(maintenance) }))
+        Ok(Response::new(v1::GetMaintenanceStatusResponse {
+            maintenance: Some(maintenance),
+        }))
     }
 
     async fn get_license(
@@ -73,7 +79,9 @@ impl CustomerService for Customers {
         let call = call(&self.deps, "GetLicense", caller, None);
         authenticate(&self.deps, &call, &serial, &credential).await?;
         let license = read::license(&self.deps, &call.caller, &serial)?;
-        Ok(Response::new(v1::GetLicenseResponse { license: Some(present::license(&self.deps, &license)?) }))
+        Ok(Response::new(v1::GetLicenseResponse {
+            license: Some(present::license(&self.deps, &license)?),
+        }))
     }
 
     async fn create_update_request(
@@ -84,7 +92,10 @@ impl CustomerService for Customers {
         let asked = request.into_inner();
         let mut fields = Fields::new();
         let request_id = fields.optional_request_id(&asked.request_id);
-        let content = v1::CreateUpdateRequestRequest { request_id: String::new(), ..asked.clone() };
+        let content = v1::CreateUpdateRequestRequest {
+            request_id: String::new(),
+            ..asked.clone()
+        };
         let parsed = parse::update_request(
             fields,
             &asked.serial,
@@ -92,10 +103,19 @@ impl CustomerService for Customers {
             asked.details.as_ref(),
             parse::body(&content),
         )?;
-        let call = call(&self.deps, "CreateUpdateRequest", caller.clone(), request_id.flatten());
+        let call = call(
+            &self.deps,
+            "CreateUpdateRequest",
+            caller.clone(),
+            request_id.flatten(),
+        );
         let (upgrade, license) = update_request::create(&self.deps, call, parsed).await?;
-        let update_request = Some(present::update_request(&self.deps, &caller, &upgrade, &license));
-        Ok(Response::new(v1::CreateUpdateRequestResponse { update_request }))
+        let update_request = Some(present::update_request(
+            &self.deps, &caller, &upgrade, &license,
+        ));
+        Ok(Response::new(v1::CreateUpdateRequestResponse {
+            update_request,
+        }))
     }
 
     async fn get_update_request(
@@ -104,13 +124,20 @@ impl CustomerService for Customers {
     ) -> Result<Response<v1::GetUpdateRequestResponse>, Status> {
         let caller = anyone(&request);
         let asked = request.into_inner();
-        let (serial, credential, id) =
-            own_request_fields(&asked.serial, asked.credential.as_ref(), &asked.update_request_id)?;
+        let (serial, credential, id) = own_request_fields(
+            &asked.serial,
+            asked.credential.as_ref(),
+            &asked.update_request_id,
+        )?;
         let call = call(&self.deps, "GetUpdateRequest", caller.clone(), None);
         self.own_request(&call, &serial, &credential, &id).await?;
         let (upgrade, license) = update_request::read(&self.deps, &caller, &id, call.now)?;
-        let update_request = Some(present::update_request(&self.deps, &caller, &upgrade, &license));
-        Ok(Response::new(v1::GetUpdateRequestResponse { update_request }))
+        let update_request = Some(present::update_request(
+            &self.deps, &caller, &upgrade, &license,
+        ));
+        Ok(Response::new(v1::GetUpdateRequestResponse {
+            update_request,
+        }))
     }
 
     async fn withdraw_update_request(
@@ -119,14 +146,22 @@ impl CustomerService for Customers {
     ) -> Result<Response<v1::WithdrawUpdateRequestResponse>, Status> {
         let caller = anyone(&request);
         let asked = request.into_inner();
-        let (serial, credential, id) =
-            own_request_fields(&asked.serial, asked.credential.as_ref(), &asked.update_request_id)?;
+        let (serial, credential, id) = own_request_fields(
+            &asked.serial,
+            asked.credential.as_ref(),
+            &asked.update_request_id,
+        )?;
         let call = call(&self.deps, "WithdrawUpdateRequest", caller.clone(), None);
         self.own_request(&call, &serial, &credential, &id).await?;
         let (upgrade, license) =
-            update_request::decide(&self.deps, call, id, UpgradeEvent::Withdraw, String::new()).await?;
-        let update_request = Some(present::update_request(&self.deps, &caller, &upgrade, &license));
-        Ok(Response::new(v1::WithdrawUpdateRequestResponse { update_request }))
+            update_request::decide(&self.deps, call, id, UpgradeEvent::Withdraw, String::new())
+                .await?;
+        let update_request = Some(present::update_request(
+            &self.deps, &caller, &upgrade, &license,
+        ));
+        Ok(Response::new(v1::WithdrawUpdateRequestResponse {
+            update_request,
+        }))
     }
 }
 

@@ -37,11 +37,20 @@ impl Fields {
         text: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<Option<T>> {
-        if text.is_empty() { Some(None) } else { self.parsed(field, parse(text)).map(Some) }
+        if text.is_empty() {
+            Some(None)
+        } else {
+            self.parsed(field, parse(text)).map(Some)
+        }
     }
 
     /// A required enum: 0 is missing, an unknown number is wrong.
-    pub(super) fn choice<T>(&mut self, field: &str, number: i32, parse: impl FnOnce(i32) -> Option<T>) -> Option<T> {
+    pub(super) fn choice<T>(
+        &mut self,
+        field: &str,
+        number: i32,
+        parse: impl FnOnce(i32) -> Option<T>,
+    ) -> Option<T> {
         if number == 0 {
             self.missing(field);
             return None;
@@ -85,8 +94,15 @@ impl Fields {
         {
             return Ok(request);
         }
-        let reason = if self.malformed { Reason::InvalidField } else { Reason::MissingField };
-        Err(Refusal { violations: self.violations, ..Refusal::new(reason) })
+        let reason = if self.malformed {
+            Reason::InvalidField
+        } else {
+            Reason::MissingField
+        };
+        Err(Refusal {
+            violations: self.violations,
+            ..Refusal::new(reason)
+        })
     }
 }
 
@@ -100,7 +116,10 @@ pub(super) fn text(value: &str, min: usize, max: usize) -> Result<String, String
         return Err(format!("must have {min} to {max} characters"));
     }
     if value.chars().any(|c| c.is_control() || is_bidi_control(c)) {
-        return Err("must not have control characters or marks that change the direction of writing".to_owned());
+        return Err(
+            "must not have control characters or marks that change the direction of writing"
+                .to_owned(),
+        );
     }
     Ok(value.to_owned())
 }
@@ -115,7 +134,11 @@ pub(super) fn email(value: &str) -> Result<String, String> {
         && plain.split_once('@').is_some_and(|(local, domain)| {
             !local.is_empty() && !domain.is_empty() && !domain.contains('@')
         });
-    if good { Ok(plain) } else { Err("must be an e-mail address such as anna@example.com".to_owned()) }
+    if good {
+        Ok(plain)
+    } else {
+        Err("must be an e-mail address such as anna@example.com".to_owned())
+    }
 }
 
 /// Unicode Bidi_Control (UAX 9): these make a text look like another one.
@@ -129,10 +152,20 @@ mod tests {
 
     #[test]
     fn texts_that_deceive_are_refused() {
-        for bad in ["", "a\0b", "a\nb", "a\u{202e}b", "a\u{2066}b", &"x".repeat(201)] {
+        for bad in [
+            "",
+            "a\0b",
+            "a\nb",
+            "a\u{202e}b",
+            "a\u{2066}b",
+            &"x".repeat(201),
+        ] {
             assert!(text(bad, 1, 200).is_err(), "{bad:?}");
         }
-        assert_eq!(text("Żółw GmbH & 日本", 1, 200).as_deref(), Ok("Żółw GmbH & 日本"));
+        assert_eq!(
+            text("Żółw GmbH & 日本", 1, 200).as_deref(),
+            Ok("Żółw GmbH & 日本")
+        );
     }
 
     #[test]

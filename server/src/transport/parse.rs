@@ -1,7 +1,6 @@
 //! Parts of requests that several services share.
 
 use prost::Message;
-use tonic::Status;
 use upkeep::armor;
 use upkeep::artefact::DeactivationProof;
 use upkeep::code::Code;
@@ -55,7 +54,10 @@ impl Fields {
         match bytes.len() {
             0 => self.missing("challenge"),
             1..=64 => return Some(bytes.to_vec()),
-            _ => self.wrong("challenge", "has at most 64 bytes; send back what CreateChallenge gave"),
+            _ => self.wrong(
+                "challenge",
+                "has at most 64 bytes; send back what CreateChallenge gave",
+            ),
         }
         None
     }
@@ -66,23 +68,35 @@ impl Fields {
             return None;
         }
         let fixed: Result<[u8; 64], _> = bytes.try_into();
-        self.parsed("signature", fixed.map_err(|_| "must be the 64 bytes r||s of an ECDSA P-256 signature"))
+        self.parsed(
+            "signature",
+            fixed.map_err(|_| "must be the 64 bytes r||s of an ECDSA P-256 signature"),
+        )
     }
 
     pub(super) fn device_key(&mut self, key: Option<&v1::DeviceKey>) -> Option<PublicKey> {
-        let Some(v1::device_key::Key::SoftwareSpki(der)) = key.and_then(|key| key.key.as_ref()) else {
+        let Some(v1::device_key::Key::SoftwareSpki(der)) = key.and_then(|key| key.key.as_ref())
+        else {
             self.missing("device_key.software_spki");
             return None;
         };
         self.parsed("device_key.software_spki", PublicKey::from_spki_der(der))
     }
 
-    pub(super) fn virtual_environment(&mut self, field: &str, number: i32) -> Option<VirtualEnvironment> {
-        self.choice(field, number, |number| match v1::VirtualEnvironment::try_from(number).ok()? {
-            v1::VirtualEnvironment::Unspecified => None,
-            v1::VirtualEnvironment::No => Some(VirtualEnvironment::No),
-            v1::VirtualEnvironment::Yes => Some(VirtualEnvironment::Yes),
-        })
+    pub(super) fn virtual_environment(
+        &mut self,
+        field: &str,
+        number: i32,
+    ) -> Option<VirtualEnvironment> {
+        self.choice(
+            field,
+            number,
+            |number| match v1::VirtualEnvironment::try_from(number).ok()? {
+                v1::VirtualEnvironment::Unspecified => None,
+                v1::VirtualEnvironment::No => Some(VirtualEnvironment::No),
+                v1::VirtualEnvironment::Yes => Some(VirtualEnvironment::Yes),
+            },
+        )
     }
 
     /// A credential that must be there.
@@ -97,43 +111,62 @@ impl Fields {
     }
 
     /// A credential that may be missing; an empty secret is a missing one.
-    pub(super) fn optional_credential(&mut self, credential: Option<&v1::Credential>) -> Option<Option<Credential>> {
+    pub(super) fn optional_credential(
+        &mut self,
+        credential: Option<&v1::Credential>,
+    ) -> Option<Option<Credential>> {
         use v1::credential::Secret;
         let parsed = match credential.and_then(|credential| credential.secret.as_ref()) {
             None => return Some(None),
-            Some(Secret::Password(secret) | Secret::ActivationCode(secret) | Secret::ProductCode(secret))
-                if secret.is_empty() =>
-            {
+            Some(
+                Secret::Password(secret)
+                | Secret::ActivationCode(secret)
+                | Secret::ProductCode(secret),
+            ) if secret.is_empty() => {
                 return Some(None);
             }
             Some(Secret::Password(password)) => {
-                let password = text(password, 1, 128).map(|password| Credential::Password(Zeroizing::new(password)));
+                let password = text(password, 1, 128)
+                    .map(|password| Credential::Password(Zeroizing::new(password)));
                 self.parsed("credential.password", password)
             }
-            Some(Secret::ActivationCode(code)) => {
-                self.parsed("credential.activation_code", Code::parse(code)).map(Credential::ActivationCode)
-            }
-            Some(Secret::ProductCode(code)) => {
-                self.parsed("credential.product_code", Code::parse(code)).map(Credential::ProductCode)
-            }
-            Some(Secret::DongleNumber(number)) => {
-                self.dongle("credential.dongle_number", number).map(Credential::DongleNumber)
-            }
+            Some(Secret::ActivationCode(code)) => self
+                .parsed("credential.activation_code", Code::parse(code))
+                .map(Credential::ActivationCode),
+            Some(Secret::ProductCode(code)) => self
+                .parsed("credential.product_code", Code::parse(code))
+                .map(Credential::ProductCode),
+            Some(Secret::DongleNumber(number)) => self
+                .dongle("credential.dongle_number", number)
+                .map(Credential::DongleNumber),
         };
         parsed.map(Some)
     }
 
     /// Dongle numbers are kept in lower case.
     pub(super) fn dongle(&mut self, field: &str, number: &str) -> Option<DongleNumber> {
-        self.required(field, &number.trim().to_ascii_lowercase(), DongleNumber::parse)
+        self.required(
+            field,
+            &number.trim().to_ascii_lowercase(),
+            DongleNumber::parse,
+        )
     }
 
-    pub(super) fn build(&mut self, product: Option<ProductId>, version: &str, manifest: &str) -> Option<Build> {
+    pub(super) fn build(
+        &mut self,
+        product: Option<ProductId>,
+        version: &str,
+        manifest: &str,
+    ) -> Option<Build> {
         let version = self.required("version", version, Version::parse);
         let manifest = self.optional("release_manifest", manifest, |text| {
             armor::read_either::<upkeep::artefact::ReleaseManifest>(text)
         });
-        Some(Build { product: product?, version: version?, manifest: manifest? })
+        Some(Build {
+            product: product?,
+            version: version?,
+            manifest: manifest?,
+        })
     }
 
     pub(super) fn proof(&mut self, proof: &str) -> Option<String> {
@@ -153,7 +186,10 @@ impl Fields {
             self.wrong("page_token", "is not one that this server gave");
             return None;
         }
-        Some(Page { size, token: token.to_owned() })
+        Some(Page {
+            size,
+            token: token.to_owned(),
+        })
     }
 }
 
@@ -172,11 +208,25 @@ pub(super) fn update_request(
     let address = fields.optional("details.email", &details.email, email);
     let vm = match details.virtual_environment {
         0 => Some(None),
-        number => fields.virtual_environment("details.virtual_environment", number).map(Some),
+        number => fields
+            .virtual_environment("details.virtual_environment", number)
+            .map(Some),
     };
-    let license_type = fields.optional("details.license_type", &details.license_type, LicenseType::parse);
-    let target = fields.optional("details.target_version", &details.target_version, Version::parse);
-    let device = fields.optional("details.device_thumbprint", &details.device_thumbprint, Thumbprint::parse);
+    let license_type = fields.optional(
+        "details.license_type",
+        &details.license_type,
+        LicenseType::parse,
+    );
+    let target = fields.optional(
+        "details.target_version",
+        &details.target_version,
+        Version::parse,
+    );
+    let device = fields.optional(
+        "details.device_thumbprint",
+        &details.device_thumbprint,
+        Thumbprint::parse,
+    );
     fields.finish(|| {
         Some(update_request::Request {
             serial: serial?,
@@ -196,18 +246,12 @@ pub(super) fn body(request: &impl Message) -> Vec<u8> {
     request.encode_to_vec()
 }
 
-/// Refuses one field.
-pub(super) fn refuse(field: &str, why: &str) -> Status {
-    let mut fields = Fields::new();
-    fields.wrong(field, why);
-    match fields.finish(|| None::<()>) {
-        Ok(()) => Status::internal("unreachable: a violation was given"),
-        Err(refusal) => refusal.into(),
-    }
-}
-
 /// A page of what belongs to one license.
-pub(super) fn page_of_license(serial: &str, size: i32, token: &str) -> Result<(SerialNumber, Page), Refusal> {
+pub(super) fn page_of_license(
+    serial: &str,
+    size: i32,
+    token: &str,
+) -> Result<(SerialNumber, Page), Refusal> {
     let mut fields = Fields::new();
     let serial = fields.serial(serial);
     let page = fields.page(size, token);

@@ -38,14 +38,24 @@ impl PartnerService for Partners {
         let mut fields = Fields::new();
         let page = fields.page(asked.page_size, &asked.page_token);
         let page = fields.finish(|| page)?;
-        let own = caller.id.as_deref().and_then(|id| PartnerId::parse(id).ok());
-        let own = own.ok_or_else(|| Status::from(crate::domain::refusal::Refusal::new(Reason::NotYourCustomer)))?;
+        let own = caller
+            .id
+            .as_deref()
+            .and_then(|id| PartnerId::parse(id).ok());
+        let own = own.ok_or_else(|| {
+            Status::from(crate::domain::refusal::Refusal::new(
+                Reason::NotYourCustomer,
+            ))
+        })?;
         // The partner is part of the listing's name: a token of one partner is none of another's.
         let listing = format!("partner-licenses/{own}");
         let (found, next_page_token) =
             read::indexed_licenses(&self.deps, &listing, &keys::partner_licenses(&own), &page)?;
         let licenses = present::licenses(&self.deps, &found)?;
-        Ok(Response::new(v1::PartnerServiceListLicensesResponse { licenses, next_page_token }))
+        Ok(Response::new(v1::PartnerServiceListLicensesResponse {
+            licenses,
+            next_page_token,
+        }))
     }
 
     async fn get_license(
@@ -58,7 +68,9 @@ impl PartnerService for Partners {
         let serial = fields.finish(|| serial)?;
         let license = read::license(&self.deps, &caller, &serial)?;
         let license = Some(present::license(&self.deps, &license)?);
-        Ok(Response::new(v1::PartnerServiceGetLicenseResponse { license }))
+        Ok(Response::new(v1::PartnerServiceGetLicenseResponse {
+            license,
+        }))
     }
 
     async fn list_activations(
@@ -67,10 +79,18 @@ impl PartnerService for Partners {
     ) -> Result<Response<v1::PartnerServiceListActivationsResponse>, Status> {
         let caller = one_of(&request, ROLES)?;
         let asked = request.into_inner();
-        let (serial, page) = parse::page_of_license(&asked.serial, asked.page_size, &asked.page_token)?;
-        let ((found, next_page_token), license) = read::activations(&self.deps, &caller, &serial, &page)?;
-        let activations = found.iter().map(|found| present::activation(found, &license)).collect();
-        Ok(Response::new(v1::PartnerServiceListActivationsResponse { activations, next_page_token }))
+        let (serial, page) =
+            parse::page_of_license(&asked.serial, asked.page_size, &asked.page_token)?;
+        let ((found, next_page_token), license) =
+            read::activations(&self.deps, &caller, &serial, &page)?;
+        let activations = found
+            .iter()
+            .map(|found| present::activation(found, &license))
+            .collect();
+        Ok(Response::new(v1::PartnerServiceListActivationsResponse {
+            activations,
+            next_page_token,
+        }))
     }
 
     async fn begin_deactivation(
@@ -115,7 +135,10 @@ impl PartnerService for Partners {
         let asked = request.into_inner();
         let mut fields = Fields::new();
         let request_id = fields.optional_request_id(&asked.request_id);
-        let content = v1::PartnerServiceCreateUpdateRequestRequest { request_id: String::new(), ..asked.clone() };
+        let content = v1::PartnerServiceCreateUpdateRequestRequest {
+            request_id: String::new(),
+            ..asked.clone()
+        };
         let parsed = parse::update_request(
             fields,
             &asked.serial,
@@ -123,10 +146,19 @@ impl PartnerService for Partners {
             asked.details.as_ref(),
             parse::body(&content),
         )?;
-        let call = call(&self.deps, "CreateUpdateRequest", caller.clone(), request_id.flatten());
+        let call = call(
+            &self.deps,
+            "CreateUpdateRequest",
+            caller.clone(),
+            request_id.flatten(),
+        );
         let (upgrade, license) = update_request::create(&self.deps, call, parsed).await?;
-        let update_request = Some(present::update_request(&self.deps, &caller, &upgrade, &license));
-        Ok(Response::new(v1::PartnerServiceCreateUpdateRequestResponse { update_request }))
+        let update_request = Some(present::update_request(
+            &self.deps, &caller, &upgrade, &license,
+        ));
+        Ok(Response::new(
+            v1::PartnerServiceCreateUpdateRequestResponse { update_request },
+        ))
     }
 
     async fn get_update_request(
@@ -137,9 +169,14 @@ impl PartnerService for Partners {
         let mut fields = Fields::new();
         let id = fields.update_request_id(&request.get_ref().update_request_id);
         let id = fields.finish(|| id)?;
-        let (upgrade, license) = update_request::read(&self.deps, &caller, &id, self.deps.clock.now())?;
-        let update_request = Some(present::update_request(&self.deps, &caller, &upgrade, &license));
-        Ok(Response::new(v1::PartnerServiceGetUpdateRequestResponse { update_request }))
+        let (upgrade, license) =
+            update_request::read(&self.deps, &caller, &id, self.deps.clock.now())?;
+        let update_request = Some(present::update_request(
+            &self.deps, &caller, &upgrade, &license,
+        ));
+        Ok(Response::new(v1::PartnerServiceGetUpdateRequestResponse {
+            update_request,
+        }))
     }
 
     async fn withdraw_update_request(
@@ -152,9 +189,14 @@ impl PartnerService for Partners {
         let id = fields.finish(|| id)?;
         let call = call(&self.deps, "WithdrawUpdateRequest", caller.clone(), None);
         let (upgrade, license) =
-            update_request::decide(&self.deps, call, id, UpgradeEvent::Withdraw, String::new()).await?;
-        let update_request = Some(present::update_request(&self.deps, &caller, &upgrade, &license));
-        Ok(Response::new(v1::PartnerServiceWithdrawUpdateRequestResponse { update_request }))
+            update_request::decide(&self.deps, call, id, UpgradeEvent::Withdraw, String::new())
+                .await?;
+        let update_request = Some(present::update_request(
+            &self.deps, &caller, &upgrade, &license,
+        ));
+        Ok(Response::new(
+            v1::PartnerServiceWithdrawUpdateRequestResponse { update_request },
+        ))
     }
 
     async fn generate_upgrade_code(
@@ -170,6 +212,8 @@ impl PartnerService for Partners {
         let call = call(&self.deps, "GenerateUpgradeCode", caller, request_id);
         let issued = upgrade_code::issue(&self.deps, call, id, upgrade_code::Ask::Generate).await?;
         let upgrade_code = Some(present::upgrade_code(issued));
-        Ok(Response::new(v1::PartnerServiceGenerateUpgradeCodeResponse { upgrade_code }))
+        Ok(Response::new(
+            v1::PartnerServiceGenerateUpgradeCodeResponse { upgrade_code },
+        ))
     }
 }

@@ -10,7 +10,9 @@ use upkeep::rpc::v1;
 use crate::domain::activation::Activation;
 use crate::domain::catalogue::{Product, Release};
 use crate::domain::license::{Carrier, License, VirtualEnvironment, VmPermission};
-use crate::domain::machine::{ActivationState, DeactivationState, LicenseState, Role, UpgradeState};
+use crate::domain::machine::{
+    ActivationState, DeactivationState, LicenseState, Role, UpgradeState,
+};
 use crate::domain::maintenance::{self, Flag};
 use crate::domain::party::Partner;
 use crate::domain::upgrade::Upgrade;
@@ -31,7 +33,11 @@ pub(super) fn license(deps: &Deps, license: &License) -> Result<v1::License, Out
         state: license_state(license.state).into(),
         product_id: license.product.to_string(),
         customer_id: license.customer.to_string(),
-        partner_id: license.partner.as_ref().map(ToString::to_string).unwrap_or_default(),
+        partner_id: license
+            .partner
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         protection: match license.carrier {
             Carrier::SoftwareKey => v1::Protection::SoftwareKey,
             Carrier::HardwareKey(_) => v1::Protection::HardwareKey,
@@ -57,7 +63,10 @@ pub(super) fn license(deps: &Deps, license: &License) -> Result<v1::License, Out
                 last_date: term.last().to_string(),
             })
             .collect(),
-        update_request_id: license.open_upgrade.map(|id| id.to_string()).unwrap_or_default(),
+        update_request_id: license
+            .open_upgrade
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
         create_time: Some(timestamp(license.created_at)),
     })
 }
@@ -67,15 +76,23 @@ pub(super) fn licenses(deps: &Deps, found: &[License]) -> Result<Vec<v1::License
 }
 
 /// Flag and date (S-12).
-pub(super) fn maintenance_status(deps: &Deps, license: &License) -> Result<v1::MaintenanceStatus, Outcome> {
+pub(super) fn maintenance_status(
+    deps: &Deps,
+    license: &License,
+) -> Result<v1::MaintenanceStatus, Outcome> {
     let today = deps.today(license, deps.clock.now())?;
     let flag = match maintenance::flag(deps.programme(&license.programme)?, &license.terms, today) {
         Flag::Protected => v1::MaintenanceFlag::Protected,
         Flag::ExpiringSoon => v1::MaintenanceFlag::ExpiringSoon,
         Flag::Expired => v1::MaintenanceFlag::Expired,
     };
-    let last_date = maintenance::last_day(&license.terms).map(|day| day.to_string()).unwrap_or_default();
-    Ok(v1::MaintenanceStatus { flag: flag.into(), last_date })
+    let last_date = maintenance::last_day(&license.terms)
+        .map(|day| day.to_string())
+        .unwrap_or_default();
+    Ok(v1::MaintenanceStatus {
+        flag: flag.into(),
+        last_date,
+    })
 }
 
 pub(super) fn activation(activation: &Activation, license: &License) -> v1::Activation {
@@ -100,18 +117,30 @@ fn deactivation(activation: &Activation, license: &License) -> Option<v1::Deacti
     Some(v1::Deactivation {
         state: deactivation_state(state).into(),
         ticket_expire_time: Some(timestamp(begun.ticket_expires_at)),
-        grade: end.map_or(v1::ProofGrade::Unspecified, |end| grade(end.grade)).into(),
+        grade: end
+            .map_or(v1::ProofGrade::Unspecified, |end| grade(end.grade))
+            .into(),
         record_time: end.map(|end| timestamp(end.recorded_at)),
         reason: end.and_then(|end| end.reason.clone()).unwrap_or_default(),
     })
 }
 
 /// The e-mail address is personal: support and admin see it, others don't.
-pub(super) fn update_request(deps: &Deps, caller: &Caller, upgrade: &Upgrade, license: &License) -> v1::UpdateRequest {
+pub(super) fn update_request(
+    deps: &Deps,
+    caller: &Caller,
+    upgrade: &Upgrade,
+    license: &License,
+) -> v1::UpdateRequest {
     let email = match caller.role {
-        Role::Support | Role::Admin => {
-            deps.personal.open(&license.customer, &email_field(&upgrade.id), &upgrade.wish.email).unwrap_or_default()
-        }
+        Role::Support | Role::Admin => deps
+            .personal
+            .open(
+                &license.customer,
+                &email_field(&upgrade.id),
+                &upgrade.wish.email,
+            )
+            .unwrap_or_default(),
         Role::EndUser | Role::Partner | Role::System => String::new(),
     };
     let of_this_generation = upgrade.generation == license.generation;
@@ -124,14 +153,27 @@ pub(super) fn update_request(deps: &Deps, caller: &Caller, upgrade: &Upgrade, li
             email,
             virtual_environment: virtual_environment(upgrade.wish.vm).into(),
             license_type: upgrade.wish.license_type.to_string(),
-            target_version: upgrade.wish.target.as_ref().map(ToString::to_string).unwrap_or_default(),
-            device_thumbprint: upgrade.wish.device.map(|device| device.to_string()).unwrap_or_default(),
+            target_version: upgrade
+                .wish
+                .target
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            device_thumbprint: upgrade
+                .wish
+                .device
+                .map(|device| device.to_string())
+                .unwrap_or_default(),
         }),
         target_version: upgrade.target.to_string(),
         next_step: upgrade.next_step(license),
         create_time: Some(timestamp(upgrade.created_at)),
         expire_time: Some(timestamp(upgrade.expires_at)),
-        seats_to_deactivate: if of_this_generation { license.usage.seats_taken } else { 0 },
+        seats_to_deactivate: if of_this_generation {
+            license.usage.seats_taken
+        } else {
+            0
+        },
     }
 }
 
@@ -150,7 +192,11 @@ pub(super) fn product(product: &Product) -> v1::Product {
         product_id: product.id.to_string(),
         display_name: product.display_name.clone(),
         programme_id: product.programme.to_string(),
-        build_key_spki: product.build_key.as_ref().map(|key| key.to_spki_der()).unwrap_or_default(),
+        build_key_spki: product
+            .build_key
+            .as_ref()
+            .map(|key| key.to_spki_der())
+            .unwrap_or_default(),
         create_time: Some(timestamp(product.created_at)),
     }
 }
@@ -169,7 +215,12 @@ pub(super) fn customer(opened: Opened) -> v1::Customer {
         customer_id: opened.customer.id.to_string(),
         display_name: opened.display_name,
         email: opened.email,
-        partner_id: opened.customer.partner.as_ref().map(ToString::to_string).unwrap_or_default(),
+        partner_id: opened
+            .customer
+            .partner
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         create_time: Some(timestamp(opened.customer.created_at)),
     }
 }
@@ -208,7 +259,9 @@ fn license_state(state: LicenseState) -> v1::LicenseState {
 fn activation_state(state: ActivationState) -> v1::ActivationState {
     match state {
         // Enrollment in steps is not part of this API version: nothing is ever stored in these two.
-        ActivationState::Challenged | ActivationState::Abandoned => v1::ActivationState::Unspecified,
+        ActivationState::Challenged | ActivationState::Abandoned => {
+            v1::ActivationState::Unspecified
+        }
         ActivationState::Active => v1::ActivationState::Active,
         ActivationState::Releasing => v1::ActivationState::Releasing,
         ActivationState::Deactivated => v1::ActivationState::Deactivated,

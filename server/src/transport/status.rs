@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tonic::{Code, Status};
-use tonic_types::{BadRequest, ErrorDetails, FieldViolation, StatusExt};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use crate::domain::refusal::{Class, Refusal};
 use crate::flow::{Fault, Outcome};
@@ -28,11 +28,14 @@ impl From<Refusal> for Status {
 /// A refusal: code, reason, metadata, violations, when to retry, and a message that says what, why and what next.
 fn refused(refusal: &Refusal) -> Status {
     let mut details = ErrorDetails::new();
-    let metadata: HashMap<String, String> =
-        refusal.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let metadata: HashMap<String, String> = refusal
+        .metadata
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone()))
+        .collect();
     details.set_error_info(refusal.reason.as_str(), ERROR_DOMAIN, metadata);
     if !refusal.violations.is_empty() {
-        let violations = refusal
+        let violations: Vec<_> = refusal
             .violations
             .iter()
             .take(MAX_VIOLATIONS)
@@ -65,16 +68,18 @@ fn code(class: Class) -> Code {
 fn failed(fault: &Fault) -> Status {
     tracing::error!(error = %fault, "a call failed");
     match fault {
-        Fault::Store(StoreError::Stopped { .. }) => {
-            Status::unavailable("the server stopped writing after a fault and has to be restarted; try again later")
-        }
+        Fault::Store(StoreError::Stopped { .. }) => Status::unavailable(
+            "the server stopped writing after a fault and has to be restarted; try again later",
+        ),
         Fault::Store(_)
         | Fault::Record(_)
         | Fault::Sign(_)
         | Fault::Artefact(_)
         | Fault::Key(_)
         | Fault::Personal(_)
-        | Fault::Inconsistent(_) => Status::internal("the server failed; nothing is wrong with the request. Tell the vendor the time of the call"),
+        | Fault::Inconsistent(_) => Status::internal(
+            "the server failed; nothing is wrong with the request. Tell the vendor the time of the call",
+        ),
     }
 }
 

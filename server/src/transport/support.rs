@@ -13,7 +13,9 @@ use super::{parse, present};
 use crate::domain::machine::{LicenseEvent, Role, UpgradeEvent};
 use crate::domain::refusal::Refusal;
 use crate::flow::give_up::{self, Decision};
-use crate::flow::{Deps, begin_deactivation, deactivate, license, read, update_request, upgrade_code};
+use crate::flow::{
+    Deps, begin_deactivation, deactivate, license, read, update_request, upgrade_code,
+};
 
 const ROLES: &[Role] = &[Role::Support, Role::Admin];
 
@@ -39,8 +41,11 @@ impl Support {
         let reason = fields.reason(reason);
         let (id, reason) = fields.finish(|| Some((id?, reason?)))?;
         let call = call(&self.deps, action, caller.clone(), None);
-        let (upgrade, license) = update_request::decide(&self.deps, call, id, event, reason).await?;
-        Ok(present::update_request(&self.deps, &caller, &upgrade, &license))
+        let (upgrade, license) =
+            update_request::decide(&self.deps, call, id, event, reason).await?;
+        Ok(present::update_request(
+            &self.deps, &caller, &upgrade, &license,
+        ))
     }
 
     async fn give_up<T>(
@@ -54,7 +59,10 @@ impl Support {
         let (request_id, id, reason) = parsed?;
         let call = call(&self.deps, action, caller, request_id);
         let done = give_up::give_up(&self.deps, call, decision, id, reason).await?;
-        Ok((done.receipt, present::activation(&done.activation, &done.license)))
+        Ok((
+            done.receipt,
+            present::activation(&done.activation, &done.license),
+        ))
     }
 
     async fn issue<T>(
@@ -73,13 +81,20 @@ impl Support {
 
 #[tonic::async_trait]
 impl SupportService for Support {
-    async fn look_up(&self, request: Request<v1::LookUpRequest>) -> Result<Response<v1::LookUpResponse>, Status> {
+    async fn look_up(
+        &self,
+        request: Request<v1::LookUpRequest>,
+    ) -> Result<Response<v1::LookUpResponse>, Status> {
         one_of(&request, ROLES)?;
         let mut fields = Fields::new();
-        let query = fields.required("query", request.get_ref().query.trim(), |query| text(query, 1, 100));
+        let query = fields.required("query", request.get_ref().query.trim(), |query| {
+            text(query, 1, 100)
+        });
         let query = fields.finish(|| query)?;
         let found = read::look_up(&self.deps, &query)?;
-        Ok(Response::new(v1::LookUpResponse { licenses: present::licenses(&self.deps, &found)? }))
+        Ok(Response::new(v1::LookUpResponse {
+            licenses: present::licenses(&self.deps, &found)?,
+        }))
     }
 
     async fn list_activations(
@@ -88,10 +103,18 @@ impl SupportService for Support {
     ) -> Result<Response<v1::SupportServiceListActivationsResponse>, Status> {
         let caller = one_of(&request, ROLES)?;
         let asked = request.into_inner();
-        let (serial, page) = parse::page_of_license(&asked.serial, asked.page_size, &asked.page_token)?;
-        let ((found, next_page_token), license) = read::activations(&self.deps, &caller, &serial, &page)?;
-        let activations = found.iter().map(|found| present::activation(found, &license)).collect();
-        Ok(Response::new(v1::SupportServiceListActivationsResponse { activations, next_page_token }))
+        let (serial, page) =
+            parse::page_of_license(&asked.serial, asked.page_size, &asked.page_token)?;
+        let ((found, next_page_token), license) =
+            read::activations(&self.deps, &caller, &serial, &page)?;
+        let activations = found
+            .iter()
+            .map(|found| present::activation(found, &license))
+            .collect();
+        Ok(Response::new(v1::SupportServiceListActivationsResponse {
+            activations,
+            next_page_token,
+        }))
     }
 
     async fn list_history(
@@ -100,10 +123,17 @@ impl SupportService for Support {
     ) -> Result<Response<v1::ListHistoryResponse>, Status> {
         one_of(&request, ROLES)?;
         let asked = request.into_inner();
-        let (serial, page) = parse::page_of_license(&asked.serial, asked.page_size, &asked.page_token)?;
+        let (serial, page) =
+            parse::page_of_license(&asked.serial, asked.page_size, &asked.page_token)?;
         let (found, next_page_token) = read::history(&self.deps, &serial, &page)?;
-        let entries = found.into_iter().map(|(sequence, event)| present::history_entry(sequence, event)).collect();
-        Ok(Response::new(v1::ListHistoryResponse { entries, next_page_token }))
+        let entries = found
+            .into_iter()
+            .map(|(sequence, event)| present::history_entry(sequence, event))
+            .collect();
+        Ok(Response::new(v1::ListHistoryResponse {
+            entries,
+            next_page_token,
+        }))
     }
 
     async fn get_activation_code(
@@ -118,7 +148,9 @@ impl SupportService for Support {
         let (serial, reason) = fields.finish(|| Some((serial?, reason?)))?;
         let call = call(&self.deps, "GetActivationCode", caller, None);
         let code = license::tell_activation_code(&self.deps, call, serial, reason).await?;
-        Ok(Response::new(v1::GetActivationCodeResponse { activation_code: code.to_string() }))
+        Ok(Response::new(v1::GetActivationCodeResponse {
+            activation_code: code.to_string(),
+        }))
     }
 
     async fn begin_deactivation(
@@ -161,8 +193,13 @@ impl SupportService for Support {
     ) -> Result<Response<v1::WaiveProofResponse>, Status> {
         let asked = request.get_ref();
         let parsed = decision_fields(&asked.request_id, &asked.activation_id, &asked.reason);
-        let (receipt, activation) = self.give_up(&request, "WaiveProof", Decision::WaiveProof, parsed).await?;
-        Ok(Response::new(v1::WaiveProofResponse { receipt, activation: Some(activation) }))
+        let (receipt, activation) = self
+            .give_up(&request, "WaiveProof", Decision::WaiveProof, parsed)
+            .await?;
+        Ok(Response::new(v1::WaiveProofResponse {
+            receipt,
+            activation: Some(activation),
+        }))
     }
 
     async fn declare_lost(
@@ -171,8 +208,13 @@ impl SupportService for Support {
     ) -> Result<Response<v1::DeclareLostResponse>, Status> {
         let asked = request.get_ref();
         let parsed = decision_fields(&asked.request_id, &asked.activation_id, &asked.reason);
-        let (receipt, activation) = self.give_up(&request, "DeclareLost", Decision::DeclareLost, parsed).await?;
-        Ok(Response::new(v1::DeclareLostResponse { receipt, activation: Some(activation) }))
+        let (receipt, activation) = self
+            .give_up(&request, "DeclareLost", Decision::DeclareLost, parsed)
+            .await?;
+        Ok(Response::new(v1::DeclareLostResponse {
+            receipt,
+            activation: Some(activation),
+        }))
     }
 
     async fn get_update_request(
@@ -183,9 +225,14 @@ impl SupportService for Support {
         let mut fields = Fields::new();
         let id = fields.update_request_id(&request.get_ref().update_request_id);
         let id = fields.finish(|| id)?;
-        let (upgrade, license) = update_request::read(&self.deps, &caller, &id, self.deps.clock.now())?;
-        let update_request = Some(present::update_request(&self.deps, &caller, &upgrade, &license));
-        Ok(Response::new(v1::SupportServiceGetUpdateRequestResponse { update_request }))
+        let (upgrade, license) =
+            update_request::read(&self.deps, &caller, &id, self.deps.clock.now())?;
+        let update_request = Some(present::update_request(
+            &self.deps, &caller, &upgrade, &license,
+        ));
+        Ok(Response::new(v1::SupportServiceGetUpdateRequestResponse {
+            update_request,
+        }))
     }
 
     async fn clear_referral(
@@ -194,8 +241,17 @@ impl SupportService for Support {
     ) -> Result<Response<v1::ClearReferralResponse>, Status> {
         let asked = request.get_ref();
         let names = (asked.update_request_id.as_str(), asked.reason.as_str());
-        let done = self.decide_request(&request, "ClearReferral", UpgradeEvent::ClearReferral, names).await?;
-        Ok(Response::new(v1::ClearReferralResponse { update_request: Some(done) }))
+        let done = self
+            .decide_request(
+                &request,
+                "ClearReferral",
+                UpgradeEvent::ClearReferral,
+                names,
+            )
+            .await?;
+        Ok(Response::new(v1::ClearReferralResponse {
+            update_request: Some(done),
+        }))
     }
 
     async fn reject_update_request(
@@ -204,8 +260,12 @@ impl SupportService for Support {
     ) -> Result<Response<v1::RejectUpdateRequestResponse>, Status> {
         let asked = request.get_ref();
         let names = (asked.update_request_id.as_str(), asked.reason.as_str());
-        let done = self.decide_request(&request, "RejectUpdateRequest", UpgradeEvent::Reject, names).await?;
-        Ok(Response::new(v1::RejectUpdateRequestResponse { update_request: Some(done) }))
+        let done = self
+            .decide_request(&request, "RejectUpdateRequest", UpgradeEvent::Reject, names)
+            .await?;
+        Ok(Response::new(v1::RejectUpdateRequestResponse {
+            update_request: Some(done),
+        }))
     }
 
     async fn generate_upgrade_code(
@@ -217,8 +277,19 @@ impl SupportService for Support {
         let request_id = fields.optional_request_id(&asked.request_id);
         let id = fields.update_request_id(&asked.update_request_id);
         let names = fields.finish(|| Some((request_id?, id?)))?;
-        let code = self.issue(&request, "GenerateUpgradeCode", names, upgrade_code::Ask::Generate).await?;
-        Ok(Response::new(v1::SupportServiceGenerateUpgradeCodeResponse { upgrade_code: Some(code) }))
+        let code = self
+            .issue(
+                &request,
+                "GenerateUpgradeCode",
+                names,
+                upgrade_code::Ask::Generate,
+            )
+            .await?;
+        Ok(Response::new(
+            v1::SupportServiceGenerateUpgradeCodeResponse {
+                upgrade_code: Some(code),
+            },
+        ))
     }
 
     async fn reissue_upgrade_code(
@@ -232,8 +303,12 @@ impl SupportService for Support {
         let reason = fields.reason(&asked.reason);
         let (names, reason) = fields.finish(|| Some(((request_id?, id?), reason?)))?;
         let ask = upgrade_code::Ask::Reissue { reason };
-        let code = self.issue(&request, "ReissueUpgradeCode", names, ask).await?;
-        Ok(Response::new(v1::ReissueUpgradeCodeResponse { upgrade_code: Some(code) }))
+        let code = self
+            .issue(&request, "ReissueUpgradeCode", names, ask)
+            .await?;
+        Ok(Response::new(v1::ReissueUpgradeCodeResponse {
+            upgrade_code: Some(code),
+        }))
     }
 
     async fn suspend_license(
@@ -247,7 +322,8 @@ impl SupportService for Support {
         let reason = fields.reason(&asked.reason);
         let (serial, reason) = fields.finish(|| Some((serial?, reason?)))?;
         let call = call(&self.deps, "SuspendLicense", caller, None);
-        let license = license::decide(&self.deps, call, serial, LicenseEvent::Suspend, reason).await?;
+        let license =
+            license::decide(&self.deps, call, serial, LicenseEvent::Suspend, reason).await?;
         let license = Some(present::license(&self.deps, &license)?);
         Ok(Response::new(v1::SuspendLicenseResponse { license }))
     }

@@ -40,11 +40,24 @@ pub(super) fn parse_create(
     let purchased_on = fields.required("purchase_date", &asked.purchase_date, CivilDate::parse);
     let shortest = if allow_weak { 4 } else { 12 };
     let password = fields
-        .optional("password", &asked.password, |password| text(password, shortest, 128))
+        .optional("password", &asked.password, |password| {
+            text(password, shortest, 128)
+        })
         .map(|password| password.map(Zeroizing::new));
-    let vm = if asked.virtual_environment_allowed { VmPermission::Allowed } else { VmPermission::NotAllowed };
-    let state = if asked.ordered_only { LicenseState::Ordered } else { LicenseState::Issued };
-    let body = body(&v1::CreateLicenseRequest { request_id: String::new(), ..asked });
+    let vm = if asked.virtual_environment_allowed {
+        VmPermission::Allowed
+    } else {
+        VmPermission::NotAllowed
+    };
+    let state = if asked.ordered_only {
+        LicenseState::Ordered
+    } else {
+        LicenseState::Issued
+    };
+    let body = body(&v1::CreateLicenseRequest {
+        request_id: String::new(),
+        ..asked
+    });
     fields.finish(|| {
         let request = Request {
             serial: serial?,
@@ -68,14 +81,19 @@ pub(super) fn parse_create(
 
 /// A dongle number goes with a hardware key and with nothing else.
 fn carrier(fields: &mut Fields, asked: &v1::CreateLicenseRequest) -> Option<Carrier> {
-    let protection = fields.choice("protection", asked.protection, |number| {
-        match v1::Protection::try_from(number).ok()? {
-            v1::Protection::Unspecified => None,
-            known => Some(known),
-        }
-    })?;
+    let protection =
+        fields.choice(
+            "protection",
+            asked.protection,
+            |number| match v1::Protection::try_from(number).ok()? {
+                v1::Protection::Unspecified => None,
+                known => Some(known),
+            },
+        )?;
     match protection {
-        v1::Protection::HardwareKey => fields.dongle("dongle_number", &asked.dongle_number).map(Carrier::HardwareKey),
+        v1::Protection::HardwareKey => fields
+            .dongle("dongle_number", &asked.dongle_number)
+            .map(Carrier::HardwareKey),
         _ if asked.dongle_number.is_empty() => Some(Carrier::SoftwareKey),
         _ => {
             fields.wrong("dongle_number", "belongs to hardware keys only");
