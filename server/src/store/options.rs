@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fs::{Fs, RealFs};
+use crate::clock::{Clock, SystemClock};
 
 /// Tells the time: milliseconds since 1970 UTC.
 pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -30,7 +31,7 @@ impl Options {
             segment_bytes: 64 << 20,
             reserve_bytes: 8 << 20,
             fs: Arc::new(RealFs),
-            clock: Arc::new(|| chrono::Utc::now().timestamp_millis()),
+            clock: Arc::new(|| SystemClock.now().timestamp_millis()),
         }
     }
 
