@@ -7,7 +7,7 @@ use super::fs::{Fs, RealFs};
 use crate::clock::{Clock, SystemClock};
 
 /// Tells the time: milliseconds since 1970 UTC.
-pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+pub(super) type Millis = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// How to open a store; [`Options::new`] has what suits a server.
 #[derive(Clone)]
