@@ -18,7 +18,7 @@ pub struct Options {
     pub(super) segment_bytes: u64,
     pub(super) reserve_bytes: usize,
     pub(super) fs: Arc<dyn Fs>,
-    pub(super) clock: Clock,
+    pub(super) clock: Millis,
 }
 
 impl Options {
