@@ -174,6 +174,11 @@ impl PendingActivation {
     pub fn before(&self) -> &State {
         &self.before
     }
+
+    /// Whether `asked` is this very request.
+    pub(crate) fn repeats(&self, asked: &AskedActivation) -> bool {
+        self.asked == *asked
+    }
 }
 
 /// An upgrade code that was sent. It may be used up.
@@ -222,14 +227,9 @@ impl PendingRedeem {
         &self.before
     }
 
-    /// The code that was sent.
-    pub(crate) fn code(&self) -> &Code {
-        &self.asked.code
-    }
-
-    /// What was declared about the machine.
-    pub(crate) fn virtual_environment(&self) -> VirtualEnvironment {
-        self.asked.virtual_environment
+    /// Whether `asked` is this very request.
+    pub(crate) fn repeats(&self, asked: &AskedRedeem) -> bool {
+        self.asked == *asked
     }
 }
 
