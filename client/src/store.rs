@@ -84,7 +84,10 @@ impl LicenseStore {
                 "the server has no verification keys".to_owned(),
             ));
         }
-        let disk = Disk::create(dir)?;
+        Self::create_on(Disk::create(dir)?, enrollment, keys)
+    }
+
+    fn create_on(disk: Disk, enrollment: Enrollment, keys: KeySet) -> Result<Self, ClientError> {
         let device = match read_device(&disk)? {
             Some(device) => device,
             None => make_device(&disk)?,
