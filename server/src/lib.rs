@@ -14,6 +14,8 @@ pub mod pki;
 pub mod random;
 pub mod record;
 mod secrets;
+pub mod serve;
 pub mod signer;
 pub mod store;
 pub mod tls;
+mod transport;
