@@ -2,6 +2,7 @@
 
 pub mod attest;
 mod challenge;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
