@@ -64,9 +64,8 @@ impl Server {
         for line in lines.by_ref() {
             let line = line.unwrap();
             let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-            let fields = &value["fields"];
-            if fields["message"] == "ready" {
-                let address = |name: &str| fields[name].as_str().and_then(|text| text.parse().ok());
+            if value["message"] == "ready" {
+                let address = |name: &str| value[name].as_str().and_then(|text| text.parse().ok());
                 products = address("products");
                 staff = address("staff");
                 break;
@@ -206,13 +205,23 @@ async fn load(
                 )
                 .await;
                 attempts.push(attempt);
-                if ended.is_err() {
+                if let Err(status) = ended {
+                    assert!(
+                        answers.load(Ordering::SeqCst) >= ANSWERS_PER_ROUND,
+                        "a client ended before the kill: {status}"
+                    );
                     return attempts;
                 }
             }
         }));
     }
-    enough.notified().await;
+    // A client that fails before the kill ends the test here instead of leaving it to wait for ever.
+    while answers.load(Ordering::SeqCst) < ANSWERS_PER_ROUND {
+        let failed = clients.iter().any(tokio::task::JoinHandle::is_finished);
+        assert!(!failed, "a client ended before the kill");
+        let _ =
+            tokio::time::timeout(std::time::Duration::from_millis(100), enough.notified()).await;
+    }
     kill();
     let mut attempts = Vec::new();
     for client in clients {
