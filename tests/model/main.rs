@@ -3,8 +3,11 @@
 // A test may stop where it likes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod history;
+mod model;
 mod reproduction;
 #[allow(dead_code, reason = "the store's tests use the rest of it")]
 #[path = "../store/rig.rs"]
 mod rig;
+mod sent;
 mod world;

@@ -248,7 +248,9 @@ impl World {
     /// Ends as `kill -9` does, or with the machine: nothing that the server would still write reaches the disk.
     pub(crate) fn crash(&mut self, how: Crash) {
         self.rig.kill();
-        drop(self.server.take());
+        // A call on its way still holds the store: closing waits for it, as the end of a process does.
+        let stopped = self.store().clone().close();
+        drop((self.server.take(), stopped));
         if how == Crash::PowerCut {
             self.rig.cut_power();
         }
@@ -390,9 +392,7 @@ impl World {
     pub(crate) async fn activate(&self, serial: &str, device: &Device) -> v1::ActivateResponse {
         let credential = self.credential(serial).await;
         let id = fresh_id();
-        let request = self
-            .activate_request(serial, credential, device, &id)
-            .await;
+        let request = self.activate_request(serial, credential, device, &id).await;
         self.device().activate(request).await.unwrap().into_inner()
     }
 
