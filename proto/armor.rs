@@ -78,6 +78,20 @@ pub fn read<C: Claims>(text: &[u8]) -> Result<String, ArmorError> {
     }
 }
 
+/// The sealed text of kind `C`, given bare or as a file: what a call takes where a person may paste either.
+///
+/// # Errors
+/// [`ArmorError`] for a file; a bare text is only trimmed, and [`crate::jws::verify`] refuses what is no artefact.
+pub fn read_either<C: Claims>(text: &str) -> Result<String, ArmorError> {
+    if text.contains(BEGIN) {
+        read::<C>(text.as_bytes())
+    } else if text.len() > MAX_LEN {
+        Err(ArmorError::TooLong)
+    } else {
+        Ok(text.trim().to_owned())
+    }
+}
+
 /// The label and content of the one block in a file of at most 64 KiB, with `\n` or `\r\n` line ends.
 ///
 /// # Errors
@@ -192,6 +206,17 @@ mod tests {
                 Ok("x".repeat(100).as_str())
             );
         }
+    }
+
+    #[test]
+    fn a_text_may_be_pasted_bare() {
+        let bare = read_either::<DeactivationTicket>("  a.b.c\r\n");
+        assert_eq!(bare.as_deref(), Ok("a.b.c"));
+        let file = read_either::<DeactivationTicket>(&file());
+        assert_eq!(file.as_deref(), Ok("x".repeat(100).as_str()));
+        let long = " ".repeat(MAX_LEN + 1);
+        let refused = read_either::<DeactivationTicket>(&long);
+        assert_eq!(refused, Err(ArmorError::TooLong));
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub struct Verdict {
 /// # Errors
 /// [`Refusal`], the first that applies: device, product, dates.
 ///
-/// Source: seed 004 "the most recent version"; DOMAIN N-06.
+/// Source: N-06, S-21.
 pub fn check(
     licensed_by: LicensedBy<'_>,
     device: Device<'_>,

@@ -151,10 +151,10 @@ impl SigningInput {
         Ok(Self { text, typ, kid })
     }
 
-    /// Reads back a stored text. The claims inside are not read.
+    /// Reads back a stored text. The claims inside are not read; [`SigningInput::claims`] does.
     ///
     /// # Errors
-    /// [`JwsError`] for anything that [`SigningInput::new`] does not write.
+    /// [`JwsError`] for a text that is no header and payload of this profile.
     pub fn parse(text: &str) -> Result<Self, JwsError> {
         if text.len() > MAX_INPUT_LEN {
             return Err(JwsError::TooLong);
@@ -168,6 +168,18 @@ impl SigningInput {
             typ,
             kid,
         })
+    }
+
+    /// The claims inside, for showing what is being signed. Trust in them is trust in where this text was stored.
+    ///
+    /// # Errors
+    /// [`JwsError::Typ`] for another kind, [`JwsError::Claims`] and the like when they cannot be read.
+    pub fn claims<C: Claims>(&self) -> Result<C, JwsError> {
+        if self.typ != C::TYP {
+            return Err(JwsError::Typ);
+        }
+        let (_, payload) = two_parts(&self.text)?;
+        read_claims(payload)
     }
 
     /// The text `header.payload`.

@@ -19,4 +19,4 @@ pub mod serve;
 pub mod signer;
 pub mod store;
 pub mod tls;
-mod transport;
+pub mod transport;

@@ -123,6 +123,29 @@ async fn a_peer_that_answers_no_ping_is_given_up() {
     patient(async { while frames::read(&mut stream).await.is_ok() {} }).await;
 }
 
+#[tokio::test]
+async fn an_old_connection_is_told_to_go_and_cut_if_it_stays() {
+    let world = World::new();
+    let running = world
+        .products(Limits {
+            connection_age: Duration::from_millis(100),
+            ..Limits::default()
+        })
+        .await;
+    let mut stream = running.raw(world.tls(None)).await.unwrap();
+    let hang = frames::call(1, "/test.Probe/Hang");
+    let opening = [frames::opening(), hang].concat();
+    stream.write_all(&opening).await.unwrap();
+    let mut told = false;
+    patient(async {
+        while let Ok(frame) = frames::read(&mut stream).await {
+            told |= frame.kind == frames::GOAWAY;
+        }
+    })
+    .await;
+    assert!(told);
+}
+
 /// Nothing more comes: the peer has ended the connection, in whatever way.
 pub(crate) async fn assert_closed(stream: &mut (impl AsyncReadExt + Unpin)) {
     let mut rest = Vec::new();

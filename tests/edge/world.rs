@@ -33,7 +33,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A CA and what it issued.
 pub(crate) struct World {
     pub(crate) authority: Authority,
-    server: (String, String),
+    server: ServerCertificate,
 }
 
 impl World {
@@ -42,19 +42,19 @@ impl World {
         let authority = Authority::create(&domain(), Utc::now()).unwrap();
         let names = ["localhost".to_owned()];
         let server = authority.issue_server(&names, Utc::now(), 2).unwrap();
-        Self {
-            authority,
-            server: (server.certificate_pem().into(), server.key_pem().into()),
-        }
+        let server =
+            ServerCertificate::from_pem(server.certificate_pem(), server.key_pem()).unwrap();
+        Self { authority, server }
     }
 
     /// The server that these keys are for.
     pub(crate) fn of_keys(keys: &Keys) -> Self {
         logs();
         let ca = keys.authority();
+        assert_eq!(keys.client_trust().trust_domain, domain());
         Self {
             authority: Authority::open(&domain(), ca.certificate_pem(), &ca.key_pem()).unwrap(),
-            server: (keys.tls_certificate_pem().into(), keys.tls_key_pem().into()),
+            server: keys.server_certificate().unwrap(),
         }
     }
 
@@ -71,9 +71,7 @@ impl World {
     }
 
     async fn start(&self, kind: ListenerKind, limits: Limits) -> Running {
-        let (certificate, key) = &self.server;
-        let certificate = ServerCertificate::from_pem(certificate, key).unwrap();
-        let listener = Listener::new(kind, &certificate, limits)
+        let listener = Listener::new(kind, &self.server, limits)
             .unwrap()
             .with_long_calls(&["/test.Probe/LongWait"]);
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -223,9 +221,14 @@ impl Logs {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, found)
-            .await
-            .unwrap_or_else(|_| panic!("no line with {parts:?} in\n{}", self.text.lock().unwrap()))
+        match tokio::time::timeout(PATIENCE, found).await {
+            Ok(line) => line,
+            Err(_) => {
+                // Copied out: the panic is logged, too.
+                let text = self.text.lock().unwrap().clone();
+                panic!("no line with {parts:?} in\n{text}")
+            }
+        }
     }
 }
 

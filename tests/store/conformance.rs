@@ -222,7 +222,8 @@ fn no_update_of_32_times_10_increments_is_lost() {
 
 #[test]
 fn transfers_keep_their_sum_for_every_reader() {
-    const ACCOUNTS: u8 = 8;
+    const ACCOUNTS: u8 = 200;
+    const SUM: i64 = 100 * ACCOUNTS as i64;
     let place = Place::new();
     let store = place.open();
     let sum = |pairs: Vec<(Vec<u8>, Vec<u8>)>| -> i64 {
@@ -239,32 +240,28 @@ fn transfers_keep_their_sum_for_every_reader() {
             Ok::<_, StoreError>(())
         });
         fill.await.unwrap();
-        let reader = store.clone();
+        let writing = Arc::new(AtomicUsize::new(1));
+        let (reader, until) = (store.clone(), Arc::clone(&writing));
         let reading = tokio::task::spawn_blocking(move || {
-            for _ in 0..300 {
-                assert_eq!(sum(reader.scan(b"a", b"b", 100).unwrap()), 800);
+            while until.load(Ordering::Relaxed) == 1 {
+                assert_eq!(sum(reader.scan(b"a", b"b", 1000).unwrap()), SUM);
+                assert_eq!(sum(reader.scan_back(b"a", b"b", 1000).unwrap()), SUM);
             }
         });
-        let transfers = (0..16u8)
+        let transfers = (0..8u8)
             .map(|task| {
                 let store = store.clone();
                 async move {
-                    for turn in 0..10u8 {
-                        let (from, to) = ((task + turn) % ACCOUNTS, (task * 3 + 1) % ACCOUNTS);
+                    for turn in 0..60u8 {
+                        // From one end of the range to the other, so that a torn scan sees one side.
+                        let (from, to) = (task, ACCOUNTS - 1 - (task + turn) % 16);
                         let transfer = store.transact("transfer", move |tx: &mut Tx<'_>| {
-                            if from == to {
-                                return Ok::<_, StoreError>(());
-                            }
                             let (from, to) = (vec![b'a', from], vec![b'a', to]);
                             let (rich, poor) = (number(tx.get(&from)?), number(tx.get(&to)?));
                             tx.put(from, (rich - 7).to_be_bytes().to_vec());
                             tx.put(to, (poor + 7).to_be_bytes().to_vec());
-                            let now = tx.scan(b"a", b"b", 100)?;
-                            assert_eq!(
-                                now.into_iter().map(|(_, v)| number(Some(v))).sum::<i64>(),
-                                800
-                            );
-                            Ok(())
+                            assert_eq!(sum(tx.scan(b"a", b"b", 1000)?), SUM);
+                            Ok::<_, StoreError>(())
                         });
                         transfer.await.unwrap();
                     }
@@ -272,9 +269,10 @@ fn transfers_keep_their_sum_for_every_reader() {
             })
             .collect();
         together(transfers).await;
+        writing.store(0, Ordering::Relaxed);
         reading.await.unwrap();
     });
-    assert_eq!(sum(store.scan(b"a", b"b", 100).unwrap()), 800);
+    assert_eq!(sum(store.scan(b"a", b"b", 1000).unwrap()), SUM);
 }
 
 #[test]

@@ -321,6 +321,26 @@ fn a_segment_of_another_store_breaks_the_chain() {
     assert!(damaged(patient.open(), name).contains("the hash chain is broken"));
 }
 
+/// Whoever changes a record also makes the checksums right; the next entry's hash tells.
+#[test]
+fn a_changed_entry_with_a_right_checksum_breaks_the_chain() {
+    let patient = Patient::new(24);
+    let second = patient.place.segments()[1].clone();
+    let name = second.file_name().unwrap().to_str().unwrap().to_owned();
+    let places = frames(&second);
+    let mut bytes = fs::read(&second).unwrap();
+    let (from, to) = (places[1], places[2]);
+    bytes[to - 1] = b'w';
+    let checked = [&bytes[from + 4..from + 8], &bytes[from + 12..to]].concat();
+    bytes[from + 8..from + 12].copy_from_slice(&crc32(&checked).to_le_bytes());
+    fs::write(&second, bytes).unwrap();
+    let expected = format!("at byte {to}: the hash chain is broken before entry 9");
+    let fault = verify(patient.place.options());
+    assert_eq!(damaged(fault, &name), expected);
+    patient.forget_index();
+    assert_eq!(damaged(patient.open(), &name), expected);
+}
+
 #[test]
 fn an_index_ahead_of_the_ledger_or_of_another_history_is_refused_and_left_alone() {
     let patient = Patient::new(12);
@@ -532,6 +552,15 @@ fn a_second_store_on_the_directory_is_refused_until_the_first_is_closed() {
     ));
     clone.close().unwrap();
     assert_eq!(all(&place.open()).len(), 1);
+    // Our own lock does it, not only that of the index.
+    let lock = fs::File::open(place.dir().join("lock")).unwrap();
+    lock.try_lock().unwrap();
+    assert!(matches!(
+        Store::open(place.options()),
+        Err(StoreError::Locked { .. })
+    ));
+    drop(lock);
+    drop(place.open());
 }
 
 #[cfg(unix)]

@@ -133,9 +133,12 @@ pub(crate) fn hold(
     impl Future<Output = Result<Committed<()>, StoreError>>,
 ) {
     let (release, released) = std::sync::mpsc::channel();
-    let held = store.transact("hold", move |_: &mut Tx<'_>| {
+    let (enter, entered) = std::sync::mpsc::channel();
+    let held = queue(store.transact("hold", move |_: &mut Tx<'_>| {
+        let _ = enter.send(());
         let _ = released.recv();
         Ok::<_, StoreError>(())
-    });
-    (release, queue(held))
+    }));
+    entered.recv().unwrap();
+    (release, held)
 }

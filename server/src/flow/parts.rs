@@ -71,6 +71,7 @@ impl Deps {
             pepper: Pepper::new(keys.pepper()),
             programmes: parts.programmes,
             guesses: Mutex::new(GuessLimiter::new(parts.guess_limits)),
+            status_queries: Mutex::new(GuessLimiter::new(parts.guess_limits)),
             passwords,
             issuer: parts.issuer,
             kid,

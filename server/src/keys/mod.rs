@@ -22,6 +22,7 @@ use crate::keys::file::{Access, KeyFileError};
 use crate::pki::{Authority, Identity, PkiError, Role, TrustDomain};
 use crate::random::{Random, bytes32};
 use crate::signer::{FileSigner, Signer};
+use crate::tls::{ClientTrust, ServerCertificate, TlsError};
 
 /// Everything secret that a running server holds.
 pub struct Keys {
@@ -120,9 +121,20 @@ impl Keys {
         &self.tls_certificate_pem
     }
 
-    /// The server certificate's private key, PEM.
-    pub fn tls_key_pem(&self) -> &str {
-        &self.tls_key_pem
+    /// The server's certificate and key, for the listeners.
+    ///
+    /// # Errors
+    /// [`TlsError::Pem`].
+    pub fn server_certificate(&self) -> Result<ServerCertificate, TlsError> {
+        ServerCertificate::from_pem(&self.tls_certificate_pem, &self.tls_key_pem)
+    }
+
+    /// Whom the staff listener lets in: those who have a certificate of the server's own CA.
+    pub fn client_trust(&self) -> ClientTrust {
+        ClientTrust {
+            ca_pem: self.authority.certificate_pem().to_owned(),
+            trust_domain: self.authority.trust_domain().clone(),
+        }
     }
 
     /// The key that signs certificates, tickets, receipts and codes, to be shared.
@@ -305,6 +317,10 @@ mod tests {
             .collect();
         names.sort();
         assert_eq!(names, ["admin", "keys"], "no remains");
+        for dir in [keys_dir(data.path()), admin_dir(data.path())] {
+            let mode = fs::metadata(dir).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700);
+        }
     }
 
     #[test]

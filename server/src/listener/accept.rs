@@ -32,7 +32,8 @@ pub(super) struct Acceptor {
     pub(super) trust: Option<ClientTrust>,
     pub(super) permits: Arc<Permits>,
     pub(super) limits: Limits,
-    pub(super) lines: LineBudget,
+    pub(super) certificate_lines: LineBudget,
+    pub(super) full_lines: LineBudget,
     pub(super) phases: watch::Receiver<Phase>,
 }
 
@@ -141,27 +142,29 @@ impl Acceptor {
         Ok(Peer::named(address, identity, Sha256::digest(shown).into()))
     }
 
-    /// Noise from the net is for the curious; a refused certificate is for whoever has to help its owner.
-    /// A flood of either does not become a flood of lines.
+    /// Noise from the net is for the curious; a refused certificate is for whoever has to help its owner, and a full
+    /// listener for the operator. A flood of either does not become a flood of lines.
     fn log_refusal(&self, address: SocketAddr, refused: &Refused) {
-        if !self.lines.allow() {
-            return;
-        }
         let (listener, network) = (self.name, Network::of(address.ip()));
-        match refused {
-            Refused::Handshake(error) => match certificate_refusal(error) {
-                Some(reason) => {
+        let certificate = match refused {
+            Refused::Handshake(error) => certificate_refusal(error),
+            Refused::Certificate(reason) => Some(reason.to_string()),
+            _ => None,
+        };
+        match (certificate, refused) {
+            (Some(reason), _) => {
+                if self.certificate_lines.allow() {
                     tracing::info!(listener, %network, reason, "client certificate refused");
                 }
-                None => tracing::debug!(listener, %network, %error, "TLS handshake failed"),
-            },
-            Refused::Certificate(reason) => {
-                tracing::info!(listener, %network, %reason, "client certificate refused");
             }
-            Refused::Full(full) => {
-                tracing::info!(listener, %network, reason = %full, "connection refused")
+            (None, Refused::Full(_)) => {
+                if self.full_lines.allow() {
+                    tracing::warn!(listener, %network, reason = %refused, "connection refused");
+                }
             }
-            other => tracing::debug!(listener, %network, reason = %other, "connection refused"),
+            (None, _) => {
+                tracing::debug!(listener, %network, reason = %refused, "connection refused");
+            }
         }
     }
 }

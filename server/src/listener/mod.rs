@@ -3,11 +3,11 @@
 //! tonic's own accept loop has no deadline for a handshake, none for the first bytes after it, and no cap on
 //! connections, and its HTTP/2 limits are off unless set (SECURITY F2, F3, NET4). So the path of a connection is ours:
 //!
-//! 1. accept, which no error ends ([`accept`]);
-//! 2. a permit, out of the totals and of the share of its address ([`permits`]);
+//! 1. accept, which no error ends (`accept`);
+//! 2. a permit, out of the totals and of the share of its address (`permits`);
 //! 3. the TLS handshake, within its deadline ([`crate::tls`]);
 //! 4. the opening bytes of HTTP/2, within theirs;
-//! 5. tonic, with every limit set; around each call, [`guard`]: deadline, panics, one log line.
+//! 5. tonic, with every limit set; around each call, `guard`: deadline, panics, one log line.
 //!
 //! What a call may do is decided behind this: handlers find the [`Peer`] and the [`Deadline`] in the request's extensions.
 
@@ -125,7 +125,8 @@ impl Listener {
             trust: self.trust,
             permits: Permits::new(self.limits.connections, self.limits.connections_per_address),
             limits: self.limits.clone(),
-            lines: LineBudget::default(),
+            certificate_lines: LineBudget::default(),
+            full_lines: LineBudget::default(),
             phases: phases.clone(),
         };
         let accepting = tokio::spawn(acceptor.run(socket, ready));

@@ -69,6 +69,11 @@ impl Authority {
         })
     }
 
+    /// The domain of the names it gives.
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
     /// The CA's certificate, PEM: what clients pin.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
@@ -162,6 +167,10 @@ impl Issued {
     pub fn write(&self, directory: &Path, name: &str) -> Result<(PathBuf, PathBuf), KeyFileError> {
         let certificate = directory.join(format!("{name}.crt"));
         let key = directory.join(format!("{name}.key"));
+        if certificate.exists() {
+            // Or a new key would come to lie beside an old certificate.
+            return Err(KeyFileError::Exists { path: certificate });
+        }
         file::write_new(&key, self.key_pem.as_bytes(), Access::Owner)?;
         file::write_new(
             &certificate,

@@ -9,7 +9,7 @@ use super::error::{StoreError, is_full};
 use super::fs::{self, Access, Fs};
 
 /// The format of the data directory that this release reads and writes.
-const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 /// What stands before the number in `meta`.
 const META: &str = "upkeep store, format ";

@@ -35,7 +35,6 @@ pub(super) struct Ledger {
 }
 
 /// The synced part of one segment.
-#[derive(Debug, Clone)]
 struct Extent {
     path: PathBuf,
     header: Header,
@@ -45,6 +44,18 @@ struct Extent {
 }
 
 impl Extent {
+    fn without_waypoints(&self) -> Self {
+        let Self {
+            path, header, end, ..
+        } = self;
+        Self {
+            path: path.clone(),
+            header: *header,
+            end: *end,
+            waypoints: Vec::new(),
+        }
+    }
+
     fn pass(&mut self, sequence: u64, at: u64) {
         if sequence.is_multiple_of(WAYPOINT_ENTRIES) {
             self.waypoints.push((sequence, at));
@@ -175,9 +186,10 @@ impl Ledger {
             .partition_point(|extent| extent.header.first <= from)
             .max(1)
             - 1;
-        let mut ahead: Vec<Extent> = extents.get(at..).unwrap_or_default().to_vec();
-        drop(extents);
+        let ahead = extents.get(at..).unwrap_or_default();
         let begin = ahead.first().and_then(near);
+        let mut ahead: Vec<Extent> = ahead.iter().map(Extent::without_waypoints).collect();
+        drop(extents);
         ahead.reverse();
         Walk {
             fs: Arc::clone(&self.fs),

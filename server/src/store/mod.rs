@@ -55,6 +55,7 @@ pub use self::engine::Pair;
 pub use self::entry::{Change, Entry, Head};
 pub use self::error::StoreError;
 pub use self::fs::{Access, Fs, FsFile, RealFs};
+pub use self::home::FORMAT as FORMAT_VERSION;
 pub use self::options::Options;
 pub use self::tx::{MAX_BYTES, MAX_KEY_BYTES, MAX_KEYS, MAX_VALUE_BYTES, Tx};
 
@@ -62,7 +63,7 @@ use self::committer::{Committer, Message, Pending};
 use self::engine::{Engine, Order};
 use self::home::Home;
 use self::ledger::Ledger;
-use self::options::Clock;
+use self::options::Millis;
 use self::sled_engine::SledEngine;
 
 /// How many transactions may be queued; more wait for a place.
@@ -380,7 +381,7 @@ struct Core {
     stopped: OnceLock<Arc<str>>,
     /// The head when the engine was taken out.
     last: OnceLock<Head>,
-    clock: Clock,
+    clock: Millis,
 }
 
 impl Core {

@@ -345,6 +345,11 @@ fn replay(ledger: &Ledger, index: &Index, applied: Head, head: Head) -> Result<(
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may stop where it likes"
+)]
 mod tests {
     use super::super::entry::Draft;
     use super::super::fs::RealFs;
@@ -416,6 +421,12 @@ mod tests {
             std::fs::write(&state, &marker).unwrap();
             let engine = open(temp.path());
             assert_eq!(engine.head(), head);
+            let now = std::fs::read_to_string(&state).unwrap();
+            assert_eq!(
+                now,
+                format!("open {run}\n"),
+                "marked before it is written to"
+            );
             assert_eq!(
                 engine.get(b"stray").unwrap().is_some(),
                 believed,
@@ -423,7 +434,15 @@ mod tests {
             );
             assert_eq!(engine.get(b"k").unwrap(), Some(b"v".to_vec()));
         }
-        for marker in ["", "garbage", "open \n", "clean 1 00\n", clean.trim_end()] {
+        let another = format!("clean 0 {}\n", "0".repeat(64));
+        for marker in [
+            "",
+            "garbage",
+            "open \n",
+            &another,
+            "clean 1 00\n",
+            clean.trim_end(),
+        ] {
             let engine = open(temp.path());
             engine
                 .index

@@ -1,0 +1,479 @@
+//! AdminService: the vendor's administrators.
+
+mod license;
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+use upkeep::date::CivilDate;
+use upkeep::id::{CustomerId, PartnerId, ProductId, ProgrammeId};
+use upkeep::key::PublicKey;
+use upkeep::rpc::v1;
+use upkeep::rpc::v1::admin_service_server::AdminService;
+use upkeep::version::Version;
+
+use super::caller::{call, one_of};
+use super::fields::{Fields, email, text};
+use super::{parse, present};
+use crate::domain::catalogue::{Product, Release};
+use crate::domain::license::License;
+use crate::domain::machine::{LicenseEvent, Role};
+use crate::domain::party::{Customer, Partner};
+use crate::flow::{Deps, catalogue, give_up, maintenance, party, read};
+use crate::record::keys;
+use crate::store;
+
+const ROLES: &[Role] = &[Role::Admin];
+
+pub(super) struct Admin {
+    deps: Arc<Deps>,
+}
+
+impl Admin {
+    pub(super) fn new(deps: Arc<Deps>) -> Self {
+        Self { deps }
+    }
+
+    async fn decide_license<T>(
+        &self,
+        request: &Request<T>,
+        action: &'static str,
+        event: LicenseEvent,
+        (serial, reason): (&str, Option<&str>),
+    ) -> Result<v1::License, Status> {
+        let caller = one_of(request, ROLES)?;
+        let mut fields = Fields::new();
+        let serial = fields.serial(serial);
+        let reason = match reason {
+            None => Some(String::new()),
+            Some(reason) => fields.reason(reason),
+        };
+        let (serial, reason) = fields.finish(|| Some((serial?, reason?)))?;
+        let call = call(&self.deps, action, caller, None);
+        let done = crate::flow::license::decide(&self.deps, call, serial, event, reason).await?;
+        Ok(present::license(&self.deps, &done)?)
+    }
+}
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    async fn create_product(
+        &self,
+        request: Request<v1::CreateProductRequest>,
+    ) -> Result<Response<v1::CreateProductResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let mut fields = Fields::new();
+        let request_id = fields.optional_request_id(&asked.request_id);
+        let id = fields.required("product_id", &asked.product_id, ProductId::parse);
+        let name = fields.required("display_name", &asked.display_name, |name| {
+            text(name, 1, 200)
+        });
+        let programme = fields.required("programme_id", &asked.programme_id, ProgrammeId::parse);
+        let build_key = match asked.build_key_spki.as_slice() {
+            [] => Some(None),
+            der => fields
+                .parsed("build_key_spki", PublicKey::from_spki_der(der))
+                .map(Some),
+        };
+        let (request_id, id, name, programme, build_key) =
+            fields.finish(|| Some((request_id?, id?, name?, programme?, build_key?)))?;
+        let call = call(&self.deps, "CreateProduct", caller, request_id);
+        let product =
+            catalogue::create_product(&self.deps, call, id, name, programme, build_key).await?;
+        Ok(Response::new(v1::CreateProductResponse {
+            product: Some(present::product(&product)),
+        }))
+    }
+
+    async fn get_product(
+        &self,
+        request: Request<v1::GetProductRequest>,
+    ) -> Result<Response<v1::GetProductResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let mut fields = Fields::new();
+        let id = fields.required(
+            "product_id",
+            &request.get_ref().product_id,
+            ProductId::parse,
+        );
+        let id = fields.finish(|| id)?;
+        let product: Product = read::one(&self.deps, &keys::product(&id))?;
+        Ok(Response::new(v1::GetProductResponse {
+            product: Some(present::product(&product)),
+        }))
+    }
+
+    async fn list_products(
+        &self,
+        request: Request<v1::ListProductsRequest>,
+    ) -> Result<Response<v1::ListProductsResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let page = parse::page(asked.page_size, &asked.page_token)?;
+        let (found, next_page_token) =
+            read::page::<Product>(&self.deps, "products", &keys::products(), &page)?;
+        let products = found.iter().map(present::product).collect();
+        Ok(Response::new(v1::ListProductsResponse {
+            products,
+            next_page_token,
+        }))
+    }
+
+    async fn create_release(
+        &self,
+        request: Request<v1::CreateReleaseRequest>,
+    ) -> Result<Response<v1::CreateReleaseResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let mut fields = Fields::new();
+        let request_id = fields.optional_request_id(&asked.request_id);
+        let product = fields.required("product_id", &asked.product_id, ProductId::parse);
+        let version = fields.required("version", &asked.version, Version::parse);
+        let build_date = fields.date("build_date", &asked.build_date);
+        let (request_id, product, version, build_date) =
+            fields.finish(|| Some((request_id?, product?, version?, build_date?)))?;
+        let call = call(&self.deps, "CreateRelease", caller, request_id);
+        let release =
+            catalogue::create_release(&self.deps, call, product, version, build_date).await?;
+        Ok(Response::new(v1::CreateReleaseResponse {
+            release: Some(present::release(&release)),
+        }))
+    }
+
+    async fn get_release(
+        &self,
+        request: Request<v1::GetReleaseRequest>,
+    ) -> Result<Response<v1::GetReleaseResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let mut fields = Fields::new();
+        let product = fields.required("product_id", &asked.product_id, ProductId::parse);
+        let version = fields.required("version", &asked.version, Version::parse);
+        let (product, version) = fields.finish(|| Some((product?, version?)))?;
+        let release: Release = read::one(&self.deps, &keys::release(&product, &version))?;
+        Ok(Response::new(v1::GetReleaseResponse {
+            release: Some(present::release(&release)),
+        }))
+    }
+
+    async fn list_releases(
+        &self,
+        request: Request<v1::ListReleasesRequest>,
+    ) -> Result<Response<v1::ListReleasesResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let mut fields = Fields::new();
+        let product = fields.required("product_id", &asked.product_id, ProductId::parse);
+        let page = fields.page(asked.page_size, &asked.page_token);
+        let (product, page) = fields.finish(|| Some((product?, page?)))?;
+        let range = keys::releases(&product);
+        let (found, next_page_token) =
+            read::page::<Release>(&self.deps, "releases", &range, &page)?;
+        let releases = found.iter().map(present::release).collect();
+        Ok(Response::new(v1::ListReleasesResponse {
+            releases,
+            next_page_token,
+        }))
+    }
+
+    async fn create_customer(
+        &self,
+        request: Request<v1::CreateCustomerRequest>,
+    ) -> Result<Response<v1::CreateCustomerResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let mut fields = Fields::new();
+        let request_id = fields.optional_request_id(&asked.request_id);
+        let id = fields.required("customer_id", &asked.customer_id, CustomerId::parse);
+        let name = fields.required("display_name", &asked.display_name, |name| {
+            text(name, 1, 200)
+        });
+        let address = fields.optional("email", &asked.email, email);
+        let partner = fields.optional("partner_id", &asked.partner_id, PartnerId::parse);
+        let (request_id, id, name, address, partner) =
+            fields.finish(|| Some((request_id?, id?, name?, address?, partner?)))?;
+        let call = call(&self.deps, "CreateCustomer", caller, request_id);
+        let opened = party::create_customer(
+            &self.deps,
+            call,
+            id,
+            name,
+            address.unwrap_or_default(),
+            partner,
+        )
+        .await?;
+        Ok(Response::new(v1::CreateCustomerResponse {
+            customer: Some(present::customer(opened)),
+        }))
+    }
+
+    async fn get_customer(
+        &self,
+        request: Request<v1::GetCustomerRequest>,
+    ) -> Result<Response<v1::GetCustomerResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let mut fields = Fields::new();
+        let id = fields.required(
+            "customer_id",
+            &request.get_ref().customer_id,
+            CustomerId::parse,
+        );
+        let id = fields.finish(|| id)?;
+        let customer: Customer = read::one(&self.deps, &keys::customer(&id))?;
+        let customer = Some(present::customer(party::open(&self.deps, customer)));
+        Ok(Response::new(v1::GetCustomerResponse { customer }))
+    }
+
+    async fn list_customers(
+        &self,
+        request: Request<v1::ListCustomersRequest>,
+    ) -> Result<Response<v1::ListCustomersResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let page = parse::page(asked.page_size, &asked.page_token)?;
+        let (found, next_page_token) =
+            read::page::<Customer>(&self.deps, "customers", &keys::customers(), &page)?;
+        let customers = found
+            .into_iter()
+            .map(|found| present::customer(party::open(&self.deps, found)))
+            .collect();
+        Ok(Response::new(v1::ListCustomersResponse {
+            customers,
+            next_page_token,
+        }))
+    }
+
+    async fn create_partner(
+        &self,
+        request: Request<v1::CreatePartnerRequest>,
+    ) -> Result<Response<v1::CreatePartnerResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let mut fields = Fields::new();
+        let request_id = fields.optional_request_id(&asked.request_id);
+        let id = fields.required("partner_id", &asked.partner_id, PartnerId::parse);
+        let name = fields.required("display_name", &asked.display_name, |name| {
+            text(name, 1, 200)
+        });
+        let (request_id, id, name) = fields.finish(|| Some((request_id?, id?, name?)))?;
+        let call = call(&self.deps, "CreatePartner", caller, request_id);
+        let partner = party::create_partner(&self.deps, call, id, name).await?;
+        Ok(Response::new(v1::CreatePartnerResponse {
+            partner: Some(present::partner(&partner)),
+        }))
+    }
+
+    async fn get_partner(
+        &self,
+        request: Request<v1::GetPartnerRequest>,
+    ) -> Result<Response<v1::GetPartnerResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let mut fields = Fields::new();
+        let id = fields.required(
+            "partner_id",
+            &request.get_ref().partner_id,
+            PartnerId::parse,
+        );
+        let id = fields.finish(|| id)?;
+        let partner: Partner = read::one(&self.deps, &keys::partner(&id))?;
+        Ok(Response::new(v1::GetPartnerResponse {
+            partner: Some(present::partner(&partner)),
+        }))
+    }
+
+    async fn list_partners(
+        &self,
+        request: Request<v1::ListPartnersRequest>,
+    ) -> Result<Response<v1::ListPartnersResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let page = parse::page(asked.page_size, &asked.page_token)?;
+        let (found, next_page_token) =
+            read::page::<Partner>(&self.deps, "partners", &keys::partners(), &page)?;
+        let partners = found.iter().map(present::partner).collect();
+        Ok(Response::new(v1::ListPartnersResponse {
+            partners,
+            next_page_token,
+        }))
+    }
+
+    async fn create_license(
+        &self,
+        request: Request<v1::CreateLicenseRequest>,
+    ) -> Result<Response<v1::CreateLicenseResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let (request_id, parsed) =
+            license::parse_create(request.into_inner(), self.deps.passwords.allow_weak())?;
+        let call = call(&self.deps, "CreateLicense", caller, request_id);
+        let (license, code) = crate::flow::license::create(&self.deps, call, parsed).await?;
+        Ok(Response::new(v1::CreateLicenseResponse {
+            license: Some(present::license(&self.deps, &license)?),
+            activation_code: code.map(|code| code.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    async fn get_license(
+        &self,
+        request: Request<v1::AdminServiceGetLicenseRequest>,
+    ) -> Result<Response<v1::AdminServiceGetLicenseResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let mut fields = Fields::new();
+        let serial = fields.serial(&request.get_ref().serial);
+        let serial = fields.finish(|| serial)?;
+        let license = read::license(&self.deps, &caller, &serial)?;
+        let license = Some(present::license(&self.deps, &license)?);
+        Ok(Response::new(v1::AdminServiceGetLicenseResponse {
+            license,
+        }))
+    }
+
+    async fn list_licenses(
+        &self,
+        request: Request<v1::AdminServiceListLicensesRequest>,
+    ) -> Result<Response<v1::AdminServiceListLicensesResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let page = parse::page(asked.page_size, &asked.page_token)?;
+        let (found, next_page_token) =
+            read::page::<License>(&self.deps, "licenses", &keys::licenses(), &page)?;
+        let licenses = present::licenses(&self.deps, &found)?;
+        Ok(Response::new(v1::AdminServiceListLicensesResponse {
+            licenses,
+            next_page_token,
+        }))
+    }
+
+    async fn fulfil_license(
+        &self,
+        request: Request<v1::FulfilLicenseRequest>,
+    ) -> Result<Response<v1::FulfilLicenseResponse>, Status> {
+        let names = (request.get_ref().serial.as_str(), None);
+        let license = self
+            .decide_license(&request, "FulfilLicense", LicenseEvent::Fulfil, names)
+            .await?;
+        Ok(Response::new(v1::FulfilLicenseResponse {
+            license: Some(license),
+        }))
+    }
+
+    async fn resume_license(
+        &self,
+        request: Request<v1::ResumeLicenseRequest>,
+    ) -> Result<Response<v1::ResumeLicenseResponse>, Status> {
+        let names = (
+            request.get_ref().serial.as_str(),
+            Some(request.get_ref().reason.as_str()),
+        );
+        let license = self
+            .decide_license(&request, "ResumeLicense", LicenseEvent::Resume, names)
+            .await?;
+        Ok(Response::new(v1::ResumeLicenseResponse {
+            license: Some(license),
+        }))
+    }
+
+    async fn revoke_license(
+        &self,
+        request: Request<v1::RevokeLicenseRequest>,
+    ) -> Result<Response<v1::RevokeLicenseResponse>, Status> {
+        let names = (
+            request.get_ref().serial.as_str(),
+            Some(request.get_ref().reason.as_str()),
+        );
+        let license = self
+            .decide_license(&request, "RevokeLicense", LicenseEvent::Revoke, names)
+            .await?;
+        Ok(Response::new(v1::RevokeLicenseResponse {
+            license: Some(license),
+        }))
+    }
+
+    async fn revoke_activation(
+        &self,
+        request: Request<v1::RevokeActivationRequest>,
+    ) -> Result<Response<v1::RevokeActivationResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let mut fields = Fields::new();
+        let id = fields.activation_id(&asked.activation_id);
+        let reason = fields.reason(&asked.reason);
+        let (id, reason) = fields.finish(|| Some((id?, reason?)))?;
+        let call = call(&self.deps, "RevokeActivation", caller, None);
+        let (activation, license) = give_up::revoke(&self.deps, call, id, reason).await?;
+        let activation = Some(present::activation(&activation, &license));
+        Ok(Response::new(v1::RevokeActivationResponse { activation }))
+    }
+
+    async fn add_maintenance_terms(
+        &self,
+        request: Request<v1::AddMaintenanceTermsRequest>,
+    ) -> Result<Response<v1::AddMaintenanceTermsResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let mut fields = Fields::new();
+        let request_id = fields.optional_request_id(&asked.request_id);
+        let serial = fields.serial(&asked.serial);
+        let first = fields.optional("first_date", &asked.first_date, CivilDate::parse);
+        let (request_id, serial, first) = fields.finish(|| Some((request_id?, serial?, first?)))?;
+        let call = call(&self.deps, "AddMaintenanceTerms", caller, request_id);
+        let license = maintenance::add_terms(&self.deps, call, serial, asked.terms, first).await?;
+        let license = Some(present::license(&self.deps, &license)?);
+        Ok(Response::new(v1::AddMaintenanceTermsResponse { license }))
+    }
+
+    async fn terminate_maintenance(
+        &self,
+        request: Request<v1::TerminateMaintenanceRequest>,
+    ) -> Result<Response<v1::TerminateMaintenanceResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let mut fields = Fields::new();
+        let serial = fields.serial(&asked.serial);
+        let reason = fields.reason(&asked.reason);
+        let (serial, reason) = fields.finish(|| Some((serial?, reason?)))?;
+        let call = call(&self.deps, "TerminateMaintenance", caller, None);
+        let license = maintenance::terminate(&self.deps, call, serial, reason).await?;
+        let license = Some(present::license(&self.deps, &license)?);
+        Ok(Response::new(v1::TerminateMaintenanceResponse { license }))
+    }
+
+    async fn get_server_info(
+        &self,
+        request: Request<v1::GetServerInfoRequest>,
+    ) -> Result<Response<v1::GetServerInfoResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let head = self.deps.store.head();
+        Ok(Response::new(v1::GetServerInfoResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            format_version: store::FORMAT_VERSION,
+            signing_key_id: self.deps.kid.to_string(),
+            ledger_sequence: head.sequence(),
+            ledger_hash: data_encoding::HEXLOWER.encode(&head.hash()),
+            programme_ids: self
+                .deps
+                .programmes
+                .iter()
+                .map(|programme| programme.id().to_string())
+                .collect(),
+        }))
+    }
+
+    async fn list_audit_entries(
+        &self,
+        request: Request<v1::ListAuditEntriesRequest>,
+    ) -> Result<Response<v1::ListAuditEntriesResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let page = parse::page(asked.page_size, &asked.page_token)?;
+        let (found, next_page_token) = read::audit(&self.deps, &page)?;
+        let entries = found
+            .into_iter()
+            .map(|(sequence, event)| present::history_entry(sequence, event))
+            .collect();
+        Ok(Response::new(v1::ListAuditEntriesResponse {
+            entries,
+            next_page_token,
+        }))
+    }
+}

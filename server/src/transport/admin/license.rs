@@ -1,0 +1,120 @@
+//! Parses CreateLicense, the call with the most fields.
+
+use upkeep::date::CivilDate;
+use upkeep::id::{AddOn, CustomerId, Edition, LicenseType, PartnerId, ProductId, RequestId};
+use upkeep::rpc::v1;
+use zeroize::Zeroizing;
+
+use crate::domain::license::{Carrier, VmPermission};
+use crate::domain::machine::LicenseState;
+use crate::domain::refusal::Refusal;
+use crate::flow::license::Request;
+use crate::transport::fields::{Fields, text};
+use crate::transport::parse::body;
+
+pub(super) fn parse_create(
+    asked: v1::CreateLicenseRequest,
+    allow_weak: bool,
+) -> Result<(Option<RequestId>, Request), Refusal> {
+    let mut fields = Fields::new();
+    let request_id = fields.optional_request_id(&asked.request_id);
+    let serial = fields.serial(&asked.serial);
+    let product = fields.required("product_id", &asked.product_id, ProductId::parse);
+    let customer = fields.required("customer_id", &asked.customer_id, CustomerId::parse);
+    let partner = fields.optional("partner_id", &asked.partner_id, PartnerId::parse);
+    let carrier = carrier(&mut fields, &asked);
+    let license_type = fields.required("license_type", &asked.license_type, LicenseType::parse);
+    let edition = fields.required("edition", &asked.edition, Edition::parse);
+    let add_ons = add_ons(&mut fields, &asked.add_ons);
+    let seats = match asked.seats {
+        0 => {
+            fields.missing("seats");
+            None
+        }
+        seats @ 1..=MAX_SEATS => Some(seats),
+        _ => {
+            fields.wrong("seats", "must be 1 to 1000000");
+            None
+        }
+    };
+    let purchased_on = fields.required("purchase_date", &asked.purchase_date, CivilDate::parse);
+    let shortest = if allow_weak { 4 } else { 12 };
+    let password = fields
+        .optional("password", &asked.password, |password| {
+            text(password, shortest, 128)
+        })
+        .map(|password| password.map(Zeroizing::new));
+    let vm = if asked.virtual_environment_allowed {
+        VmPermission::Allowed
+    } else {
+        VmPermission::NotAllowed
+    };
+    let state = if asked.ordered_only {
+        LicenseState::Ordered
+    } else {
+        LicenseState::Issued
+    };
+    let body = body(&v1::CreateLicenseRequest {
+        request_id: String::new(),
+        ..asked
+    });
+    fields.finish(|| {
+        let request = Request {
+            serial: serial?,
+            product: product?,
+            customer: customer?,
+            partner: partner?,
+            carrier: carrier?,
+            license_type: license_type?,
+            edition: edition?,
+            add_ons: add_ons?,
+            seats: seats?,
+            vm,
+            purchased_on: purchased_on?,
+            password: password?,
+            state,
+            body,
+        };
+        Some((request_id?, request))
+    })
+}
+
+/// A dongle number goes with a hardware key and with nothing else.
+fn carrier(fields: &mut Fields, asked: &v1::CreateLicenseRequest) -> Option<Carrier> {
+    let protection =
+        fields.choice(
+            "protection",
+            asked.protection,
+            |number| match v1::Protection::try_from(number).ok()? {
+                v1::Protection::Unspecified => None,
+                known => Some(known),
+            },
+        )?;
+    match protection {
+        v1::Protection::HardwareKey => fields
+            .dongle("dongle_number", &asked.dongle_number)
+            .map(Carrier::HardwareKey),
+        _ if asked.dongle_number.is_empty() => Some(Carrier::SoftwareKey),
+        _ => {
+            fields.wrong("dongle_number", "belongs to hardware keys only");
+            None
+        }
+    }
+}
+
+fn add_ons(fields: &mut Fields, names: &[String]) -> Option<Vec<AddOn>> {
+    if names.len() > MAX_ADD_ONS {
+        fields.wrong("add_ons", "must be at most 32");
+        return None;
+    }
+    let mut parsed = Vec::with_capacity(names.len());
+    for (index, name) in names.iter().enumerate() {
+        parsed.push(fields.required(&format!("add_ons[{index}]"), name, AddOn::parse)?);
+    }
+    parsed.sort_unstable();
+    parsed.dedup();
+    Some(parsed)
+}
+
+const MAX_SEATS: u32 = 1_000_000;
+const MAX_ADD_ONS: usize = 32;

@@ -1,0 +1,87 @@
+//! Outcomes to gRPC statuses: the one exhaustive match (DESIGN 7, AIP-193).
+
+use std::collections::HashMap;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::domain::refusal::{Class, Refusal};
+use crate::flow::{Fault, Outcome};
+use crate::listener::ERROR_DOMAIN;
+use crate::store::StoreError;
+
+impl From<Outcome> for Status {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Refused(refusal) => refused(&refusal),
+            Outcome::Failed(fault) => failed(&fault),
+        }
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        refused(&refusal)
+    }
+}
+
+/// A refusal: code, reason, metadata, violations, when to retry, and a message that says what, why and what next.
+fn refused(refusal: &Refusal) -> Status {
+    let mut details = ErrorDetails::new();
+    let metadata: HashMap<String, String> = refusal
+        .metadata
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone()))
+        .collect();
+    details.set_error_info(refusal.reason.as_str(), ERROR_DOMAIN, metadata);
+    if !refusal.violations.is_empty() {
+        let violations: Vec<_> = refusal
+            .violations
+            .iter()
+            .take(MAX_VIOLATIONS)
+            .map(|violation| FieldViolation::new(&violation.field, &violation.description))
+            .collect();
+        details.set_bad_request(violations);
+    }
+    if let Some(wait) = refusal.retry_after {
+        details.set_retry_info(Some(wait));
+    }
+    Status::with_error_details(code(refusal.reason.class()), refusal.message(), details)
+}
+
+fn code(class: Class) -> Code {
+    match class {
+        Class::InvalidArgument => Code::InvalidArgument,
+        Class::Unauthenticated => Code::Unauthenticated,
+        Class::PermissionDenied => Code::PermissionDenied,
+        Class::NotFound => Code::NotFound,
+        Class::AlreadyExists => Code::AlreadyExists,
+        Class::ResourceExhausted => Code::ResourceExhausted,
+        Class::OutOfRange => Code::OutOfRange,
+        Class::FailedPrecondition => Code::FailedPrecondition,
+        Class::Aborted => Code::Aborted,
+        Class::Unavailable => Code::Unavailable,
+    }
+}
+
+/// A fault: the log says what, the caller learns only that it was not its fault and whether to try again.
+fn failed(fault: &Fault) -> Status {
+    tracing::error!(error = %fault, "a call failed");
+    match fault {
+        Fault::Store(StoreError::Stopped { .. }) => Status::unavailable(
+            "the server stopped writing after a fault and has to be restarted; try again later",
+        ),
+        Fault::Store(_)
+        | Fault::Record(_)
+        | Fault::Sign(_)
+        | Fault::Artefact(_)
+        | Fault::Key(_)
+        | Fault::Personal(_)
+        | Fault::Inconsistent(_) => Status::internal(
+            "the server failed; nothing is wrong with the request. Tell the vendor the time of the call",
+        ),
+    }
+}
+
+/// Details travel in a header: they must stay small.
+const MAX_VIOLATIONS: usize = 32;
