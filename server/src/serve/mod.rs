@@ -32,7 +32,6 @@ use crate::random::Random;
 pub use crate::serve::error::ServeError;
 use crate::serve::health::Health;
 use crate::store::{Options, Store};
-use crate::tls::{ClientTrust, ServerCertificate};
 use crate::transport::{self, Audience, Reflection, RouteOptions};
 
 /// A server that is ready to serve and holds its data directory.
@@ -79,15 +78,10 @@ impl Server {
         let keys = Keys::open(data_dir, &settings.trust_domain)?;
         warn_of_expiry(&keys, &*clock);
 
-        let certificate =
-            ServerCertificate::from_pem(keys.tls_certificate_pem(), keys.tls_key_pem())?;
-        let trust = ClientTrust {
-            ca_pem: keys.authority().certificate_pem().to_owned(),
-            trust_domain: settings.trust_domain.clone(),
-        };
+        let certificate = keys.server_certificate()?;
         let listener = |kind| Listener::new(kind, &certificate, settings.connections.clone());
         let products = listener(ListenerKind::Products)?;
-        let staff = listener(ListenerKind::Staff(trust))?;
+        let staff = listener(ListenerKind::Staff(keys.client_trust()))?;
 
         let personal_dir = keys_dir(data_dir).join("customers");
         error::make_private_directory(&personal_dir)?;
