@@ -273,6 +273,7 @@ impl AtWork {
         let _ended = sweeping.await;
         // 4. What calls have handed on is committed; then the directory is free.
         let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        tracing::info!("stopped");
         match (cause, closed) {
             (Some(cause), _) => Err(cause),
             (None, Ok(closed)) => Ok(closed?),
