@@ -144,7 +144,7 @@ impl<'a> Target<'a> {
         Failure::new(
             Exit::Refused,
             format_args!(
-                "cannot reach the server at {}: {why}; is it running, and is this its address and its CA?",
+                "cannot reach the server at {}: {why}; is it running, and is this its address (--address) and its CA?",
                 self.address
             ),
         )
@@ -200,6 +200,15 @@ pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, listen.port())
+}
+
+/// As [`reachable`], with the name of this machine, which its certificate always has.
+pub(super) fn shown(listen: SocketAddr) -> String {
+    let address = reachable(listen);
+    match address.ip().is_loopback() {
+        true => format!("localhost:{}", address.port()),
+        false => address.to_string(),
+    }
 }
 
 /// The innermost cause says what happened; what is around it only says where.

@@ -230,7 +230,7 @@ fn table(listed: &[Listed]) -> String {
 }
 
 fn report(issued: &Bundle, settings: &Settings, form: Form) -> Result<(), Failure> {
-    let address = connect::reachable(settings.listen_staff).to_string();
+    let address = connect::shown(settings.listen_staff);
     form.print(issued, || {
         issued.report(&address, "upkeep.v1.PartnerService")
     })

@@ -65,7 +65,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
     let settings = config.settings();
     let keys = Keys::open(&settings.data_dir, &settings.trust_domain)?;
     let issued = files::issue(keys.authority(), &identity, SystemClock.now(), &args.out)?;
-    let address = connect::reachable(settings.listen_staff).to_string();
+    let address = connect::shown(settings.listen_staff);
     args.form
         .print(&issued, || issued.report(&address, service))
 }

@@ -79,10 +79,9 @@ impl Server {
         warn_of_expiry(&keys, &*clock);
 
         let certificate = keys.server_certificate()?;
-        let trust = keys.client_trust();
         let listener = |kind| Listener::new(kind, &certificate, settings.connections.clone());
         let products = listener(ListenerKind::Products)?;
-        let staff = listener(ListenerKind::Staff(trust))?;
+        let staff = listener(ListenerKind::Staff(keys.client_trust()))?;
 
         let personal_dir = keys_dir(data_dir).join("customers");
         error::make_private_directory(&personal_dir)?;
@@ -274,6 +273,7 @@ impl AtWork {
         let _ended = sweeping.await;
         // 4. What calls have handed on is committed; then the directory is free.
         let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        tracing::info!("stopped");
         match (cause, closed) {
             (Some(cause), _) => Err(cause),
             (None, Ok(closed)) => Ok(closed?),

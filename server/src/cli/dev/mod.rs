@@ -67,8 +67,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         let sockets = Sockets::bind(args.products, args.staff).await?;
         let running = server.start(sockets.products, sockets.staff).await?;
         let addresses = Addresses {
-            products: connect::reachable(running.products_addr()),
-            staff: connect::reachable(running.staff_addr()),
+            products: running.products_addr(),
+            staff: running.staff_addr(),
         };
         let samples = fill(place.path(), &settings, &keys, &addresses).await?;
         if args.form.is_json() {
@@ -102,10 +102,8 @@ async fn fill(
         support: issue(Role::Support, "eva")?,
         partner: issue(Role::Partner, seed::PARTNER)?,
     };
-    let mut target = Target::at(
-        &addresses.staff.to_string(),
-        keys.authority().certificate_pem(),
-    )?;
+    let ca_pem = keys.authority().certificate_pem();
+    let mut target = Target::local(addresses.staff, &settings.tls_names, ca_pem);
     target.client = Some(ClientCertificate::read(&certificates.admin)?);
     let channel = target.connect(PATIENCE).await?;
     let seeded = seed::seed(channel, SystemClock.now())

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use upkeep::rpc::v1::License;
 
+use crate::cli::connect;
 use crate::cli::dev::Addresses;
 use crate::cli::dev::seed::Seeded;
 use crate::cli::files::Bundle;
@@ -105,13 +106,15 @@ impl Samples {
             support,
             partner,
         } = certificates;
+        let products_addr = connect::shown(addresses.products);
+        let staff_addr = connect::shown(addresses.staff);
         Self {
             directory: root.to_owned(),
             data_dir: settings.data_dir.clone(),
-            products_addr: addresses.products.to_string(),
-            products_url: format!("https://{}", addresses.products),
-            staff_addr: addresses.staff.to_string(),
-            staff_url: format!("https://{}", addresses.staff),
+            products_url: format!("https://{products_addr}"),
+            products_addr,
+            staff_url: format!("https://{staff_addr}"),
+            staff_addr,
             ca: root.join("ca.crt"),
             issuer: settings.issuer.clone(),
             trust_domain: settings.trust_domain.to_string(),

@@ -276,7 +276,7 @@ const PRODUCTS: [Product; 4] = [
 ];
 
 const LABEL_STUDIO: Plan = Plan {
-    serial: "LS-1002",
+    serial: "LS-1000",
     product: "label-studio",
     customer: "baker",
     license_type: "single-user",
@@ -288,7 +288,7 @@ const LABEL_STUDIO: Plan = Plan {
 };
 
 const VOLOCITY: Plan = Plan {
-    serial: "VOL-2001",
+    serial: "VOL-2000",
     product: "volocity",
     customer: "curie",
     secret: Secret::Dongle("pe-20417"),
@@ -296,7 +296,7 @@ const VOLOCITY: Plan = Plan {
 };
 
 const PROBOX: Plan = Plan {
-    serial: "PBX-3001",
+    serial: "PBX-3000",
     product: "probox",
     customer: "harbour",
     edition: "standard",
@@ -305,7 +305,7 @@ const PROBOX: Plan = Plan {
 };
 
 const SMARTERMAIL: Plan = Plan {
-    serial: "SM-4001",
+    serial: "SM-4000",
     product: "smartermail",
     customer: "mailhouse",
     license_type: "server",
@@ -317,33 +317,33 @@ const SMARTERMAIL: Plan = Plan {
 
 const LICENSES: [Plan; 9] = [
     Plan {
-        serial: "NSP-1001",
+        serial: "NSP-1000",
         secret: Secret::Password,
         ..LABEL_STUDIO
     },
     LABEL_STUDIO,
     Plan {
-        serial: "LS-1003",
+        serial: "LS-1001",
         cover: Cover::Lapsed,
         ..LABEL_STUDIO
     },
     VOLOCITY,
     Plan {
-        serial: "VOL-2002",
+        serial: "VOL-2001",
         secret: Secret::Dongle("pe-20418"),
         cover: Cover::Lapsed,
         ..VOLOCITY
     },
     PROBOX,
     Plan {
-        serial: "PBX-3002",
+        serial: "PBX-3001",
         secret: Secret::Dongle("st-88113"),
         cover: Cover::Lapsed,
         ..PROBOX
     },
     SMARTERMAIL,
     Plan {
-        serial: "SM-4002",
+        serial: "SM-4001",
         seats: 10,
         cover: Cover::Lapsed,
         ..SMARTERMAIL
