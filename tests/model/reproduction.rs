@@ -135,3 +135,25 @@ fn a_stopped_license_gets_no_code() {
         ]);
     }
 }
+
+/// A product code names one device; another one that had a seat of its own could show it.
+#[test]
+fn a_product_code_is_good_on_its_own_device_only() {
+    let show = |d, owner| Op::Activate {
+        l: CODED,
+        d,
+        shown: Shown::ProductCodeOf(owner),
+        build: Build::Covered,
+        reply: COMES,
+    };
+    play(&[
+        activate(CODED, 1),
+        activate(CODED, 2),
+        show(1, 1),
+        show(2, 1),
+        show(3, 1),
+        begin(CODED, 1),
+        prove(CODED, 1, COMES),
+        show(1, 1),
+    ]);
+}

@@ -102,8 +102,8 @@ pub fn decide(
     if let Carrier::HardwareKey(_) = license.carrier {
         return Err(Reason::HardwareKeyLicense.into());
     }
-    if who.kind() == CredentialKind::ProductCode && held.is_none() {
-        // A product code names the device it was shown on; it never moves a seat.
+    if who.kind() == CredentialKind::ProductCode && held.map(|held| held.id) != who.activation() {
+        // A product code names the device it was shown on, and is good for no other; it never moves a seat.
         return Err(Reason::CredentialInvalid.into());
     }
     admit(license, programme, shown, ask)?;
