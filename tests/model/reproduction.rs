@@ -5,10 +5,9 @@ use crate::model::{Shown, Standing};
 use crate::world::Crash;
 
 const COMES: Reply = Reply::Comes;
-/// By number: the license with a password, those with an activation code, that on a dongle.
+/// By number: the license with a password, one with an activation code, the one on a dongle.
 const NSP: usize = 0;
 const CODED: usize = 1;
-const MAIL: usize = 2;
 const DONGLE: usize = 3;
 
 fn activate(l: usize, d: u32) -> Op {
