@@ -5,9 +5,11 @@
 
 mod history;
 mod model;
+mod race;
 mod reproduction;
 #[allow(dead_code, reason = "the store's tests use the rest of it")]
 #[path = "../store/rig.rs"]
 mod rig;
+mod rules;
 mod sent;
 mod world;
