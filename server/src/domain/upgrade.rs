@@ -56,12 +56,7 @@ pub fn submit(
     releases: &[Release],
     today: CivilDate,
 ) -> Result<(UpgradeState, Release), Refusal> {
-    match license.state {
-        LicenseState::Issued => {}
-        LicenseState::Ordered => return Err(Reason::LicenseNotIssued.into()),
-        LicenseState::Suspended => return Err(Reason::LicenseSuspended.into()),
-        LicenseState::Superseded | LicenseState::Revoked => return Err(Reason::LicenseFinal.into()),
-    }
+    check_issued(license)?;
     check_cover(license, today)?;
     let refer = check_vm(license, programme, wish)?;
     let target = choose_target(license, wish, releases)?;
@@ -102,8 +97,8 @@ pub fn needs_return(license: &License) -> bool {
 /// Checks everything again and consumes the returns: at most one code per return (I6, I7). The caller signs afterwards.
 ///
 /// # Errors
-/// What the machine answers for the role and state, then SMA_EXPIRED (T-15, A-09), SEAT_IN_USE, PROOF_REQUIRED,
-/// PROOF_ALREADY_USED.
+/// What the machine answers for the role and state, then the license's state, SMA_EXPIRED (T-15, A-09), SEAT_IN_USE,
+/// PROOF_REQUIRED, PROOF_ALREADY_USED.
 pub fn issue(
     upgrade: &mut Upgrade,
     license: &mut License,
@@ -113,6 +108,7 @@ pub fn issue(
     now: DateTime<Utc>,
 ) -> Result<(), Refusal> {
     upgrade.state = step(upgrade.state, UpgradeEvent::IssueCode, role)?;
+    check_issued(license)?;
     check_cover(license, today)?;
     check_target(license, upgrade.target_build_date)?;
     if needs_return(license) {
@@ -140,7 +136,7 @@ pub fn issue(
 /// Replaces the code that is out.
 ///
 /// # Errors
-/// What the machine answers; SMA_EXPIRED: a new code is a new issue (T-15, A-09).
+/// What the machine answers; the license's state; SMA_EXPIRED: a new code is a new issue (T-15, A-09).
 pub fn reissue(
     upgrade: &mut Upgrade,
     license: &mut License,
@@ -150,6 +146,7 @@ pub fn reissue(
     now: DateTime<Utc>,
 ) -> Result<(), Refusal> {
     upgrade.state = step(upgrade.state, UpgradeEvent::ReissueCode, role)?;
+    check_issued(license)?;
     check_cover(license, today)?;
     upgrade.code_number = upgrade.code_number.saturating_add(1);
     upgrade.expires_at = code_end(programme, now);
@@ -245,6 +242,16 @@ impl Upgrade {
                 "Make a new update request.".to_owned()
             }
         }
+    }
+}
+
+/// A license that is stopped or withdrawn gets no update, and no code for one that was asked for before.
+fn check_issued(license: &License) -> Result<(), Reason> {
+    match license.state {
+        LicenseState::Issued => Ok(()),
+        LicenseState::Ordered => Err(Reason::LicenseNotIssued),
+        LicenseState::Suspended => Err(Reason::LicenseSuspended),
+        LicenseState::Superseded | LicenseState::Revoked => Err(Reason::LicenseFinal),
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod activate;
 pub(crate) mod authenticate;
 pub(crate) mod begin_deactivation;
 pub(crate) mod catalogue;
+pub mod check;
 pub(crate) mod deactivate;
 pub(crate) mod give_up;
 pub(crate) mod license;
