@@ -137,3 +137,33 @@ impl From<ServeError> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::ExitCode as Code;
+
+    use super::*;
+
+    #[test]
+    fn faults_have_the_codes_that_the_help_promises() {
+        let dir = std::path::PathBuf::from("data");
+        for (failure, code) in [
+            (Failure::from(StoreError::Locked { dir: dir.clone() }), 4),
+            (
+                Failure::from(ServeError::from(StoreError::Missing { dir })),
+                4,
+            ),
+            (
+                Failure::from(ServeError::from(StoreError::Stopped(
+                    "a write failed".into(),
+                ))),
+                7,
+            ),
+            (Failure::from(ServeError::Panicked), 1),
+            (Failure::from(IdentityError::Id), 2),
+        ] {
+            assert_eq!(failure.exit().code(), code, "{failure}");
+        }
+        assert_eq!(Code::from(Exit::Ok), Code::SUCCESS);
+    }
+}

@@ -25,9 +25,10 @@ Examples:
   upkeep-server init --data /var/lib/upkeep --name licenses.vendor.example
   upkeep-server init --data ./try
 
-The first --name also becomes the issuer of what the server signs (https://NAME) and the trust domain of staff and
-partner names, unless --issuer and --trust-domain say otherwise: choose them once, before the first license.
-Nothing is ever overwritten. Keep a copy of DIR/keys in a safe place: no backup of the store contains it.")]
+The first --name also becomes the issuer of what the server signs (https://NAME) and the trust
+domain of staff and partner names, unless --issuer and --trust-domain say otherwise: choose them
+once, before the first license. Nothing is ever overwritten. Keep a copy of DIR/keys in a safe
+place: no backup of the store contains it.")]
 pub(super) struct Args {
     /// The directory to make
     #[arg(long, value_name = "DIR")]

@@ -32,6 +32,11 @@ pub fn main() -> ExitCode {
     run(std::env::args_os())
 }
 
+/// All commands and flags, for whoever documents or checks them.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the program with `arguments`, the program's name first.
 fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
@@ -98,7 +103,7 @@ impl Command {
             Self::Staff(command) => staff::run(&command),
             Self::Health(args) => health::run(&args),
             Self::Release(command) => release::run(&command),
-            Self::Completions(args) => completions::run(&args, &mut Cli::command()),
+            Self::Completions(args) => completions::run(&args, &mut command()),
         }
     }
 }
@@ -127,6 +132,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 }

@@ -26,8 +26,9 @@ Examples:
   upkeep-server staff add support eva --data /var/lib/upkeep --out ./for-eva
   upkeep-server staff add admin root --data /var/lib/upkeep --out ./for-root
 
-Works while the server runs, and while it does not. Writes NAME.crt, NAME.key and ca.crt. The name stands in the record
-of whatever its holder does: one name for one person. A certificate lasts a year.")]
+Works while the server runs, and while it does not. Writes NAME.crt, NAME.key and ca.crt. The name
+stands in the record of whatever its holder does: one name for one person. A certificate lasts a
+year.")]
 pub(super) struct AddArgs {
     /// What the person may do
     role: StaffRole,

@@ -9,7 +9,7 @@ use crate::transport::{Audience, SERVICE_NAMES};
 /// What one listener says about itself.
 pub(super) struct Health {
     audience: Audience,
-    reporter: HealthReporter,
+    pub(super) reporter: HealthReporter,
 }
 
 impl Health {

@@ -348,3 +348,6 @@ const LEAST_TRACKED: usize = 65_536;
 const MOST_TRACKED: usize = 1 << 18;
 /// A certificate that lasts less is worth a line at every start.
 const WARN_DAYS: i64 = 30;
+
+#[cfg(test)]
+mod tests;

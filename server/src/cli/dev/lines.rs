@@ -1,9 +1,9 @@
 //! What `dev` prints: lines to copy, in an order that works from top to bottom.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 
-use crate::cli::dev::samples::{Credential, SampleLicense, Samples};
+use crate::cli::dev::samples::{Credential, SampleLicense, SampleRelease, Samples};
 use crate::cli::files::Bundle;
 
 /// The whole text.
@@ -15,9 +15,9 @@ pub(super) fn text(samples: &Samples, kept: bool) -> String {
     let software = samples.covered("label-studio", |credential| {
         matches!(credential, Credential::ActivationCode(_))
     });
-    if let (Some(license), Some(version)) = (software, samples.newest("label-studio")) {
-        let _ = client(&mut text, samples, license, version);
-        let _ = grpcurl(&mut text, samples, license, version);
+    if let (Some(license), Some(release)) = (software, samples.newest("label-studio")) {
+        let _ = client(&mut text, samples, license, release);
+        let _ = products(&mut text, samples, license, release);
     }
     let dongle = samples.covered("volocity", |_| true);
     if let Some(license) = dongle {
@@ -26,7 +26,7 @@ pub(super) fn text(samples: &Samples, kept: bool) -> String {
     text
 }
 
-fn head(text: &mut String, samples: &Samples, kept: bool) -> std::fmt::Result {
+fn head(text: &mut String, samples: &Samples, kept: bool) -> fmt::Result {
     let gone = if kept { "kept" } else { "gone when this stops" };
     writeln!(
         text,
@@ -43,7 +43,7 @@ fn head(text: &mut String, samples: &Samples, kept: bool) -> std::fmt::Result {
     )
 }
 
-fn licenses(text: &mut String, samples: &Samples) -> std::fmt::Result {
+fn licenses(text: &mut String, samples: &Samples) -> fmt::Result {
     writeln!(text, "\nSample licenses:")?;
     for license in &samples.licenses {
         let (kind, secret) = license.credential.named();
@@ -64,47 +64,68 @@ fn client(
     text: &mut String,
     samples: &Samples,
     license: &SampleLicense,
-    version: &str,
-) -> std::fmt::Result {
+    release: &SampleRelease,
+) -> fmt::Result {
     let SampleLicense {
         serial, product_id, ..
     } = license;
-    let (_, secret) = license.credential.named();
-    let (url, ca) = (&samples.products_url, quoted(&samples.ca));
-    writeln!(text, "\nThe client (its files go to $UPKEEP_HOME):")?;
-    writeln!(text, "  upkeep enroll --server {url} --ca {ca}")?;
+    let SampleRelease {
+        version,
+        build_date,
+    } = release;
+    let (kind, secret) = license.credential.named();
+    let (upkeep, url, ca) = (client_program(), &samples.products_url, quoted(&samples.ca));
+    writeln!(text, "\nThe client:")?;
+    writeln!(text, "  {upkeep} enroll --server {url} --ca {ca}")?;
     writeln!(
         text,
-        "  upkeep activate {serial} --activation-code {secret} --product {product_id} --version {version}"
+        "  {upkeep} activate --serial {serial} --product {product_id} --version {version}   # asks for the {kind}: {secret}"
     )?;
-    writeln!(text, "  upkeep check {serial}")?;
-    writeln!(text, "  upkeep deactivate {serial}")
+    writeln!(
+        text,
+        "  {upkeep} check --version {version} --build-date {build_date}"
+    )?;
+    writeln!(text, "  {upkeep} status")?;
+    writeln!(text, "  {upkeep} deactivate")
 }
 
-fn grpcurl(
+fn products(
     text: &mut String,
     samples: &Samples,
     license: &SampleLicense,
-    version: &str,
-) -> std::fmt::Result {
+    release: &SampleRelease,
+) -> fmt::Result {
     let SampleLicense {
         serial, product_id, ..
     } = license;
-    let (_, secret) = license.credential.named();
-    let (address, ca) = (&samples.products_addr, quoted(&samples.ca));
-    writeln!(text, "\nThe same without the client, which only signs:")?;
-    writeln!(text, "  grpcurl -cacert {ca} {address} list")?;
+    let version = &release.version;
+    let (upkeep, address) = (client_program(), &samples.products_addr);
     writeln!(
         text,
-        "  grpcurl -cacert {ca} {address} describe upkeep.v1.ActivateRequest"
+        "\ngrpcurl, as a product or customer; the client only signs:"
     )?;
     writeln!(
         text,
-        "  upkeep request activate {serial} --activation-code {secret} --product {product_id} --version {version} \\\n    | grpcurl -cacert {ca} -d @ {address} upkeep.v1.ActivationService/Activate"
+        "  asked() {{ grpcurl -cacert {} \"$@\"; }}",
+        quoted(&samples.ca)
+    )?;
+    writeln!(text, "  asked {address} list")?;
+    writeln!(text, "  asked {address} describe upkeep.v1.ActivateRequest")?;
+    writeln!(
+        text,
+        "  asked -d '{{\"serial\":\"{serial}\"}}' {address} upkeep.v1.CustomerService/GetMaintenanceStatus"
+    )?;
+    writeln!(
+        text,
+        "  {upkeep} request activate --serial {serial} --product {product_id} --version {version} \\\n    | asked -d @ {address} upkeep.v1.ActivationService/Activate"
+    )?;
+    writeln!(
+        text,
+        "  {upkeep} request deactivate | asked -d @ {address} upkeep.v1.ActivationService/Deactivate"
     )
 }
 
-fn partner(text: &mut String, samples: &Samples, license: &SampleLicense) -> std::fmt::Result {
+fn partner(text: &mut String, samples: &Samples, license: &SampleLicense) -> fmt::Result {
     let SampleLicense {
         serial,
         license_type,
@@ -112,38 +133,59 @@ fn partner(text: &mut String, samples: &Samples, license: &SampleLicense) -> std
         ..
     } = license;
     let address = &samples.staff_addr;
-    let acme = staff(&samples.partner);
-    writeln!(text, "\nAs the partner {}:", samples.partner_id)?;
+    let kept = quoted(&samples.directory.join("request.json"));
+    writeln!(text, "\ngrpcurl, as the partner {}:", samples.partner_id)?;
+    writeln!(text, "  {}", function("acme", &samples.partner))?;
     writeln!(
         text,
-        "  grpcurl {acme} {address} upkeep.v1.PartnerService/ListLicenses"
+        "  acme {address} upkeep.v1.PartnerService/ListLicenses"
     )?;
     writeln!(
         text,
-        "  grpcurl {acme} -d '{{\"serial\":\"{serial}\",\"details\":{{\"email\":\"licenses@{customer_id}.example\",\"virtual_environment\":\"VIRTUAL_ENVIRONMENT_NO\",\"license_type\":\"{license_type}\"}}}}' \\\n    {address} upkeep.v1.PartnerService/CreateUpdateRequest \\\n    | sed -n 's/.*\"updateRequestId\": \"\\([^\"]*\\)\".*/{{\"update_request_id\":\"\\1\"}}/p' \\\n    | grpcurl {acme} -d @ {address} upkeep.v1.PartnerService/GenerateUpgradeCode"
-    )?;
-    writeln!(text, "\nAs support and as administrator:")?;
-    writeln!(
-        text,
-        "  grpcurl {} -d '{{\"query\":\"{serial}\"}}' {address} upkeep.v1.SupportService/LookUp",
-        staff(&samples.support)
+        "  acme -d \"{{\\\"proof\\\":\\\"$(cat PROOF)\\\"}}\" {address} upkeep.v1.PartnerService/RecordProof   # a customer's file"
     )?;
     writeln!(
         text,
-        "  grpcurl {} {address} upkeep.v1.AdminService/GetServerInfo",
-        staff(&samples.admin)
+        "  acme -d '{{\"serial\":\"{serial}\",\"details\":{{\"email\":\"licenses@{customer_id}.example\",\"virtual_environment\":\"VIRTUAL_ENVIRONMENT_NO\",\"license_type\":\"{license_type}\"}}}}' \\\n    {address} upkeep.v1.PartnerService/CreateUpdateRequest | tee {kept}"
+    )?;
+    writeln!(
+        text,
+        "  sed -n 's/.*\"updateRequestId\": \"\\([^\"]*\\)\".*/{{\"update_request_id\":\"\\1\"}}/p' {kept} \\\n    | acme -d @ {address} upkeep.v1.PartnerService/GenerateUpgradeCode"
+    )?;
+    writeln!(text, "\ngrpcurl, as support and as administrator:")?;
+    writeln!(text, "  {}", function("eva", &samples.support))?;
+    writeln!(
+        text,
+        "  eva -d '{{\"query\":\"{serial}\"}}' {address} upkeep.v1.SupportService/LookUp"
+    )?;
+    writeln!(text, "  {}", function("admin", &samples.admin))?;
+    writeln!(
+        text,
+        "  admin {address} upkeep.v1.AdminService/GetServerInfo"
     )?;
     write!(text, "\nCtrl-C stops the server.")
 }
 
-/// The flags of grpcurl for one caller.
-fn staff(bundle: &Bundle) -> String {
+/// A shell function that calls grpcurl as one caller.
+fn function(name: &str, bundle: &Bundle) -> String {
     format!(
-        "-cacert {} -cert {} -key {}",
+        "{name}() {{ grpcurl -cacert {} -cert {} -key {} \"$@\"; }}",
         quoted(&bundle.ca),
         quoted(&bundle.certificate),
         quoted(&bundle.key)
     )
+}
+
+/// The client beside this program, where there is one: it need not be installed to be tried.
+fn client_program() -> String {
+    let beside = std::env::current_exe()
+        .ok()
+        .map(|own| own.with_file_name("upkeep"))
+        .filter(|client| client.is_file());
+    match beside {
+        Some(client) => quoted(&client),
+        None => "upkeep".to_owned(),
+    }
 }
 
 /// A path as a shell reads it back.

@@ -36,9 +36,9 @@ Examples:
   upkeep-server dev --products 127.0.0.1:0 --staff 127.0.0.1:0
   upkeep-server dev --keep ./try
 
-Prints lines to copy: the client's and grpcurl's. DIR/samples.json has all serials, credentials, certificates and
-addresses for scripts; --json prints the same on standard output. Ctrl-C stops the server and removes what it made,
-unless --keep names a directory for it.")]
+Prints lines to copy: the client's and grpcurl's. DIR/samples.json has all serials, credentials,
+certificates and addresses for scripts; --json prints the same on standard output. Ctrl-C stops
+the server and removes what it made, unless --keep names a directory for it.")]
 pub(super) struct Args {
     /// Where products and customers connect; port 0 takes any free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7443")]

@@ -141,13 +141,10 @@ impl Samples {
         })
     }
 
-    /// The newest version of `product`.
-    pub(super) fn newest(&self, product: &str) -> Option<&str> {
+    /// The newest release of `product`.
+    pub(super) fn newest(&self, product: &str) -> Option<&SampleRelease> {
         let product = self.products.iter().find(|one| one.product_id == product)?;
-        product
-            .releases
-            .last()
-            .map(|release| release.version.as_str())
+        product.releases.last()
     }
 }
 
