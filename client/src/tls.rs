@@ -47,11 +47,12 @@ impl PinnedConnector {
         ca_pem: &str,
         within: Duration,
     ) -> Result<Self, ClientError> {
-        let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(&[&TLS13])
-            .map_err(|error| ClientError::Input(format!("TLS 1.3 can't be set up: {error}")))?
-            .with_root_certificates(roots(ca_pem)?)
-            .with_no_client_auth();
+        let mut config =
+            ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_protocol_versions(&[&TLS13])
+                .map_err(|error| ClientError::Input(format!("TLS 1.3 can't be set up: {error}")))?
+                .with_root_certificates(roots(ca_pem)?)
+                .with_no_client_auth();
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
         let name = server_name.unwrap_or(&address.host).to_owned();
         let server_name = ServerName::try_from(name.clone()).map_err(|_| {
