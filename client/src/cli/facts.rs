@@ -3,6 +3,11 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use upkeep::artefact::{ActivationCertificate, BoundTo, UpgradeCode};
+use upkeep_client::error::{ClientError, NotActivated};
+use upkeep_client::store::{LicenseStore, State};
+
+use crate::cli::exit::Failure;
+use crate::cli::output;
 
 /// The facts of a certificate or of an upgrade code file. Dates are civil dates, instants RFC 3339 in UTC.
 #[derive(Clone, Debug, Serialize)]
@@ -79,9 +84,9 @@ impl From<&UpgradeCode> for License {
 }
 
 impl License {
-    /// The serial number.
-    pub(super) fn serial(&self) -> &str {
-        &self.serial
+    /// The product.
+    pub(super) fn product(&self) -> &str {
+        &self.product
     }
 
     /// The facts that a person asks for first.
@@ -113,6 +118,51 @@ impl License {
         ];
         rows.extend(more.into_iter().filter_map(|(title, value)| Some((title, value.clone()?))));
         rows
+    }
+}
+
+/// The license that is held here, with its product code.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Held {
+    license: License,
+    product_code: Option<String>,
+}
+
+impl Held {
+    /// What the store holds.
+    ///
+    /// # Errors
+    /// Exit 5 when it holds no license.
+    pub(super) fn of(store: &LicenseStore) -> Result<Self, Failure> {
+        let (license, product_code) = match store.state() {
+            State::Active(held) => (
+                License::from(held.claims()),
+                held.product_code().map(ToString::to_string),
+            ),
+            State::Upgraded(file) => (License::from(file.claims()), None),
+            _ => return Err(ClientError::NotActivated(NotActivated::Never).into()),
+        };
+        Ok(Self {
+            license,
+            product_code,
+        })
+    }
+
+    /// The license.
+    pub(super) fn license(&self) -> &License {
+        &self.license
+    }
+
+    /// What a person sees.
+    pub(super) fn rows(&self) -> Vec<(&'static str, String)> {
+        let mut rows = self.license.rows();
+        rows.extend(self.product_code.clone().map(|code| ("Product code", code)));
+        rows
+    }
+
+    /// The rows as text.
+    pub(super) fn text(&self) -> String {
+        output::columns(&self.rows())
     }
 }
 

@@ -6,6 +6,8 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use upkeep::armor;
+use upkeep::artefact::ReleaseManifest;
 use zeroize::Zeroizing;
 
 use crate::cli::exit::Failure;
@@ -65,6 +67,23 @@ pub(super) fn read(place: &Place) -> Result<Zeroizing<String>, Failure> {
 /// As [`read`].
 pub(super) fn read_path(path: &Path) -> Result<Zeroizing<String>, Failure> {
     read(&Place::File(path.to_owned()))
+}
+
+/// The signed text of the release manifest in a file, armoured or bare, if one was named.
+///
+/// # Errors
+/// Exit 2 when the file can't be read, 9 when it holds something else.
+pub(super) fn read_manifest(path: Option<&Path>) -> Result<Option<String>, Failure> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let text = read_path(path)?;
+    armor::read_either::<ReleaseManifest>(&text).map(Some).map_err(|error| {
+        Failure::artefact(
+            format_args!("{} is no release manifest: {error}", path.display()),
+            "use the file that the vendor ships with the build",
+        )
+    })
 }
 
 /// Writes `text` to a file, or prints it. What is there already is replaced only when `replaceable` says so.

@@ -6,11 +6,9 @@ use clap::ValueEnum;
 use upkeep::id::ProductId;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
-use upkeep_client::store::{LicenseStore, State};
-use upkeep_client::{self as client};
+use upkeep_VirtualEnvironment;
 
 use crate::cli::exit::Failure;
-use crate::cli::file;
 
 /// A serial number, as SERIAL or as `--serial SERIAL`.
 #[derive(Clone, Debug, clap::Args)]
@@ -50,7 +48,7 @@ pub(super) enum Virtual {
     Yes,
 }
 
-impl From<Virtual> for client::VirtualEnvironment {
+impl From<Virtual> for VirtualEnvironment {
     fn from(declared: Virtual) -> Self {
         match declared {
             Virtual::No => Self::No,
@@ -77,4 +75,12 @@ pub(super) struct Machine {
     /// The release manifest of the build, where the vendor ships one
     #[arg(long, value_name = "FILE")]
     pub(super) release_manifest: Option<PathBuf>,
+}
+
+/// What stands for a value that has to be given.
+pub(super) fn missing(what: &str, meaning: &str) -> Failure {
+    Failure::usage(
+        format_args!("{what} is missing: {meaning}"),
+        "see `--help` of this command for examples",
+    )
 }
