@@ -1,6 +1,6 @@
 //! `activate`: takes a seat of a license for this device.
 
-use upkeep_client::store::{LicenseStore, State};
+use upkeep_client::store::{LicenseStore, PendingActivation, State};
 use upkeep_client::{ActivateOptions, VirtualEnvironment};
 
 use crate::cli::context::Global;
@@ -84,21 +84,21 @@ impl Wanted {
         };
         let serial = match (self.serial.given(), waiting) {
             (Some(serial), _) => serial.clone(),
-            (None, Some(pending)) => pending.serial.clone(),
+            (None, Some(pending)) => pending.serial().clone(),
             (None, None) => return Err(missing("SERIAL", "the serial number of the license")),
         };
-        let waiting = waiting.filter(|pending| pending.serial == serial);
+        let waiting = waiting.filter(|pending| *pending.serial() == serial);
         let product = self.machine.product.clone();
         let product = product
-            .or_else(|| waiting.map(|pending| pending.product.clone()))
+            .or_else(|| waiting.map(|pending| pending.product().clone()))
             .ok_or_else(|| missing("--product ID", "the product that is to be activated"))?;
         let version = self.machine.version.clone();
         let version = version
-            .or_else(|| waiting.map(|pending| pending.version.clone()))
+            .or_else(|| waiting.map(|pending| pending.version().clone()))
             .ok_or_else(|| missing("--version VERSION", "the version of the product"))?;
         let virtual_environment = match self.machine.virtual_environment {
             Some(declared) => declared.into(),
-            None => waiting.map_or(VirtualEnvironment::No, |pending| pending.virtual_environment),
+            None => waiting.map_or(VirtualEnvironment::No, PendingActivation::virtual_environment),
         };
         Ok(ActivateOptions {
             credential: self.credential.credential(&serial)?,
@@ -119,7 +119,7 @@ fn abandon(args: &Args, global: &Global) -> Result<Exit, Failure> {
             "`upkeep status` shows what stands here",
         ));
     };
-    let serial = pending.serial.clone();
+    let serial = pending.serial().clone();
     if args.wanted.serial.given().is_some_and(|given| *given != serial) {
         return Err(Failure::usage(
             format_args!("the activation that waits to be finished is of {serial}"),

@@ -124,10 +124,10 @@ impl Progress {
     fn of(state: &'static str, journal: &Journal) -> Self {
         Self {
             state,
-            serial: journal.serial.to_string(),
-            activation_id: journal.activation_id.to_string(),
-            proof: journal.proof.clone(),
-            receipt: journal.receipt.clone(),
+            serial: journal.serial().to_string(),
+            activation_id: journal.activation_id().to_string(),
+            proof: journal.proof().map(str::to_owned),
+            receipt: journal.receipt().map(str::to_owned),
         }
     }
 

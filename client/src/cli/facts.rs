@@ -134,18 +134,26 @@ impl Held {
     /// # Errors
     /// Exit 5 when it holds no license.
     pub(super) fn of(store: &LicenseStore) -> Result<Self, Failure> {
-        let (license, product_code) = match store.state() {
-            State::Active(held) => (
-                License::from(held.claims()),
-                held.product_code().map(ToString::to_string),
-            ),
-            State::Upgraded(file) => (License::from(file.claims()), None),
-            _ => return Err(ClientError::NotActivated(NotActivated::Never).into()),
-        };
-        Ok(Self {
-            license,
-            product_code,
-        })
+        Self::in_force(store.state()).map_err(|why| ClientError::NotActivated(why).into())
+    }
+
+    /// What holds in this state; while an answer is missing, what held before.
+    pub(super) fn in_force(state: &State) -> Result<Self, NotActivated> {
+        match state {
+            State::Active(held) => Ok(Self {
+                license: held.claims().into(),
+                product_code: held.product_code().map(ToString::to_string),
+            }),
+            State::Upgraded(file) => Ok(Self {
+                license: file.claims().into(),
+                product_code: None,
+            }),
+            State::Activating(pending) => Self::in_force(pending.before()),
+            State::Redeeming(pending) => Self::in_force(pending.before()),
+            State::Empty => Err(NotActivated::Never),
+            State::Releasing(_) => Err(NotActivated::Releasing),
+            State::Deactivated(_) => Err(NotActivated::Deactivated),
+        }
     }
 
     /// The license.

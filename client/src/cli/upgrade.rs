@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use upkeep::version::Version;
-use upkeep_client::store::{LicenseStore, State};
+use upkeep_client::store::{LicenseStore, PendingRedeem, State};
 use upkeep_client::{RedeemOptions, VirtualEnvironment};
 
 use crate::cli::activate;
@@ -110,17 +110,17 @@ impl Wanted {
         };
         let serial = match (self.serial.given(), waiting) {
             (Some(serial), _) => serial.clone(),
-            (None, Some(pending)) => pending.serial.clone(),
+            (None, Some(pending)) => pending.serial().clone(),
             (None, None) => return Err(missing("SERIAL", "the serial number of the license")),
         };
-        let waiting = waiting.filter(|pending| pending.serial == serial);
+        let waiting = waiting.filter(|pending| *pending.serial() == serial);
         let version = self.version.clone();
         let version = version
-            .or_else(|| waiting.map(|pending| pending.version.clone()))
+            .or_else(|| waiting.map(|pending| pending.version().clone()))
             .ok_or_else(|| missing("--version VERSION", "the version that runs here"))?;
         let virtual_environment = match self.virtual_environment {
             Some(declared) => declared.into(),
-            None => waiting.map_or(VirtualEnvironment::No, |pending| pending.virtual_environment),
+            None => waiting.map_or(VirtualEnvironment::No, PendingRedeem::virtual_environment),
         };
         Ok(RedeemOptions {
             code: secret::upgrade_code(self.code_file.as_deref(), &serial)?,
