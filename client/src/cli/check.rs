@@ -1,4 +1,4 @@
-//! `check`: may this build run on this device? Offline: no clock, no network.
+//! `check`: may this build run on this device? It decides offline.
 
 use std::path::PathBuf;
 
@@ -25,8 +25,7 @@ Exit code 0: it may run. 5: no license is active here. 6: it may not; the error 
 release manifest, does not verify.
 
 The certificate is verified with the pinned keys, the device key signs a random challenge, and the build's date must lie
-on or before the last day of maintenance ever bought. No clock and no network take part. A lease's end is printed and
-not judged: that is for the running product, which has a clock.")]
+on or before the last day of maintenance ever bought. No network takes part, and no clock but for a lease, which ends.")]
 pub(super) struct Args {
     /// The product [default: the licensed one, or the manifest's]
     #[arg(long, value_name = "ID", value_parser = ProductId::parse)]
@@ -76,7 +75,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         build_date: build.date.to_string(),
         lease_ends_at: None,
     };
-    let verdict = upkeep_client::check(&store, build)?;
+    let verdict = upkeep_client::check::check(&store, &build)?;
     let allowed = Allowed {
         lease_ends_at: verdict.lease_ends_at.map(facts::instant_of),
         ..allowed
@@ -109,7 +108,7 @@ fn build(args: &Args) -> Result<Build, Failure> {
     };
     let text = file::read_path(manifest)?;
     let key = keys::read_one(key)?;
-    let (product, version, date) = upkeep_client::build_of_manifest(&text, &key)?;
+    let (product, version, date) = upkeep_client::check::build_of_manifest(&text, &key)?;
     let differs = |what: &str, stated: &dyn std::fmt::Display| {
         Failure::usage(
             format_args!("the release manifest is of {what} {stated}"),

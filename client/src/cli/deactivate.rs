@@ -3,12 +3,12 @@
 use serde::Serialize;
 use upkeep::armor;
 use upkeep::artefact::{DeactivationProof, DeactivationReceipt};
-use upkeep_client::store::{Journal, LicenseStore, State};
+use upkeep_client::store::{LicenseStore, State};
 
 use crate::cli::context::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::file::{self, Place};
-use crate::cli::{facts, output};
+use crate::cli::output;
 
 /// Return this device's seat: the product stops here, and the seat is free for another device
 #[derive(Debug, clap::Args)]
@@ -91,65 +91,84 @@ fn check_targets(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn report(args: &Args, store: &LicenseStore, global: &Global) -> Result<Exit, Failure> {
-    let (state, journal) = match store.state() {
-        State::Releasing(journal) => ("releasing", journal),
-        State::Deactivated(journal) => ("deactivated", journal),
-        _ => {
-            return Err(Failure::fault(
-                "the store does not show the deactivation",
-                "run `upkeep status` and report what it shows to the vendor",
-            ));
-        }
-    };
-    if let Some(place) = &args.export_proof {
-        file::write(place, &upkeep_client::proof_file(store)?, is_proof)?;
-    }
-    if let Some(place) = &args.export_receipt {
-        match upkeep_client::receipt_file(store)? {
-            Some(receipt) => file::write(place, &receipt, is_receipt)?,
-            None => global.output().note("there is no receipt yet, so none was written"),
-        }
-    }
-    let printed = [&args.export_proof, &args.export_receipt];
-    if printed.into_iter().flatten().any(|place| *place == Place::Standard) {
-        return Ok(Exit::Ok);
-    }
-    let progress = Progress::of(state, journal);
-    global.output().done(&progress, || progress.text(args))?;
+/// Says how far the deactivation has come.
+pub(super) fn recorded(store: &LicenseStore, global: &Global) -> Result<Exit, Failure> {
+    let progress = Progress::of(store)?;
+    global.output().done(&progress, || progress.text())?;
     Ok(Exit::Ok)
 }
 
+/// Writes the papers that were asked for, then says how far it has come.
+fn report(args: &Args, store: &LicenseStore, global: &Global) -> Result<Exit, Failure> {
+    let mut printed = false;
+    if let Some(place) = &args.export_proof {
+        let proof = upkeep_client::proof_file(store)?;
+        printed |= export(place, &proof, is_proof, global)?;
+    }
+    if let Some(place) = &args.export_receipt {
+        match upkeep_client::receipt_file(store)? {
+            Some(receipt) => printed |= export(place, &receipt, is_receipt, global)?,
+            None => global.output().note("there is no receipt yet, so none was written"),
+        }
+    }
+    if printed {
+        return Ok(Exit::Ok);
+    }
+    recorded(store, global)
+}
+
+/// Writes one paper; whether it went to standard output. With `--json` that one is in the JSON value already.
+fn export(
+    place: &Place,
+    paper: &str,
+    replaceable: fn(&str) -> bool,
+    global: &Global,
+) -> Result<bool, Failure> {
+    if *place == Place::Standard && global.output().is_json() {
+        return Ok(false);
+    }
+    file::write(place, paper, replaceable)?;
+    if let Place::File(path) = place {
+        global.output().note(format_args!("wrote {}", path.display()));
+    }
+    Ok(*place == Place::Standard)
+}
+
 impl Progress {
-    fn of(state: &'static str, journal: &Journal) -> Self {
-        Self {
+    fn of(store: &LicenseStore) -> Result<Self, Failure> {
+        let (state, journal) = match store.state() {
+            State::Releasing(journal) => ("releasing", journal),
+            State::Deactivated(journal) => ("deactivated", journal),
+            _ => {
+                return Err(Failure::fault(
+                    "the store does not show the deactivation",
+                    "run `upkeep status` and report what it shows to the vendor",
+                ));
+            }
+        };
+        Ok(Self {
             state,
             serial: journal.serial().to_string(),
             activation_id: journal.activation_id().to_string(),
             proof: journal.proof().map(str::to_owned),
             receipt: journal.receipt().map(str::to_owned),
-        }
+        })
     }
 
-    fn text(&self, args: &Args) -> String {
-        let headline = if self.receipt.is_some() {
-            "Deactivated; the seat is free."
-        } else {
-            "Stopped and proved here; the seat is free once the proof has reached the vendor."
-        };
-        let mut rows = vec![
+    fn text(&self) -> String {
+        let rows = [
             ("Serial", self.serial.clone()),
             ("Activation", self.activation_id.clone()),
         ];
-        rows.extend(args.export_proof.as_ref().map(|place| ("Proof", place.to_string())));
-        rows.extend(args.export_receipt.as_ref().map(|place| ("Receipt", place.to_string())));
-        let next = if self.receipt.is_some() {
-            String::new()
+        let rows = output::columns(&rows);
+        if self.receipt.is_some() {
+            format!("Deactivated; the seat is free.\n\n{rows}")
         } else {
-            "\nNext: carry the proof to the reseller or the vendor, or run `upkeep deactivate` with a network.\n"
-                .to_owned()
-        };
-        format!("{headline}\n\n{}{next}", output::columns(&rows))
+            format!(
+                "Stopped and proved here; the seat is free once the proof has reached the vendor.\n\n{rows}\n\
+                 Next: carry the proof to the reseller or the vendor, or run `upkeep deactivate` with a network.\n"
+            )
+        }
     }
 }
 

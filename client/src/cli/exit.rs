@@ -7,6 +7,8 @@ use serde::Serialize;
 use upkeep_client::error::ClientError;
 use upkeep_client::store::StoreError;
 
+use crate::cli::reason;
+
 /// How a command ended. `upkeep --help` and docs/client.md list them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -151,7 +153,7 @@ impl From<ClientError> for Failure {
             _ => (Exit::Fault, "FAULT"),
         };
         let failure = Self::new(exit, code, &error).with_next(error.next_step());
-        let reason = error.reason().map(str::to_owned);
+        let reason = reason::of(&error).map(str::to_owned);
         Self { reason, ..failure }
     }
 }

@@ -16,6 +16,7 @@ mod file;
 mod inspect;
 mod keys;
 mod output;
+mod reason;
 mod refresh;
 mod request;
 mod secret;

@@ -53,6 +53,11 @@ impl Output {
         }
     }
 
+    /// Whether programs read what is said.
+    pub(super) fn is_json(self) -> bool {
+        self.json
+    }
+
     /// Says on standard error why the command failed, and what to do next.
     pub(super) fn error(self, failure: &Failure) {
         if self.json {

@@ -86,8 +86,17 @@ pub(super) async fn run(command: &Command, global: &Global) -> Result<Exit, Fail
     let (mut store, client) = global.open_with_client()?;
     let options = args.wanted.options(&store)?;
     let redeemed = upkeep_client::redeem(&mut store, &client, &options).await?;
+    report(&store, &redeemed, global)
+}
+
+/// Says what is active now, with the activation code for the other seats.
+pub(super) fn report(
+    store: &LicenseStore,
+    redeemed: &upkeep_client::Redeemed,
+    global: &Global,
+) -> Result<Exit, Failure> {
     let shown = Redeemed {
-        held: Held::of(&store)?,
+        held: Held::of(store)?,
         activation_code: redeemed.activation_code.as_ref().map(ToString::to_string),
     };
     global.output().done(&shown, || {
