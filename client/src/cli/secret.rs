@@ -3,7 +3,6 @@
 //! At a terminal the echo is switched off by `stty`, and a watching shell switches it on again even if this program is killed.
 //! Where there is no `stty`, the question says that the answer will be visible.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use upkeep::id::ProductId;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
-use upkeep_VirtualEnvironment;
+use upkeep_client::VirtualEnvironment;
 
 use crate::cli::exit::Failure;
 
