@@ -68,7 +68,9 @@ pub(super) fn report(
     headline: &str,
 ) -> Result<Exit, Failure> {
     let held = Held::of(store)?;
-    global.output().done(&held, || format!("{headline}\n\n{}", held.text()))?;
+    global
+        .output()
+        .done(&held, || format!("{headline}\n\n{}", held.text()))?;
     Ok(Exit::Ok)
 }
 
@@ -98,7 +100,10 @@ impl Wanted {
             .ok_or_else(|| missing("--version VERSION", "the version of the product"))?;
         let virtual_environment = match self.machine.virtual_environment {
             Some(declared) => declared.into(),
-            None => waiting.map_or(VirtualEnvironment::No, PendingActivation::virtual_environment),
+            None => waiting.map_or(
+                VirtualEnvironment::No,
+                PendingActivation::virtual_environment,
+            ),
         };
         Ok(ActivateOptions {
             credential: self.credential.credential(&serial)?,
@@ -120,7 +125,12 @@ fn abandon(args: &Args, global: &Global) -> Result<Exit, Failure> {
         ));
     };
     let serial = pending.serial().clone();
-    if args.wanted.serial.given().is_some_and(|given| *given != serial) {
+    if args
+        .wanted
+        .serial
+        .given()
+        .is_some_and(|given| *given != serial)
+    {
         return Err(Failure::usage(
             format_args!("the activation that waits to be finished is of {serial}"),
             format_args!("run `upkeep activate {serial} --abandon`"),

@@ -70,7 +70,9 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let product = build.product.as_ref();
     let allowed = Allowed {
         allowed: true,
-        product: product.map_or(held.license().product(), ProductId::as_str).to_owned(),
+        product: product
+            .map_or(held.license().product(), ProductId::as_str)
+            .to_owned(),
         version: build.version.to_string(),
         build_date: build.date.to_string(),
         lease_ends_at: None,

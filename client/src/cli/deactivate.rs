@@ -108,7 +108,9 @@ fn report(args: &Args, store: &LicenseStore, global: &Global) -> Result<Exit, Fa
     if let Some(place) = &args.export_receipt {
         match upkeep_client::receipt_file(store)? {
             Some(receipt) => printed |= export(place, &receipt, is_receipt, global)?,
-            None => global.output().note("there is no receipt yet, so none was written"),
+            None => global
+                .output()
+                .note("there is no receipt yet, so none was written"),
         }
     }
     if printed {
@@ -129,7 +131,9 @@ fn export(
     }
     file::write(place, paper, replaceable)?;
     if let Place::File(path) = place {
-        global.output().note(format_args!("wrote {}", path.display()));
+        global
+            .output()
+            .note(format_args!("wrote {}", path.display()));
     }
     Ok(*place == Place::Standard)
 }

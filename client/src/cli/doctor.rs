@@ -70,7 +70,10 @@ async fn look(global: &Global, report: &mut Report) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    report.ok("store", format_args!("{} is readable and whole", directory.display()));
+    report.ok(
+        "store",
+        format_args!("{} is readable and whole", directory.display()),
+    );
     license(&store, report);
     let client = match Client::of(&store) {
         Ok(client) => client,
@@ -132,7 +135,10 @@ fn license(store: &LicenseStore, report: &mut Report) {
     match store.state() {
         State::Active(held) => report.ok(check, format_args!("{} is active", held.serial())),
         State::Upgraded(file) => {
-            report.ok(check, format_args!("{} is upgraded by file", file.claims().serial));
+            report.ok(
+                check,
+                format_args!("{} is upgraded by file", file.claims().serial),
+            );
         }
         State::Empty => report.warn(check, "no license is active", "run `upkeep activate`"),
         State::Deactivated(journal) => report.warn(
@@ -180,7 +186,10 @@ async fn server(store: &LicenseStore, client: &Client, report: &mut Report) -> b
         "reachable",
         format_args!("{endpoint} answers in {} ms", took.as_millis()),
     );
-    report.ok("identity", "it proved its identity by TLS 1.3 and the pinned CA");
+    report.ok(
+        "identity",
+        "it proved its identity by TLS 1.3 and the pinned CA",
+    );
     clock(challenge.expires_at, now(), took, report);
     true
 }
@@ -188,7 +197,9 @@ async fn server(store: &LicenseStore, client: &Client, report: &mut Report) -> b
 /// Compares the clocks: the server made the challenge somewhere between our question and its answer.
 fn clock(expires_at: DateTime<Utc>, now: DateTime<Utc>, took: Duration, report: &mut Report) {
     let took = TimeDelta::from_std(took).unwrap_or(TimeDelta::zero());
-    let made_at = expires_at.checked_sub_signed(CHALLENGE_LIVES).unwrap_or(expires_at);
+    let made_at = expires_at
+        .checked_sub_signed(CHALLENGE_LIVES)
+        .unwrap_or(expires_at);
     let here = now.checked_sub_signed(took / 2).unwrap_or(now);
     let ahead = here.signed_duration_since(made_at);
     let margin = TimeDelta::seconds(2).checked_add(&took).unwrap_or(took);
@@ -196,7 +207,10 @@ fn clock(expires_at: DateTime<Utc>, now: DateTime<Utc>, took: Duration, report: 
     if ahead.abs() <= margin {
         report.ok("clock", "this machine's clock agrees with the server's");
     } else if ahead.abs() <= TOLERATED {
-        report.ok("clock", format_args!("this machine's clock differs by {} s", seconds.abs()));
+        report.ok(
+            "clock",
+            format_args!("this machine's clock differs by {} s", seconds.abs()),
+        );
     } else {
         let side = if seconds > 0 { "ahead of" } else { "behind" };
         report.warn(
@@ -232,14 +246,18 @@ async fn keys(store: &LicenseStore, client: &Client, report: &mut Report) {
         ),
         (new, _) => report.warn(
             "keys",
-            format_args!("the server signs or will sign with {new} key(s) that are not pinned here"),
+            format_args!(
+                "the server signs or will sign with {new} key(s) that are not pinned here"
+            ),
             again,
         ),
     }
 }
 
 fn count_missing(of: &KeySet, within: &KeySet) -> usize {
-    of.keys().filter(|key| within.get(&key.thumbprint()).is_none()).count()
+    of.keys()
+        .filter(|key| within.get(&key.thumbprint()).is_none())
+        .count()
 }
 
 impl Report {
@@ -296,7 +314,10 @@ impl Report {
                 Level::Warn => "warn",
                 Level::Fail => "FAIL",
             };
-            text.push_str(&format!("{level}  {:11}  {}\n", finding.check, finding.message));
+            text.push_str(&format!(
+                "{level}  {:11}  {}\n",
+                finding.check, finding.message
+            ));
             if let Some(next) = &finding.next {
                 text.push_str(&format!("{:17}  next: {next}\n", ""));
             }
@@ -306,7 +327,10 @@ impl Report {
 }
 
 /// The machine's clock, to compare it and for nothing else.
-#[allow(clippy::disallowed_methods, reason = "the clock itself is what is examined")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the clock itself is what is examined"
+)]
 fn now() -> DateTime<Utc> {
     SystemTime::now().into()
 }

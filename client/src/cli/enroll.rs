@@ -69,5 +69,7 @@ pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
 /// The names of the keys in a JWK set.
 pub(super) fn key_names(jwks: &str) -> Vec<String> {
     let keys = KeySet::parse(jwks.as_bytes()).unwrap_or_default();
-    keys.keys().map(|key| key.thumbprint().to_string()).collect()
+    keys.keys()
+        .map(|key| key.thumbprint().to_string())
+        .collect()
 }

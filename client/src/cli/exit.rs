@@ -212,6 +212,10 @@ mod tests {
         let failure = Failure::from(ClientError::NotEnrolled);
         assert_eq!(failure.exit(), Exit::NotActivated);
         assert_eq!(failure.to_string(), ClientError::NotEnrolled.to_string());
-        assert!(failure.next().is_some_and(|next| next.contains("upkeep enroll")));
+        assert!(
+            failure
+                .next()
+                .is_some_and(|next| next.contains("upkeep enroll"))
+        );
     }
 }

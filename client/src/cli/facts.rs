@@ -116,7 +116,10 @@ impl License {
             ("Activation", &self.activation_id),
             ("Upgrade", &self.upgrade_id),
         ];
-        rows.extend(more.into_iter().filter_map(|(title, value)| Some((title, value.clone()?))));
+        rows.extend(
+            more.into_iter()
+                .filter_map(|(title, value)| Some((title, value.clone()?))),
+        );
         rows
     }
 }

@@ -78,12 +78,14 @@ pub(super) fn read_manifest(path: Option<&Path>) -> Result<Option<String>, Failu
         return Ok(None);
     };
     let text = read_path(path)?;
-    armor::read_either::<ReleaseManifest>(&text).map(Some).map_err(|error| {
-        Failure::artefact(
-            format_args!("{} is no release manifest: {error}", path.display()),
-            "use the file that the vendor ships with the build",
-        )
-    })
+    armor::read_either::<ReleaseManifest>(&text)
+        .map(Some)
+        .map_err(|error| {
+            Failure::artefact(
+                format_args!("{} is no release manifest: {error}", path.display()),
+                "use the file that the vendor ships with the build",
+            )
+        })
 }
 
 /// Writes `text` to a file, or prints it. What is there already is replaced only when `replaceable` says so.
@@ -138,7 +140,10 @@ pub(super) fn check_free(
         return Ok(());
     }
     Err(Failure::usage(
-        format_args!("{} is another file, and it is not overwritten", path.display()),
+        format_args!(
+            "{} is another file, and it is not overwritten",
+            path.display()
+        ),
         "name a file that does not exist yet",
     ))
 }

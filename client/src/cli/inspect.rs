@@ -83,7 +83,9 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
 impl Trusted {
     /// The keys of the store, and this device's own.
     fn pinned(global: &Global) -> Self {
-        let opened = global.directory().and_then(|directory| Ok(LicenseStore::open(&directory)?));
+        let opened = global
+            .directory()
+            .and_then(|directory| Ok(LicenseStore::open(&directory)?));
         match opened {
             Ok(store) => {
                 let pinned = KeySet::parse(store.enrollment().jwks.as_bytes()).unwrap_or_default();
@@ -110,25 +112,34 @@ fn look(text: &str, trusted: &Trusted) -> Result<Found, Failure> {
                 "it is a hardware proof of deactivation, which only the server reads",
             ));
         };
-        let content = String::from_utf8(content).map_err(|_| unreadable("the block holds no text"))?;
+        let content =
+            String::from_utf8(content).map_err(|_| unreadable("the block holds no text"))?;
         (content, Some(typ))
     } else {
         (text.to_owned(), None)
     };
-    let (signed, _) = jws.rsplit_once('.').ok_or_else(|| unreadable(JwsError::Parts))?;
+    let (signed, _) = jws
+        .rsplit_once('.')
+        .ok_or_else(|| unreadable(JwsError::Parts))?;
     let input = SigningInput::parse(signed).map_err(unreadable)?;
     let typ = input.typ();
     if label.is_some_and(|label| label != typ) {
-        return Err(unreadable("the armour and the text inside name different kinds"));
+        return Err(unreadable(
+            "the armour and the text inside name different kinds",
+        ));
     }
     match typ {
-        Typ::Activation => found::<ActivationCertificate>("activation_certificate", &jws, &input, trusted),
+        Typ::Activation => {
+            found::<ActivationCertificate>("activation_certificate", &jws, &input, trusted)
+        }
         Typ::Ticket => found::<DeactivationTicket>("deactivation_ticket", &jws, &input, trusted),
         Typ::Proof => found::<DeactivationProof>("deactivation_proof", &jws, &input, trusted),
         Typ::Receipt => found::<DeactivationReceipt>("deactivation_receipt", &jws, &input, trusted),
         Typ::Upgrade => found::<UpgradeCode>("upgrade_code", &jws, &input, trusted),
         Typ::Release => found::<ReleaseManifest>("release_manifest", &jws, &input, trusted),
-        _ => Err(unreadable("it is of a kind that this version does not know")),
+        _ => Err(unreadable(
+            "it is of a kind that this version does not know",
+        )),
     }
 }
 
@@ -140,10 +151,13 @@ fn found<C: Readable>(
 ) -> Result<Found, Failure> {
     let claims: C = input.claims().map_err(unreadable)?;
     let verified = jws::verify::<C>(jws, |kid| trusted.keys.get(kid).cloned(), key::verify);
-    let why = verified.as_ref().err().map(|error| match (error, &trusted.none) {
-        (JwsError::UnknownKey, Some(none)) => format!("there is no key to verify with: {none}"),
-        (error, _) => error.to_string(),
-    });
+    let why = verified
+        .as_ref()
+        .err()
+        .map(|error| match (error, &trusted.none) {
+            (JwsError::UnknownKey, Some(none)) => format!("there is no key to verify with: {none}"),
+            (error, _) => error.to_string(),
+        });
     Ok(Found {
         kind,
         verified: verified.is_ok(),
@@ -233,13 +247,22 @@ mod tests {
             let mut bytes = jws.clone().into_bytes();
             bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
             let text = String::from_utf8(bytes).expect("ascii");
-            assert!(look(&text, &trusted).map_or(true, |found| !found.verified), "{at}");
+            assert!(
+                look(&text, &trusted).map_or(true, |found| !found.verified),
+                "{at}"
+            );
         }
     }
 
     #[test]
     fn noise_is_no_artefact() {
-        for bad in ["", "a.b", "a.b.c", "-----BEGIN UPKEEP RELEASE MANIFEST-----\n", "\u{202e}"] {
+        for bad in [
+            "",
+            "a.b",
+            "a.b.c",
+            "-----BEGIN UPKEEP RELEASE MANIFEST-----\n",
+            "\u{202e}",
+        ] {
             assert!(look(bad, &trusting(&[])).is_err(), "{bad:?}");
         }
     }

@@ -63,7 +63,9 @@ fn parse(text: &str) -> Result<KeySet, String> {
             .map_err(|error| error.to_string())?
             .to_vec()
     } else {
-        STANDARD.decode(text).map_err(|_| "it is of no known form".to_owned())?
+        STANDARD
+            .decode(text)
+            .map_err(|_| "it is of no known form".to_owned())?
     };
     PublicKey::from_spki_der(&der)
         .map(|key| KeySet::new([key]))

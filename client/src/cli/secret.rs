@@ -272,7 +272,10 @@ mod tests {
             product_code_file: Some(path.clone()),
             ..args()
         };
-        assert!(matches!(given.credential(&serial), Ok(Credential::ProductCode(_))));
+        assert!(matches!(
+            given.credential(&serial),
+            Ok(Credential::ProductCode(_))
+        ));
         std::fs::write(&path, "pass word \r\n").expect("write");
         let given = CredentialArgs {
             password_file: Some(path),

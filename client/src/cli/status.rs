@@ -121,13 +121,24 @@ impl Status {
         let mut rows = vec![("State", self.state.to_owned())];
         rows.extend(self.unfinished.iter().flat_map(|waiting| {
             [
-                ("Asked for", format!("{} {}", waiting.serial, waiting.version)),
+                (
+                    "Asked for",
+                    format!("{} {}", waiting.serial, waiting.version),
+                ),
                 ("Request", waiting.request_id.clone()),
             ]
         }));
         rows.extend(self.held.iter().flat_map(Held::rows));
-        rows.extend(self.maintenance.iter().map(|now| ("Maintenance now", now.text())));
-        rows.extend(self.returned.iter().map(|journal| ("Returned", journal.text())));
+        rows.extend(
+            self.maintenance
+                .iter()
+                .map(|now| ("Maintenance now", now.text())),
+        );
+        rows.extend(
+            self.returned
+                .iter()
+                .map(|journal| ("Returned", journal.text())),
+        );
         rows.push(("Server", self.server.clone()));
         rows.extend(self.server_name.clone().map(|name| ("Known as", name)));
         rows.push(("Device", self.device.clone()));
@@ -158,7 +169,10 @@ impl Returned {
             (Some(_), None) => "proved, no receipt yet",
             (None, None) => "begun, not proved yet",
         };
-        format!("{}, activation {}: {how_far}", self.serial, self.activation_id)
+        format!(
+            "{}, activation {}: {how_far}",
+            self.serial, self.activation_id
+        )
     }
 }
 
@@ -201,7 +215,9 @@ fn name(state: &State) -> &'static str {
 
 fn next(state: &State) -> Option<String> {
     match state {
-        State::Empty => Some("run `upkeep activate SERIAL --product ID --version VERSION`".to_owned()),
+        State::Empty => {
+            Some("run `upkeep activate SERIAL --product ID --version VERSION`".to_owned())
+        }
         State::Activating(pending) => {
             let serial = pending.serial();
             Some(format!(

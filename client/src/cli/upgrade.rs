@@ -101,7 +101,12 @@ pub(super) fn report(
     };
     global.output().done(&shown, || {
         let mut rows = shown.held.rows();
-        rows.extend(shown.activation_code.clone().map(|code| ("Activation code", code)));
+        rows.extend(
+            shown
+                .activation_code
+                .clone()
+                .map(|code| ("Activation code", code)),
+        );
         format!("Upgraded.\n\n{}", output::columns(&rows))
     })?;
     Ok(Exit::Ok)

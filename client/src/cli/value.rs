@@ -27,16 +27,6 @@ impl Serial {
     pub(super) fn given(&self) -> Option<&SerialNumber> {
         self.place.as_ref().or(self.option.as_ref())
     }
-
-    /// The serial number.
-    ///
-    /// # Errors
-    /// Exit 2 when none was given.
-    pub(super) fn required(&self) -> Result<SerialNumber, Failure> {
-        self.given()
-            .cloned()
-            .ok_or_else(|| missing("SERIAL", "the serial number of the license"))
-    }
 }
 
 /// Whether the product runs in a virtual machine (T-29).

@@ -17,7 +17,7 @@ Examples:
   upkeep request accept answer.json
 
 Which call it answers is known from the request that waits in the store. What is signed in it is verified first.")]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// The JSON answer, `-` for standard input
     #[arg(value_name = "FILE")]
     answer: Place,
@@ -110,7 +110,9 @@ impl Answer {
 
 fn other(call: &str, member: &str) -> Failure {
     Failure::usage(
-        format_args!("this is no answer of {call}, which the store waits for: it has no {member:?}"),
+        format_args!(
+            "this is no answer of {call}, which the store waits for: it has no {member:?}"
+        ),
         format_args!("give the answer of {call}"),
     )
 }

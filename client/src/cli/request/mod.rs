@@ -95,7 +95,10 @@ pub(super) async fn run(command: &Command, global: &Global) -> Result<Exit, Fail
         Command::Activate(args) => {
             let mut store = global.open()?;
             let options = args.wanted.options(&store)?;
-            let challenge = args.challenge.bytes(&store, ChallengePurpose::Activate).await?;
+            let challenge = args
+                .challenge
+                .bytes(&store, ChallengePurpose::Activate)
+                .await?;
             let request = upkeep_client::activate_request(&mut store, &challenge, &options)?;
             output::json(&body::Activate::from(request))?;
         }
@@ -109,7 +112,10 @@ pub(super) async fn run(command: &Command, global: &Global) -> Result<Exit, Fail
         Command::Redeem(args) => {
             let mut store = global.open()?;
             let options = args.wanted.options(&store)?;
-            let challenge = args.challenge.bytes(&store, ChallengePurpose::Redeem).await?;
+            let challenge = args
+                .challenge
+                .bytes(&store, ChallengePurpose::Redeem)
+                .await?;
             let request = upkeep_client::redeem_request(&mut store, &challenge, &options)?;
             output::json(&body::Redeem::from(request))?;
         }
