@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use upkeep::jwks::KeySet;
-use upkeep::key::{SigningKey, Thumbprint};
+use upkeep::key::{PublicKey, SigningKey, Thumbprint};
 
 use crate::error::ClientError;
 use crate::random;
@@ -159,6 +159,11 @@ impl LicenseStore {
     /// The name of the device key.
     pub fn device_thumbprint(&self) -> Thumbprint {
         self.device.public_key().thumbprint()
+    }
+
+    /// The public half of the device key.
+    pub fn device_public_key(&self) -> &PublicKey {
+        self.device.public_key()
     }
 
     /// What stands here.

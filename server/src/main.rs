@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `upkeep-server`; all of it is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    upkeep_server::cli::main()
+}

@@ -217,6 +217,11 @@ impl PendingRedeem {
         &self.asked.version
     }
 
+    /// What was declared about the machine.
+    pub fn virtual_environment(&self) -> VirtualEnvironment {
+        self.asked.virtual_environment
+    }
+
     /// The request whose answer is missing.
     pub fn request_id(&self) -> RequestId {
         self.asked.request_id

@@ -11,7 +11,7 @@ use crate::domain::catalogue::{Release, newest_covered};
 use crate::domain::license::{Carrier, License, Seal, VirtualEnvironment, VmPermission};
 use crate::domain::machine::{LicenseState, Role, UpgradeEvent, UpgradeState, step};
 use crate::domain::maintenance;
-use crate::domain::programme::{Programme, VmRule};
+use crate::domain::programme::{Programme, SmaCheck, VmRule};
 use crate::domain::refusal::{Reason, Refusal};
 
 /// A request to update a license.
@@ -56,12 +56,7 @@ pub fn submit(
     releases: &[Release],
     today: CivilDate,
 ) -> Result<(UpgradeState, Release), Refusal> {
-    match license.state {
-        LicenseState::Issued => {}
-        LicenseState::Ordered => return Err(Reason::LicenseNotIssued.into()),
-        LicenseState::Suspended => return Err(Reason::LicenseSuspended.into()),
-        LicenseState::Superseded | LicenseState::Revoked => return Err(Reason::LicenseFinal.into()),
-    }
+    check_issued(license)?;
     check_cover(license, today)?;
     let refer = check_vm(license, programme, wish)?;
     let target = choose_target(license, wish, releases)?;
@@ -102,8 +97,8 @@ pub fn needs_return(license: &License) -> bool {
 /// Checks everything again and consumes the returns: at most one code per return (I6, I7). The caller signs afterwards.
 ///
 /// # Errors
-/// What the machine answers for the role and state, then SMA_EXPIRED (T-15, A-09), SEAT_IN_USE, PROOF_REQUIRED,
-/// PROOF_ALREADY_USED.
+/// What the machine answers for the role and state, then the license's state, SMA_EXPIRED (T-15, A-09), SEAT_IN_USE,
+/// PROOF_REQUIRED, PROOF_ALREADY_USED.
 pub fn issue(
     upgrade: &mut Upgrade,
     license: &mut License,
@@ -113,7 +108,8 @@ pub fn issue(
     now: DateTime<Utc>,
 ) -> Result<(), Refusal> {
     upgrade.state = step(upgrade.state, UpgradeEvent::IssueCode, role)?;
-    check_cover(license, today)?;
+    check_issued(license)?;
+    check_cover_at_issue(license, programme, today)?;
     check_target(license, upgrade.target_build_date)?;
     if needs_return(license) {
         return Err(Refusal::new(Reason::SeatInUse).with("seats_taken", license.usage.seats_taken));
@@ -140,7 +136,7 @@ pub fn issue(
 /// Replaces the code that is out.
 ///
 /// # Errors
-/// What the machine answers; SMA_EXPIRED: a new code is a new issue (T-15, A-09).
+/// What the machine answers; the license's state; SMA_EXPIRED: a new code is a new issue (T-15, A-09).
 pub fn reissue(
     upgrade: &mut Upgrade,
     license: &mut License,
@@ -150,7 +146,8 @@ pub fn reissue(
     now: DateTime<Utc>,
 ) -> Result<(), Refusal> {
     upgrade.state = step(upgrade.state, UpgradeEvent::ReissueCode, role)?;
-    check_cover(license, today)?;
+    check_issued(license)?;
+    check_cover_at_issue(license, programme, today)?;
     upgrade.code_number = upgrade.code_number.saturating_add(1);
     upgrade.expires_at = code_end(programme, now);
     seal(upgrade, license);
@@ -245,6 +242,28 @@ impl Upgrade {
                 "Make a new update request.".to_owned()
             }
         }
+    }
+}
+
+/// A license that is stopped or withdrawn gets no update, and no code for one that was asked for before.
+fn check_issued(license: &License) -> Result<(), Reason> {
+    match license.state {
+        LicenseState::Issued => Ok(()),
+        LicenseState::Ordered => Err(Reason::LicenseNotIssued),
+        LicenseState::Suspended => Err(Reason::LicenseSuspended),
+        LicenseState::Superseded | LicenseState::Revoked => Err(Reason::LicenseFinal),
+    }
+}
+
+/// A request was checked when it was made; whether it is checked again is the programme's.
+fn check_cover_at_issue(
+    license: &License,
+    programme: &Programme,
+    today: CivilDate,
+) -> Result<(), Refusal> {
+    match programme.sma_checked_at() {
+        SmaCheck::Issue => check_cover(license, today),
+        SmaCheck::Submit => Ok(()),
     }
 }
 

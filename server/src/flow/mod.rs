@@ -7,6 +7,7 @@ pub(crate) mod activate;
 pub(crate) mod authenticate;
 pub(crate) mod begin_deactivation;
 pub(crate) mod catalogue;
+pub mod check;
 pub(crate) mod deactivate;
 pub(crate) mod give_up;
 pub(crate) mod license;
@@ -84,7 +85,7 @@ pub enum Fault {
     Store(#[from] StoreError),
     /// A record.
     #[error(transparent)]
-    Record(#[from] RecordError),
+    Record(RecordError),
     /// The signing key.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -312,6 +313,16 @@ failed_from!(
     KeyError,
     PersonalError
 );
+
+/// A store that fails under a record is the store's fault: the caller of a stopped one may try again later.
+impl From<RecordError> for Fault {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Store(fault) => Self::Store(fault),
+            RecordError::Unreadable(_) => Self::Record(error),
+        }
+    }
+}
 
 impl From<Fault> for Outcome {
     fn from(fault: Fault) -> Self {

@@ -69,6 +69,11 @@ impl Range {
     }
 }
 
+/// All keys of a table, by its letter.
+pub(crate) fn table(letter: u8) -> Range {
+    Range::of_prefix(Key::table(letter).done())
+}
+
 /// The serial at the end of a `.../serial` index key whose prefix is `range.from`.
 pub(crate) fn tail<'a>(key: &'a [u8], prefix: &Range) -> &'a [u8] {
     key.get(prefix.from.len()..).unwrap_or_default()

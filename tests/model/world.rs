@@ -1,0 +1,714 @@
+//! A server in this process, what a vendor sells with it, and the people and devices that call it.
+//!
+//! Calls go through the generated clients into the same routes that the listeners serve; only TLS and sockets are left out.
+//! Whoever has a certificate is played by putting its [`Peer`] into the request.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tempfile::TempDir;
+use tonic::service::Routes;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+use tower::Service;
+use upkeep::artefact::{Confirmation, DeactivationProof, DeactivationTicket, Issuer};
+use upkeep::binding;
+use upkeep::jws::{Claims, SigningInput};
+use upkeep::key::SigningKey;
+use upkeep::rpc::v1;
+use upkeep::rpc::v1::activation_service_client::ActivationServiceClient;
+use upkeep::rpc::v1::admin_service_client::AdminServiceClient;
+use upkeep::rpc::v1::customer_service_client::CustomerServiceClient;
+use upkeep::rpc::v1::partner_service_client::PartnerServiceClient;
+use upkeep::rpc::v1::support_service_client::SupportServiceClient;
+use upkeep_server::clock::{Clock, ManualClock};
+use upkeep_server::domain::guess::{Backoff, GuessLimits};
+use upkeep_server::domain::programme::Programmes;
+use upkeep_server::flow::Deps;
+use upkeep_server::flow::check::verify_records;
+use upkeep_server::flow::parts::{Parts, PasswordRule};
+use upkeep_server::keys::Keys;
+use upkeep_server::listener::Peer;
+use upkeep_server::pki::{Identity, Role, TrustDomain};
+use upkeep_server::random::SeededRandom;
+use upkeep_server::store::{Options, Store, StoreError};
+use upkeep_server::transport::{Audience, Reflection, RouteOptions, routes};
+
+use crate::rig::{Flavour, Rig};
+
+/// What a test sells: one license of each kind.
+pub(crate) const NSP: &str = "NSP-0001";
+pub(crate) const CODED: &str = "TK-0002";
+pub(crate) const MAIL: &str = "SM-0003";
+pub(crate) const DONGLE: &str = "VL-0004";
+pub(crate) const PASSWORD: &str = "correct horse battery";
+pub(crate) const DONGLE_NUMBER: &str = "d-1001";
+/// The releases of every product: the first is covered, the last is not unless maintenance is renewed.
+pub(crate) const OLD: &str = "1.0";
+pub(crate) const NEW: &str = "2.0";
+
+/// A server, its directory and its clock. The keys are shared by all worlds of the process: making them is slow.
+pub(crate) struct World {
+    temp: TempDir,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) rig: Rig,
+    seed: u64,
+    runs: u64,
+    programmes: Programmes,
+    guesses: GuessLimits,
+    max_message_bytes: usize,
+    server: Option<Server>,
+}
+
+struct Server {
+    deps: Arc<Deps>,
+    routes: Routes,
+}
+
+impl World {
+    /// A server without any record, and file calls that fail as `rig` says.
+    pub(crate) fn empty(rig: Rig) -> Self {
+        Self::with(rig, Programmes::built_in().unwrap(), generous(), 1 << 16)
+    }
+
+    pub(crate) fn with(
+        rig: Rig,
+        programmes: Programmes,
+        guesses: GuessLimits,
+        max_message_bytes: usize,
+    ) -> Self {
+        let mut world = Self {
+            temp: tempfile::tempdir().unwrap(),
+            clock: Arc::new(ManualClock::at(day_one())),
+            rig,
+            seed: 1,
+            runs: 0,
+            programmes,
+            guesses,
+            max_message_bytes,
+            server: None,
+        };
+        let personal = world.personal_dir();
+        std::fs::create_dir(personal).unwrap();
+        world.start().unwrap();
+        world
+    }
+
+    /// A server that sells: three vendors, a license of each kind, two partners, no faults.
+    pub(crate) async fn selling() -> Self {
+        let world = Self::empty(no_faults());
+        world.sell().await;
+        world
+    }
+
+    /// The catalogue, the parties and the four licenses.
+    pub(crate) async fn sell(&self) {
+        for (product, programme) in [
+            ("label", "teklynx-sma"),
+            ("mail", "smartertools-ms"),
+            ("volocity", "perkinelmer-sma"),
+        ] {
+            self.create_product(product, programme).await;
+        }
+        for partner in ["acme", "other"] {
+            let request = v1::CreatePartnerRequest {
+                partner_id: partner.to_owned(),
+                display_name: partner.to_owned(),
+                ..Default::default()
+            };
+            self.admin().create_partner(request).await.unwrap();
+        }
+        let request = v1::CreateCustomerRequest {
+            customer_id: "buyer".to_owned(),
+            display_name: "Buyer GmbH".to_owned(),
+            email: "it@buyer.example".to_owned(),
+            partner_id: "acme".to_owned(),
+            ..Default::default()
+        };
+        self.admin().create_customer(request).await.unwrap();
+        self.create_license(license(NSP, "label", 1)).await.unwrap();
+        self.create_license(license(CODED, "label", 3))
+            .await
+            .unwrap();
+        let mail = v1::CreateLicenseRequest {
+            partner_id: "other".to_owned(),
+            ..license(MAIL, "mail", 2)
+        };
+        self.create_license(mail).await.unwrap();
+        self.create_license(license(DONGLE, "volocity", 1))
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn create_product(&self, product: &str, programme: &str) {
+        let request = v1::CreateProductRequest {
+            product_id: product.to_owned(),
+            display_name: product.to_owned(),
+            programme_id: programme.to_owned(),
+            ..Default::default()
+        };
+        self.admin().create_product(request).await.unwrap();
+        for (version, build_date) in [(OLD, "2024-06-01"), (NEW, "2026-03-01")] {
+            let request = v1::CreateReleaseRequest {
+                product_id: product.to_owned(),
+                version: version.to_owned(),
+                build_date: build_date.to_owned(),
+                ..Default::default()
+            };
+            self.admin().create_release(request).await.unwrap();
+        }
+    }
+
+    /// Adds a license and returns its activation code.
+    pub(crate) async fn create_license(
+        &self,
+        request: v1::CreateLicenseRequest,
+    ) -> Result<String, Status> {
+        let answer = self.admin().create_license(request).await?;
+        Ok(answer.into_inner().activation_code)
+    }
+
+    /// The activation code of a serial now, or the password.
+    pub(crate) async fn credential(&self, serial: &str) -> v1::Credential {
+        match serial {
+            _ if serial.starts_with("NSP") => password(PASSWORD),
+            DONGLE => secret(v1::credential::Secret::DongleNumber(
+                DONGLE_NUMBER.to_owned(),
+            )),
+            _ => {
+                let request = v1::GetActivationCodeRequest {
+                    serial: serial.to_owned(),
+                    reason: "test".to_owned(),
+                };
+                let answer = self.support().get_activation_code(request).await.unwrap();
+                activation_code(&answer.into_inner().activation_code)
+            }
+        }
+    }
+
+    pub(crate) fn product_of(serial: &str) -> &'static str {
+        match serial {
+            MAIL => "mail",
+            DONGLE => "volocity",
+            _ => "label",
+        }
+    }
+}
+
+/// Starting, stopping and looking inside.
+impl World {
+    pub(crate) fn options(&self) -> Options {
+        let clock = Arc::clone(&self.clock);
+        Options::new(&self.data_dir())
+            .create(true)
+            .cache_bytes(4 << 20)
+            .segment_bytes(64 << 10)
+            .reserve_bytes(8 << 10)
+            .fs(Arc::new(self.rig.clone()))
+            .clock(move || clock.now().timestamp_millis())
+    }
+
+    pub(crate) fn start(&mut self) -> Result<(), StoreError> {
+        let store = Store::open(self.options())?;
+        self.runs += 1;
+        let parts = Parts {
+            store,
+            personal_dir: self.personal_dir(),
+            clock: Arc::<ManualClock>::clone(&self.clock),
+            // A server that starts again must not draw the same bytes again.
+            random: Arc::new(SeededRandom::new(self.seed << 16 | self.runs)),
+            programmes: self.programmes.clone(),
+            guess_limits: self.guesses,
+            passwords: PasswordRule::Strong,
+            issuer: Issuer::parse("https://licenses.vendor.example").unwrap(),
+        };
+        let deps = Arc::new(Deps::new(keys(), parts).unwrap());
+        let (_reporter, health) = tonic_health::server::health_reporter();
+        let options = RouteOptions {
+            audience: Audience::Staff,
+            max_message_bytes: self.max_message_bytes,
+            reflection: Reflection::Off,
+        };
+        let routes = routes(&deps, health, options).unwrap();
+        self.server = Some(Server { deps, routes });
+        Ok(())
+    }
+
+    /// Stops in order.
+    pub(crate) fn stop(&mut self) -> Result<(), StoreError> {
+        let Server { deps, routes } = self.server.take().unwrap();
+        drop(routes);
+        deps.store().clone().close()
+    }
+
+    /// Ends as `kill -9` does, or with the machine: nothing that the server would still write reaches the disk.
+    pub(crate) fn crash(&mut self, how: Crash) {
+        self.rig.kill();
+        // A call on its way still holds the store: closing waits for it, as the end of a process does.
+        let stopped = self.store().clone().close();
+        drop((self.server.take(), stopped));
+        if how == Crash::PowerCut {
+            self.rig.cut_power();
+        }
+        self.rig.heal();
+    }
+
+    pub(crate) fn deps(&self) -> &Arc<Deps> {
+        &self.server.as_ref().unwrap().deps
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        self.deps().store()
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.temp.path().join("data")
+    }
+
+    fn personal_dir(&self) -> PathBuf {
+        self.temp.path().join("customers")
+    }
+
+    /// Fails the test unless every record is sound.
+    pub(crate) fn check_records(&self) {
+        let violations = verify_records(self.deps()).unwrap();
+        let lines: Vec<_> = violations.iter().map(ToString::to_string).collect();
+        assert!(lines.is_empty(), "records:\n{}", lines.join("\n"));
+    }
+
+    /// All records but the traces of calls: history and spent challenges.
+    pub(crate) fn substance(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut all = self.store().scan(b"\0", &[0xFF], usize::MAX).unwrap();
+        all.retain(|(key, _)| !matches!(key.first(), Some(b'x' | b'n')));
+        all
+    }
+
+    /// Every value that ever entered the ledger, as text; what is no text is left out.
+    pub(crate) fn ledger_values(&self) -> BTreeSet<String> {
+        let entries = self.store().entries(1, usize::MAX).unwrap();
+        let changes = entries.iter().flat_map(|entry| entry.changes());
+        let values = changes.filter_map(|change| change.value());
+        values
+            .map(|value| String::from_utf8_lossy(value).into_owned())
+            .collect()
+    }
+
+    /// The outcome of the newest event.
+    pub(crate) fn last_event(&self) -> upkeep_server::record::event::Event {
+        let head = self.store().head().sequence();
+        let entries = self.store().entries(head, 1).unwrap();
+        let event = entries.first().and_then(|entry| entry.event()).unwrap();
+        // Byte 0 is the record format.
+        prost::Message::decode(&event[1..]).unwrap()
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    pub(crate) fn pass_days(&self, days: i64) {
+        self.clock.advance(TimeDelta::days(days));
+    }
+}
+
+/// Who calls.
+impl World {
+    pub(crate) fn anyone(&self) -> As {
+        self.peer(Peer::anonymous(address()))
+    }
+
+    pub(crate) fn named(&self, role: Role, id: &str) -> As {
+        let identity = Identity::new(role, id).unwrap();
+        self.peer(Peer::named(address(), identity, [0; 32]))
+    }
+
+    fn peer(&self, peer: Peer) -> As {
+        As {
+            routes: self.server.as_ref().unwrap().routes.clone(),
+            peer,
+        }
+    }
+
+    pub(crate) fn device(&self) -> ActivationServiceClient<As> {
+        let limit = 64 << 20;
+        ActivationServiceClient::new(self.anyone()).max_encoding_message_size(limit)
+    }
+
+    pub(crate) fn customer(&self) -> CustomerServiceClient<As> {
+        CustomerServiceClient::new(self.anyone())
+    }
+
+    pub(crate) fn partner(&self, id: &str) -> PartnerServiceClient<As> {
+        PartnerServiceClient::new(self.named(Role::Partner, id))
+    }
+
+    pub(crate) fn support(&self) -> SupportServiceClient<As> {
+        SupportServiceClient::new(self.named(Role::Support, "eva"))
+    }
+
+    pub(crate) fn admin(&self) -> AdminServiceClient<As> {
+        AdminServiceClient::new(self.named(Role::Admin, "root"))
+    }
+}
+
+/// What devices send.
+impl World {
+    pub(crate) async fn challenge(&self, purpose: v1::ChallengePurpose) -> Vec<u8> {
+        let request = v1::CreateChallengeRequest {
+            purpose: purpose.into(),
+        };
+        let answer = self.device().create_challenge(request).await.unwrap();
+        answer.into_inner().challenge
+    }
+
+    pub(crate) async fn activate_request(
+        &self,
+        serial: &str,
+        credential: v1::Credential,
+        device: &Device,
+        request_id: &str,
+    ) -> v1::ActivateRequest {
+        let mut request = v1::ActivateRequest {
+            request_id: request_id.to_owned(),
+            challenge: self.challenge(v1::ChallengePurpose::Activate).await,
+            serial: serial.to_owned(),
+            credential: Some(credential),
+            device_key: Some(device.key()),
+            product_id: Self::product_of(serial).to_owned(),
+            version: OLD.to_owned(),
+            release_manifest: String::new(),
+            virtual_environment: v1::VirtualEnvironment::No.into(),
+            signature: Vec::new(),
+        };
+        device.sign_activate(&mut request);
+        request
+    }
+
+    /// Activates and expects a seat.
+    pub(crate) async fn activate(&self, serial: &str, device: &Device) -> v1::ActivateResponse {
+        let credential = self.credential(serial).await;
+        let id = fresh_id();
+        let request = self.activate_request(serial, credential, device, &id).await;
+        self.device().activate(request).await.unwrap().into_inner()
+    }
+
+    pub(crate) async fn begin_request(
+        &self,
+        activation: &str,
+        device: &Device,
+        request_id: &str,
+    ) -> v1::BeginDeactivationRequest {
+        let challenge = self
+            .challenge(v1::ChallengePurpose::BeginDeactivation)
+            .await;
+        let id = request_id.parse_id();
+        let b = binding::begin_deactivation(&challenge, &id, activation);
+        v1::BeginDeactivationRequest {
+            request_id: request_id.to_owned(),
+            challenge,
+            activation_id: activation.to_owned(),
+            signature: device.key.sign_digest(&b).to_vec(),
+        }
+    }
+
+    /// Begins a deactivation and returns the ticket.
+    pub(crate) async fn ticket(&self, activation: &str, device: &Device) -> String {
+        let request = self.begin_request(activation, device, &fresh_id()).await;
+        let answer = self.device().begin_deactivation(request).await.unwrap();
+        answer.into_inner().ticket
+    }
+
+    pub(crate) async fn redeem_request(
+        &self,
+        serial: &str,
+        code: &str,
+        device: &Device,
+        request_id: &str,
+    ) -> v1::RedeemUpgradeCodeRequest {
+        let challenge = self.challenge(v1::ChallengePurpose::Redeem).await;
+        let canonical = code.replace('-', "");
+        let b = binding::redeem(&challenge, &request_id.parse_id(), &canonical);
+        v1::RedeemUpgradeCodeRequest {
+            request_id: request_id.to_owned(),
+            serial: serial.to_owned(),
+            code: code.to_owned(),
+            version: OLD.to_owned(),
+            virtual_environment: v1::VirtualEnvironment::No.into(),
+            device_key: Some(device.key()),
+            challenge,
+            signature: device.key.sign_digest(&b).to_vec(),
+            ..Default::default()
+        }
+    }
+
+    /// Returns the seat of an activation by proof.
+    pub(crate) async fn give_back(&self, activation: &str, device: &Device) -> String {
+        let ticket = self.ticket(activation, device).await;
+        let proof = device.proof(&ticket);
+        let request = v1::DeactivateRequest { proof };
+        let answer = self.device().deactivate(request).await.unwrap();
+        answer.into_inner().receipt
+    }
+}
+
+/// A device with a software key.
+pub(crate) struct Device {
+    pub(crate) key: SigningKey,
+}
+
+impl Device {
+    /// Device number `number`: the same key each time.
+    pub(crate) fn new(number: u32) -> Self {
+        let mut seed = [0x11; 32];
+        seed[..4].copy_from_slice(&number.to_be_bytes());
+        Self {
+            key: SigningKey::from_seed(&seed).unwrap(),
+        }
+    }
+
+    pub(crate) fn key(&self) -> v1::DeviceKey {
+        v1::DeviceKey {
+            key: Some(v1::device_key::Key::SoftwareSpki(
+                self.key.public_key().to_spki_der(),
+            )),
+        }
+    }
+
+    pub(crate) fn thumbprint(&self) -> String {
+        self.key.public_key().thumbprint().to_string()
+    }
+
+    /// Signs the call as it stands.
+    pub(crate) fn sign_activate(&self, request: &mut v1::ActivateRequest) {
+        let b = binding::activate(
+            &request.challenge,
+            &request.request_id.parse_id(),
+            &upkeep::serial::SerialNumber::parse(&request.serial).unwrap(),
+            &upkeep::id::ProductId::parse(&request.product_id).unwrap(),
+            &upkeep::version::Version::parse(&request.version).unwrap(),
+            request.virtual_environment == i32::from(v1::VirtualEnvironment::Yes),
+        );
+        request.signature = self.key.sign_digest(&b).to_vec();
+    }
+
+    /// The proof that this device has stopped, for the activation that the ticket names.
+    pub(crate) fn proof(&self, ticket: &str) -> String {
+        let asked: DeactivationTicket = claims(ticket);
+        self.seal(&DeactivationProof {
+            iat: 1,
+            serial: asked.serial,
+            activation_id: asked.activation_id,
+            nonce: asked.nonce,
+            ticket: ticket.to_owned(),
+            cnf: Confirmation {
+                jkt: self.key.public_key().thumbprint(),
+            },
+        })
+    }
+
+    /// Signs any claims.
+    pub(crate) fn seal<C: Claims>(&self, claims: &C) -> String {
+        let input = SigningInput::new(self.key.public_key().thumbprint(), claims).unwrap();
+        let signature = self.key.sign(input.signing_bytes());
+        input.seal(&signature)
+    }
+}
+
+/// The routes as one peer sees them.
+#[derive(Clone)]
+pub(crate) struct As {
+    routes: Routes,
+    peer: Peer,
+}
+
+impl Service<http::Request<tonic::body::Body>> for As {
+    type Response = http::Response<tonic::body::Body>;
+    type Error = <Routes as Service<http::Request<tonic::body::Body>>>::Error;
+    type Future = <Routes as Service<http::Request<tonic::body::Body>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Service::<http::Request<tonic::body::Body>>::poll_ready(&mut self.routes, cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<tonic::body::Body>) -> Self::Future {
+        request.extensions_mut().insert(self.peer.clone());
+        self.routes.call(request)
+    }
+}
+
+/// How a server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Crash {
+    Process,
+    PowerCut,
+}
+
+/// Reads an identifier that the test itself wrote.
+pub(crate) trait ParseId {
+    fn parse_id(&self) -> upkeep::id::RequestId;
+}
+
+impl<T: AsRef<str>> ParseId for T {
+    fn parse_id(&self) -> upkeep::id::RequestId {
+        upkeep::id::RequestId::parse(self.as_ref()).unwrap()
+    }
+}
+
+/// A license of a test: bought on the first day, with the customer's partner.
+pub(crate) fn license(serial: &str, product: &str, seats: u32) -> v1::CreateLicenseRequest {
+    let on_dongle = serial == DONGLE;
+    v1::CreateLicenseRequest {
+        serial: serial.to_owned(),
+        product_id: product.to_owned(),
+        customer_id: "buyer".to_owned(),
+        protection: if on_dongle {
+            v1::Protection::HardwareKey
+        } else {
+            v1::Protection::SoftwareKey
+        }
+        .into(),
+        dongle_number: if on_dongle { DONGLE_NUMBER } else { "" }.to_owned(),
+        license_type: "single-user".to_owned(),
+        edition: "pro".to_owned(),
+        seats,
+        purchase_date: "2025-01-15".to_owned(),
+        password: if serial.starts_with("NSP") {
+            PASSWORD
+        } else {
+            ""
+        }
+        .to_owned(),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn details() -> v1::UpdateRequestDetails {
+    v1::UpdateRequestDetails {
+        email: "it@buyer.example".to_owned(),
+        virtual_environment: v1::VirtualEnvironment::No.into(),
+        license_type: "single-user".to_owned(),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn secret(secret: v1::credential::Secret) -> v1::Credential {
+    v1::Credential {
+        secret: Some(secret),
+    }
+}
+
+pub(crate) fn password(text: &str) -> v1::Credential {
+    secret(v1::credential::Secret::Password(text.to_owned()))
+}
+
+pub(crate) fn activation_code(text: &str) -> v1::Credential {
+    secret(v1::credential::Secret::ActivationCode(text.to_owned()))
+}
+
+pub(crate) fn product_code(text: &str) -> v1::Credential {
+    secret(v1::credential::Secret::ProductCode(text.to_owned()))
+}
+
+/// The stable text of a refusal; the test fails when it is a fault, or a status that no table lists.
+pub(crate) fn reason(status: &Status) -> String {
+    assert!(
+        !matches!(status.code(), Code::Internal | Code::Unknown | Code::Ok),
+        "{status:?}"
+    );
+    let details = status.get_error_details();
+    let info = details.error_info();
+    let info = info.unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
+    assert_eq!(info.domain, upkeep_server::listener::ERROR_DOMAIN);
+    let known = upkeep_server::domain::refusal::Reason::parse(&info.reason);
+    let known = known.unwrap_or_else(|| panic!("{} is in no table", info.reason));
+    let code = status.code();
+    let named = format!("{code:?}").to_uppercase();
+    let class = known.class().as_str().replace('_', "");
+    assert_eq!(named, class, "{status:?}");
+    info.reason.clone()
+}
+
+/// The signed part of an artefact, as the store must hold it.
+pub(crate) fn signing_input(sealed: &str) -> &str {
+    sealed.rsplit_once('.').unwrap().0
+}
+
+/// What an artefact says, unverified.
+pub(crate) fn claims<C: Claims>(sealed: &str) -> C {
+    let input = SigningInput::parse(signing_input(sealed)).unwrap();
+    input.claims().unwrap()
+}
+
+/// What an artefact of the server says, verified with the server's key.
+pub(crate) fn verified<C: Claims>(sealed: &str) -> C {
+    let key = upkeep::key::PublicKey::from_sec1(&keys().signer().public_key_sec1()).unwrap();
+    upkeep::jws::verify::<C>(sealed, |_| Some(key), upkeep::key::verify)
+        .unwrap()
+        .into_claims()
+}
+
+/// A request id that no other call has.
+pub(crate) fn fresh_id() -> String {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!(
+        "00000000-0000-4000-8000-{:012x}",
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+/// Noon, so that it is the same day for every vendor.
+pub(crate) fn day_one() -> DateTime<Utc> {
+    "2025-01-15T12:00:00Z".parse().unwrap()
+}
+
+pub(crate) fn no_faults() -> Rig {
+    Rig::new(0, Flavour::NotPersisted, 1)
+}
+
+/// Guessing is free where it is not what is tested.
+pub(crate) fn generous() -> GuessLimits {
+    let free = Backoff {
+        free: u32::MAX,
+        ..GuessLimits::default().serial
+    };
+    GuessLimits {
+        serial: free,
+        network: free,
+        global_per_minute: u32::MAX,
+        ..GuessLimits::default()
+    }
+}
+
+pub(crate) fn keys() -> &'static Keys {
+    static KEYS: OnceLock<Keys> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(day_one());
+        let domain = TrustDomain::parse("vendor.example").unwrap();
+        let names = ["localhost".to_owned()];
+        let random = SeededRandom::new(7);
+        Keys::create(dir.path(), &domain, &names, &clock, &random).unwrap()
+    })
+}
+
+pub(crate) fn remove_index(data_dir: &Path) {
+    std::fs::remove_dir_all(data_dir.join("index")).unwrap();
+}
+
+fn address() -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], 40_000))
+}
+
+/// Runs a future to its end on this thread alone.
+pub(crate) fn run<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
