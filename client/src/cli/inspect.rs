@@ -12,7 +12,6 @@ use upkeep::artefact::{
 use upkeep::jwks::KeySet;
 use upkeep::jws::{self, JwsError, SigningInput, Typ};
 use upkeep::key;
-use upkeep_client::store::LicenseStore;
 
 use crate::cli::context::Global;
 use crate::cli::exit::{Exit, Failure};
@@ -83,10 +82,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
 impl Trusted {
     /// The keys of the store, and this device's own.
     fn pinned(global: &Global) -> Self {
-        let opened = global
-            .directory()
-            .and_then(|directory| Ok(LicenseStore::open(&directory)?));
-        match opened {
+        match global.open() {
             Ok(store) => {
                 let pinned = KeySet::parse(store.enrollment().jwks.as_bytes()).unwrap_or_default();
                 let own = store.device_public_key().clone();
