@@ -3,11 +3,14 @@
 // A test may stop where it likes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod faults;
 mod history;
 mod model;
+mod race;
 mod reproduction;
 #[allow(dead_code, reason = "the store's tests use the rest of it")]
 #[path = "../store/rig.rs"]
 mod rig;
+mod rules;
 mod sent;
 mod world;

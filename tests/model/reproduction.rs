@@ -5,10 +5,9 @@ use crate::model::{Shown, Standing};
 use crate::world::Crash;
 
 const COMES: Reply = Reply::Comes;
-/// By number: the license with a password, those with an activation code, that on a dongle.
+/// By number: the license with a password, one with an activation code, the one on a dongle.
 const NSP: usize = 0;
 const CODED: usize = 1;
-const MAIL: usize = 2;
 const DONGLE: usize = 3;
 
 fn activate(l: usize, d: u32) -> Op {
@@ -134,4 +133,26 @@ fn a_stopped_license_gets_no_code() {
             },
         ]);
     }
+}
+
+/// A product code names one device; another one that had a seat of its own could show it.
+#[test]
+fn a_product_code_is_good_on_its_own_device_only() {
+    let show = |d, owner| Op::Activate {
+        l: CODED,
+        d,
+        shown: Shown::ProductCodeOf(owner),
+        build: Build::Covered,
+        reply: COMES,
+    };
+    play(&[
+        activate(CODED, 1),
+        activate(CODED, 2),
+        show(1, 1),
+        show(2, 1),
+        show(3, 1),
+        begin(CODED, 1),
+        prove(CODED, 1, COMES),
+        show(1, 1),
+    ]);
 }

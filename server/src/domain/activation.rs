@@ -187,7 +187,7 @@ impl Activation {
     /// Begins the return, or hands the ticket that is out again.
     ///
     /// # Errors
-    /// ROLE_NOT_ALLOWED, ACTIVATION_FINAL, RETURN_LIMIT.
+    /// ROLE_NOT_ALLOWED, ACTIVATION_FINAL, ATTESTATION_FAILED when no proof of this device can be strong enough, RETURN_LIMIT.
     pub(crate) fn begin_release(
         &mut self,
         license: &mut License,
@@ -203,6 +203,7 @@ impl Activation {
         {
             return Ok(TicketWanted::SameAgain);
         }
+        self.check_proof_level(programme)?;
         license.check_return_limit(programme, today)?;
         if programme.overlap_days() > 0 {
             license.usage.overlap_until = today.plus_days(programme.overlap_days()).ok();
@@ -211,13 +212,27 @@ impl Activation {
         Ok(TicketWanted::New)
     }
 
+    /// Whether a proof by this device's key can free the seat (E-10). Asked before the device is wiped for it, and again when
+    /// the proof is there: the programme may have changed.
+    fn check_proof_level(&self, programme: &Programme) -> Result<(), Refusal> {
+        let needed = programme.min_proof_level();
+        if self.level >= needed {
+            return Ok(());
+        }
+        Err(Refusal::new(Reason::AttestationFailed)
+            .detail("this license is returned only by a proof at a higher level of assurance")
+            .with("required_level", needed.to_string()))
+    }
+
     /// Records a proof whose signature and ticket are verified, and frees the seat: one transaction for both machines.
     ///
     /// # Errors
-    /// What the two machines answer, and TICKET_EXPIRED for a ticket that is not the one out.
+    /// What the two machines answer, TICKET_EXPIRED for a ticket that is not the one out, ATTESTATION_FAILED for a proof that
+    /// is weaker than the programme asks for.
     pub(crate) fn submit_proof(
         &mut self,
         license: &mut License,
+        programme: &Programme,
         role: Role,
         nonce: &[u8; 32],
         how: Return,
@@ -230,9 +245,11 @@ impl Activation {
             return Err(Reason::TicketExpired.into());
         }
         let recorded = step(deactivation.state, DeactivationEvent::SubmitProof, role)?;
-        self.state = next?;
+        let next = next?;
         deactivation.state = recorded;
         deactivation.outcome = Some(how);
+        self.check_proof_level(programme)?;
+        self.state = next;
         license.release_seat();
         Ok(())
     }

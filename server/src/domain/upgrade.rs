@@ -11,7 +11,7 @@ use crate::domain::catalogue::{Release, newest_covered};
 use crate::domain::license::{Carrier, License, Seal, VirtualEnvironment, VmPermission};
 use crate::domain::machine::{LicenseState, Role, UpgradeEvent, UpgradeState, step};
 use crate::domain::maintenance;
-use crate::domain::programme::{Programme, VmRule};
+use crate::domain::programme::{Programme, SmaCheck, VmRule};
 use crate::domain::refusal::{Reason, Refusal};
 
 /// A request to update a license.
@@ -109,7 +109,7 @@ pub fn issue(
 ) -> Result<(), Refusal> {
     upgrade.state = step(upgrade.state, UpgradeEvent::IssueCode, role)?;
     check_issued(license)?;
-    check_cover(license, today)?;
+    check_cover_at_issue(license, programme, today)?;
     check_target(license, upgrade.target_build_date)?;
     if needs_return(license) {
         return Err(Refusal::new(Reason::SeatInUse).with("seats_taken", license.usage.seats_taken));
@@ -147,7 +147,7 @@ pub fn reissue(
 ) -> Result<(), Refusal> {
     upgrade.state = step(upgrade.state, UpgradeEvent::ReissueCode, role)?;
     check_issued(license)?;
-    check_cover(license, today)?;
+    check_cover_at_issue(license, programme, today)?;
     upgrade.code_number = upgrade.code_number.saturating_add(1);
     upgrade.expires_at = code_end(programme, now);
     seal(upgrade, license);
@@ -252,6 +252,18 @@ fn check_issued(license: &License) -> Result<(), Reason> {
         LicenseState::Ordered => Err(Reason::LicenseNotIssued),
         LicenseState::Suspended => Err(Reason::LicenseSuspended),
         LicenseState::Superseded | LicenseState::Revoked => Err(Reason::LicenseFinal),
+    }
+}
+
+/// A request was checked when it was made; whether it is checked again is the programme's.
+fn check_cover_at_issue(
+    license: &License,
+    programme: &Programme,
+    today: CivilDate,
+) -> Result<(), Refusal> {
+    match programme.sma_checked_at() {
+        SmaCheck::Issue => check_cover(license, today),
+        SmaCheck::Submit => Ok(()),
     }
 }
 

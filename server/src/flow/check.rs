@@ -147,6 +147,8 @@ impl Found {
 }
 
 /// I1: the counter is the number of live activations, and no more of them than seats, plus one where an overlap was granted.
+///
+/// That one may outlast its overlap: nothing but a return frees a seat (DOMAIN 7), and no further one is granted meanwhile.
 fn seats(all: &All, found: &mut Found) {
     for license in &all.licenses {
         let live = all.activations_of(license).filter(|a| is_live(a)).count();

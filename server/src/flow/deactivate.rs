@@ -95,7 +95,8 @@ pub(crate) async fn deactivate(
             } else {
                 caller.role
             };
-            activation.submit_proof(&mut license, role, said.nonce.as_bytes(), end)?;
+            let programme = inner.programme(&license.programme)?;
+            activation.submit_proof(&mut license, programme, role, said.nonce.as_bytes(), end)?;
             license.count_return(inner.today(&license, now)?);
             tx.put(keys::proof(&activation.id), proof.as_bytes().to_vec());
             seat_is_free(&inner, tx, &mut license, &activation, now)?;

@@ -85,7 +85,7 @@ pub enum Fault {
     Store(#[from] StoreError),
     /// A record.
     #[error(transparent)]
-    Record(#[from] RecordError),
+    Record(RecordError),
     /// The signing key.
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -313,6 +313,16 @@ failed_from!(
     KeyError,
     PersonalError
 );
+
+/// A store that fails under a record is the store's fault: the caller of a stopped one may try again later.
+impl From<RecordError> for Fault {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Store(fault) => Self::Store(fault),
+            RecordError::Unreadable(_) => Self::Record(error),
+        }
+    }
+}
 
 impl From<Fault> for Outcome {
     fn from(fault: Fault) -> Self {

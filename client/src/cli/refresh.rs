@@ -1,0 +1,23 @@
+//! `refresh`: the activation's current certificate, with today's maintenance.
+
+use crate::cli::activate;
+use crate::cli::context::Global;
+use crate::cli::exit::{Exit, Failure};
+
+/// Confirm the activation online, and fetch its current certificate
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  upkeep refresh
+  upkeep refresh --json
+
+Run it after the maintenance was renewed: from then on newer builds pass `upkeep check`. It changes nothing at the
+server. When the server refuses because the activation has ended there, the error says so and the store stays as it is.
+The pinned keys stay too: where the vendor has new ones, run `upkeep enroll` again.")]
+pub(super) struct Args {}
+
+pub(super) async fn run(_: &Args, global: &Global) -> Result<Exit, Failure> {
+    let (mut store, client) = global.open_with_client()?;
+    upkeep_client::refresh(&mut store, &client).await?;
+    activate::report(&store, global, "Refreshed.")
+}
