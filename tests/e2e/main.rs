@@ -15,6 +15,7 @@
 mod crash;
 mod device;
 mod dial;
+mod grpcurl;
 mod shutdown;
 mod story;
 mod world;
