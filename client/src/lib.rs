@@ -12,6 +12,8 @@ mod activate;
 mod challenged;
 mod client;
 mod clock;
+#[cfg(test)]
+mod crash_tests;
 mod deactivate;
 mod enroll;
 mod random;
@@ -19,6 +21,8 @@ mod redeem;
 mod refresh;
 mod retry;
 mod status;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod verify;
 

@@ -3,6 +3,8 @@
 //! A replacement is: write a temporary file, sync it, rename it over the old one, sync the directory. Whenever the machine stops,
 //! the old or the new content stands there. It knows nothing about what the files say; [`crate::store`] does.
 
+#[cfg(test)]
+use std::cell::Cell;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -18,7 +20,9 @@ pub(crate) struct Disk {
     dir: PathBuf,
     _lock: File,
     #[cfg(test)]
-    fuse: std::cell::Cell<Option<u32>>,
+    fuse: Cell<Option<u32>>,
+    #[cfg(test)]
+    stopped: Cell<bool>,
 }
 
 impl Disk {
@@ -64,7 +68,9 @@ impl Disk {
             dir: dir.to_owned(),
             _lock: lock,
             #[cfg(test)]
-            fuse: std::cell::Cell::new(None),
+            fuse: Cell::new(None),
+            #[cfg(test)]
+            stopped: Cell::new(false),
         };
         disk.remove_leftovers()?;
         Ok(disk)
@@ -163,7 +169,10 @@ impl Disk {
     fn step(&self) -> io::Result<()> {
         match self.fuse.get() {
             None => Ok(()),
-            Some(0) => Err(io::Error::other("the machine stopped here")),
+            Some(0) => {
+                self.stopped.set(true);
+                Err(io::Error::other("the machine stopped here"))
+            }
             Some(left) => {
                 self.fuse.set(Some(left - 1));
                 Ok(())
@@ -175,6 +184,12 @@ impl Disk {
     #[cfg(test)]
     pub(crate) fn stop_after(&self, operations: u32) {
         self.fuse.set(Some(operations));
+    }
+
+    /// Whether an operation was stopped.
+    #[cfg(test)]
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.stopped.get()
     }
 }
 
