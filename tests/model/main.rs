@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod faults;
+mod grammar;
 mod history;
 mod model;
 mod race;
@@ -11,6 +12,8 @@ mod reproduction;
 #[allow(dead_code, reason = "the store's tests use the rest of it")]
 #[path = "../store/rig.rs"]
 mod rig;
+mod roles;
 mod rules;
 mod sent;
+mod totality;
 mod world;
