@@ -53,17 +53,10 @@ pub async fn deactivate(
             Ok(answer) => return record(store, &answer.receipt),
             Err(error) if renewals < RENEWALS && needs_fresh_ticket(&error) => {
                 renewals += 1;
-                let id = journal(store.state())?.activation_id();
-                let ticket = ask_for_ticket(store, client, id).await?;
+                let ticket = ask_for_ticket(store, client).await?;
                 prove(store, Some(&ticket))?;
             }
-            Err(error) => {
-                if has_ended(&error) {
-                    let journal = journal(store.state())?.clone();
-                    store.put(State::Deactivated(journal))?;
-                }
-                return Err(error);
-            }
+            Err(error) => return Err(close_if_ended(store, error)),
         }
     }
 }
@@ -80,14 +73,17 @@ pub async fn fetch_ticket(
         State::Active(held) => held.clone(),
         state => {
             let journal = journal(state)?;
+            let ticket = journal
+                .ticket()
+                .ok_or(ClientError::NotActivated(NotActivated::Deactivated))?;
             // A ticket that ran out before the wipe is replaced before it: the server may refuse another, and then nothing is lost.
             match journal.held() {
-                Some(held) if has_expired(store, journal.ticket()) => held.clone(),
-                Some(_) | None => return Ok(journal.ticket().to_owned()),
+                Some(held) if has_expired(store, ticket) => held.clone(),
+                Some(_) | None => return Ok(ticket.to_owned()),
             }
         }
     };
-    let ticket = ask_for_ticket(store, client, held.activation_id()).await?;
+    let ticket = ask_for_ticket(store, client).await?;
     store.put(State::Releasing(Journal::begin(held, ticket.clone())))?;
     Ok(ticket)
 }
@@ -122,7 +118,7 @@ pub fn prove(store: &mut LicenseStore, ticket: Option<&str>) -> Result<String, C
         state => {
             let journal = journal(state)?.clone();
             match ticket {
-                Some(ticket) if ticket != journal.ticket() => {
+                Some(ticket) if journal.ticket() != Some(&ticket) => {
                     check_ticket(store, &ticket, journal.activation_id())?;
                     journal.with_ticket(ticket)
                 }
@@ -198,10 +194,15 @@ pub fn record_receipt(store: &mut LicenseStore, receipt: &str) -> Result<(), Cli
 fn record(store: &mut LicenseStore, receipt: &str) -> Result<Deactivated, ClientError> {
     let text = armor::read_either::<DeactivationReceipt>(receipt)
         .map_err(|error| ClientError::artefact("the deactivation receipt", error))?;
-    let journal = journal(store.state())?;
+    let journal = match store.state() {
+        state @ (State::Activating(_) | State::Redeeming(_)) => journal(state)?,
+        _ => store
+            .last_return()
+            .ok_or_else(|| ClientError::Input("nothing was deactivated here".to_owned()))?,
+    };
     let done = returned(store, journal, text)?;
     let journal = journal.clone().with_receipt(done.receipt.clone());
-    store.put(State::Deactivated(journal))?;
+    store.put_return(journal)?;
     Ok(done)
 }
 
@@ -218,11 +219,11 @@ fn returned(
 }
 
 /// BeginDeactivation. It counts nothing at the server, so each call has its own request id.
-async fn ask_for_ticket(
-    store: &LicenseStore,
-    client: &Client,
-    activation: ActivationId,
-) -> Result<String, ClientError> {
+async fn ask_for_ticket(store: &mut LicenseStore, client: &Client) -> Result<String, ClientError> {
+    let activation = match store.state() {
+        State::Active(held) => held.activation_id(),
+        state => journal(state)?.activation_id(),
+    };
     let id = activation.to_string();
     let request_id = random::request_id()?;
     let device = store.device();
@@ -240,7 +241,8 @@ async fn ask_for_ticket(
         },
         |client, request| async move { client.begin_deactivation(request).await },
     )
-    .await?;
+    .await
+    .map_err(|error| close_if_ended(store, error))?;
     check_ticket(store, &answer.ticket, activation)?;
     Ok(answer.ticket)
 }
@@ -262,14 +264,17 @@ fn check_ticket(
 }
 
 fn sign_proof(store: &LicenseStore, journal: &Journal) -> Result<String, ClientError> {
-    let ticket = verify::ticket(journal.ticket(), store.keys(), &store.device_thumbprint())?;
     let jkt = store.device_thumbprint();
+    let text = journal
+        .ticket()
+        .ok_or(ClientError::NotActivated(NotActivated::Deactivated))?;
+    let ticket = verify::ticket(text, store.keys(), &jkt)?;
     let claims = DeactivationProof {
         iat: clock::now_secs(),
         serial: journal.serial().clone(),
         activation_id: journal.activation_id(),
         nonce: ticket.claims().nonce,
-        ticket: journal.ticket().to_owned(),
+        ticket: text.to_owned(),
         cnf: Confirmation { jkt },
     };
     let input = SigningInput::new(jkt, &claims)
@@ -288,9 +293,24 @@ fn needs_fresh_ticket(error: &ClientError) -> bool {
     matches!(error.reason(), Some("TICKET_EXPIRED" | "TICKET_REQUIRED"))
 }
 
-/// The activation ended in another way (declared lost, revoked): there is nothing left to return.
-fn has_ended(error: &ClientError) -> bool {
-    error.reason() == Some("ACTIVATION_FINAL")
+/// Takes the server's word that an activation has ended in another way (declared lost, revoked, returned with another proof): its
+/// certificate is destroyed and nothing is left to do. Gives the error back, or the one that kept this from being written down.
+pub(crate) fn close_if_ended(store: &mut LicenseStore, error: ClientError) -> ClientError {
+    if !matches!(
+        error.reason(),
+        Some("ACTIVATION_FINAL" | "DEACTIVATION_FINAL" | "LICENSE_FINAL")
+    ) {
+        return error;
+    }
+    let closed = match store.state() {
+        State::Active(held) => Journal::ended(held),
+        State::Releasing(journal) => journal.clone().wiped(),
+        _ => return error,
+    };
+    match store.put(State::Deactivated(closed)) {
+        Ok(()) => error,
+        Err(failed) => failed.into(),
+    }
 }
 
 /// The return that stands here, begun or complete.

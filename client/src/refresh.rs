@@ -6,6 +6,7 @@ use upkeep::rpc::v1;
 
 use crate::challenged::challenged;
 use crate::client::Client;
+use crate::deactivate::close_if_ended;
 use crate::error::{ClientError, NotActivated, Unfinished};
 use crate::store::{Held, LicenseStore, State};
 use crate::{random, verify};
@@ -25,13 +26,14 @@ pub struct Refreshed {
 /// Asks the server for the current certificate and puts it in the place of the old one.
 ///
 /// A held ticket stops the product for as long as it is out. Once it ran out unused (its proof was never signed), the activation is
-/// simply active again (DOMAIN 7), and this call brings it back.
+/// simply active again (DOMAIN 7), and this call brings it back. Where the vendor ended the activation (declared lost, revoked), the
+/// certificate is destroyed here: its seat is another's now.
 ///
 /// # Errors
 /// [`ClientError::NotActivated`], [`ClientError::Refused`], [`ClientError::Artefact`] when the new certificate does not verify by
 /// the keys pinned at enrollment, which this call never replaces.
 pub async fn refresh(store: &mut LicenseStore, client: &Client) -> Result<Refreshed, ClientError> {
-    let held = held(store.state())?;
+    let held = held(store.state())?.clone();
     let id = held.activation_id().to_string();
     let request_id = random::request_id()?;
     let device = store.device();
@@ -49,7 +51,8 @@ pub async fn refresh(store: &mut LicenseStore, client: &Client) -> Result<Refres
         },
         |client, request| async move { client.verify_activation(request).await },
     )
-    .await?;
+    .await
+    .map_err(|error| close_if_ended(store, error))?;
     let verified = verify::certificate(
         &answer.certificate,
         store.keys(),

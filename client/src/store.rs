@@ -173,13 +173,10 @@ impl LicenseStore {
 
     /// The last return, whether it still stands here or another license followed it.
     pub fn last_return(&self) -> Option<&Journal> {
-        match &self.record.state {
-            State::Releasing(journal) | State::Deactivated(journal) => Some(journal),
-            State::Activating(pending) => journal_before(pending.before()),
-            State::Redeeming(pending) => journal_before(pending.before()),
-            State::Empty | State::Active(_) | State::Upgraded(_) => None,
-        }
-        .or(self.record.returned.as_ref())
+        self.record
+            .returned
+            .as_ref()
+            .or_else(|| journal_in(&self.record.state))
     }
 
     /// The keys that verify what the server signs.
@@ -197,18 +194,33 @@ impl LicenseStore {
     /// # Errors
     /// [`StoreError`]; afterwards the store takes no changes until it is opened again, because what stands on disk is not known.
     pub(crate) fn put(&mut self, state: State) -> Result<(), StoreError> {
-        let returned = match &state {
-            State::Releasing(_) | State::Deactivated(_) => None,
-            State::Activating(pending) if journal_before(pending.before()).is_some() => None,
-            State::Redeeming(pending) if journal_before(pending.before()).is_some() => None,
-            _ => self.last_return().cloned(),
+        let returned = match journal_in(&state) {
+            Some(_) => None,
+            None => self.last_return().cloned(),
         };
+        self.write(Record { state, returned })
+    }
+
+    /// Completes the last return, whether it still stands here or another license followed it.
+    ///
+    /// # Errors
+    /// As [`LicenseStore::put`].
+    pub(crate) fn put_return(&mut self, journal: Journal) -> Result<(), StoreError> {
+        match &self.record.state {
+            State::Releasing(_) | State::Deactivated(_) => self.put(State::Deactivated(journal)),
+            state => self.write(Record {
+                state: state.clone(),
+                returned: Some(journal),
+            }),
+        }
+    }
+
+    fn write(&mut self, record: Record) -> Result<(), StoreError> {
         if self.writable == Writable::No {
             return Err(StoreError::Unknown {
                 dir: self.dir().to_owned(),
             });
         }
-        let record = Record { state, returned };
         let text = record
             .to_json()
             .map_err(|error| StoreError::damaged(self.disk.path(STATE), error))?;
@@ -309,10 +321,13 @@ fn unreadable(path: &Path, error: Unreadable) -> StoreError {
     }
 }
 
-fn journal_before(state: &State) -> Option<&Journal> {
+/// The return that a state speaks of: it stands here, or stood before an unfinished request.
+fn journal_in(state: &State) -> Option<&Journal> {
     match state {
         State::Releasing(journal) | State::Deactivated(journal) => Some(journal),
-        _ => None,
+        State::Activating(pending) => journal_in(pending.before()),
+        State::Redeeming(pending) => journal_in(pending.before()),
+        State::Empty | State::Active(_) | State::Upgraded(_) => None,
     }
 }
 

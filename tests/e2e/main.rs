@@ -12,6 +12,7 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod client;
 mod crash;
 mod device;
 mod dial;

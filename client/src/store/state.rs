@@ -242,7 +242,7 @@ impl PendingRedeem {
 #[derive(Clone, Debug)]
 pub struct Journal {
     pub(super) tombstone: Tombstone,
-    pub(super) ticket: String,
+    pub(super) ticket: Option<String>,
     pub(super) held: Option<Held>,
     pub(super) proof: Option<String>,
     pub(super) receipt: Option<String>,
@@ -257,18 +257,35 @@ pub(crate) struct Tombstone {
     pub(crate) jkt: Thumbprint,
 }
 
+impl Tombstone {
+    fn of(held: &Held) -> Self {
+        let claims = held.claims();
+        Self {
+            serial: claims.serial.clone(),
+            activation_id: claims.activation_id,
+            jkt: claims.cnf.jkt,
+        }
+    }
+}
+
 impl Journal {
     /// A return that has begun: the ticket is here, the certificate too.
     pub(crate) fn begin(held: Held, ticket: String) -> Self {
-        let claims = held.claims();
         Self {
-            tombstone: Tombstone {
-                serial: claims.serial.clone(),
-                activation_id: claims.activation_id,
-                jkt: claims.cnf.jkt,
-            },
-            ticket,
+            tombstone: Tombstone::of(&held),
+            ticket: Some(ticket),
             held: Some(held),
+            proof: None,
+            receipt: None,
+        }
+    }
+
+    /// An activation that the vendor ended: nothing was returned, and the certificate is gone.
+    pub(crate) fn ended(held: &Held) -> Self {
+        Self {
+            tombstone: Tombstone::of(held),
+            ticket: None,
+            held: None,
             proof: None,
             receipt: None,
         }
@@ -277,7 +294,7 @@ impl Journal {
     /// The same return answering another ticket; a proof that answered the last one is given up.
     pub(crate) fn with_ticket(self, ticket: String) -> Self {
         Self {
-            ticket,
+            ticket: Some(ticket),
             proof: None,
             ..self
         }
@@ -321,9 +338,9 @@ impl Journal {
         self.tombstone.jkt
     }
 
-    /// The ticket (JWS).
-    pub fn ticket(&self) -> &str {
-        &self.ticket
+    /// The ticket (JWS); none where the vendor ended the activation before one was fetched.
+    pub fn ticket(&self) -> Option<&str> {
+        self.ticket.as_deref()
     }
 
     /// The proof (JWS), once it is signed.

@@ -156,7 +156,8 @@ struct HeldText {
 #[serde(deny_unknown_fields)]
 struct JournalText {
     tombstone: Tombstone,
-    ticket: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ticket: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     held: Option<HeldText>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
