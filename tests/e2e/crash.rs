@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tonic::Status;
 use upkeep::artefact::{ActivationCertificate, DeactivationReceipt};
 use upkeep::jwks::KeySet;
@@ -130,12 +131,16 @@ async fn kill_9_under_64_clients_loses_no_acknowledged_answer() {
     for round in 0..ROUNDS {
         let attempts = load(server.products, &ca, &wish, &server_key, || server.kill()).await;
         server = Server::start(&data);
-        let mut api = ActivationServiceClient::new(dial(server.products, &ca, None).await);
+        let api = ActivationServiceClient::new(dial(server.products, &ca, None).await);
+        let mut settling = JoinSet::new();
         for mut attempt in attempts {
             acknowledged +=
                 usize::from(attempt.activated.is_some()) + usize::from(attempt.receipt.is_some());
-            let here = settle(&mut api, &wish, &server_key, &mut attempt).await;
-            live += usize::from(here);
+            let (api, wish, server_key) = (api.clone(), wish.clone(), server_key.clone());
+            settling.spawn(async move { settle(api, &wish, &server_key, &mut attempt).await });
+        }
+        while let Some(here) = settling.join_next().await {
+            live += usize::from(here.unwrap());
         }
         let mut admin = AdminServiceClient::new(dial(server.staff, &ca, Some(&admin)).await);
         let asked = v1::AdminServiceGetLicenseRequest {
@@ -260,12 +265,12 @@ async fn run(
 }
 
 /// Asks for everything again; answers whether the device holds a seat at the end.
-async fn settle(api: &mut Api, wish: &Wish, server_key: &PublicKey, attempt: &mut Attempt) -> bool {
+async fn settle(mut api: Api, wish: &Wish, server_key: &PublicKey, attempt: &mut Attempt) -> bool {
     let find = |_: &key::Thumbprint| Some(server_key.clone());
     // The kept answer of an acknowledged request, or the first answer of one that got none.
     let again = attempt
         .device
-        .activate(api, wish, &attempt.request)
+        .activate(&mut api, wish, &attempt.request)
         .await
         .unwrap();
     let claims = |text: &str| {

@@ -12,9 +12,11 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod client;
 mod crash;
 mod device;
 mod dial;
+mod grpcurl;
 mod shutdown;
 mod story;
 mod world;

@@ -25,7 +25,7 @@ use crate::dial::{Identity, dial};
 
 pub(crate) struct World {
     /// Removed when the world ends.
-    _dir: TempDir,
+    dir: TempDir,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) running: Running,
     pub(crate) settings: Settings,
@@ -58,7 +58,7 @@ impl World {
         };
         let (running, ca) = start(&settings, &clock).await;
         Self {
-            _dir: dir,
+            dir,
             clock,
             running,
             settings,
@@ -75,6 +75,16 @@ impl World {
             ca,
             ..self
         }
+    }
+
+    /// Where installations of the product keep their license stores.
+    pub(crate) fn installations(&self) -> PathBuf {
+        self.dir.path().join("installations")
+    }
+
+    /// The CA of the server, PEM.
+    pub(crate) fn ca(&self) -> &str {
+        &self.ca
     }
 
     pub(crate) fn set_day(&self, day: &str) {

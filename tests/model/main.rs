@@ -3,7 +3,9 @@
 // A test may stop where it likes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_input;
 mod faults;
+mod grammar;
 mod history;
 mod model;
 mod race;
@@ -11,6 +13,8 @@ mod reproduction;
 #[allow(dead_code, reason = "the store's tests use the rest of it")]
 #[path = "../store/rig.rs"]
 mod rig;
+mod roles;
 mod rules;
 mod sent;
+mod totality;
 mod world;

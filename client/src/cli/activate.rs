@@ -1,5 +1,6 @@
 //! `activate`: takes a seat of a license for this device.
 
+use upkeep::serial::SerialNumber;
 use upkeep_client::store::{LicenseStore, PendingActivation, State};
 use upkeep_client::{ActivateOptions, VirtualEnvironment};
 
@@ -16,21 +17,21 @@ use crate::cli::value::{Machine, Serial, missing};
 Examples:
   upkeep activate LS-1000 --product label-studio --version 10.0
   upkeep activate LS-1000 --product label-studio --version 10.0 --activation-code-file code.txt
-  UPKEEP_PASSWORD=... upkeep activate --serial NSP-2000 --product label-studio --version 10.0 --json
-  upkeep activate LS-1000 --product label-studio --version 11.0 --release-manifest label-studio-11.0.release.txt
-  upkeep activate LS-1000                  # the answer to the first line never came: finish it
-  upkeep activate LS-1000 --abandon        # or give it up
+  UPKEEP_PASSWORD=... upkeep activate NSP-2000 --product label-studio --version 10.0 --json
+  upkeep activate LS-1000 --product label-studio --version 11.0 --release-manifest build.release.txt
+  upkeep activate LS-1000               # the answer to the first line never came: finish it
+  upkeep activate LS-1000 --abandon     # or give it up
 
-Without a file and without a variable the credential is read from standard input: at a terminal it is asked for and not
-shown. Serial numbers that start with NSP go with a password, all others with an activation code.
+Without a file and without a variable the credential is read from standard input: at a terminal it is asked for \
+and not shown. Serial numbers that start with NSP go with a password, all others with an activation code.
 
-Running it again with the same values takes no second seat. It prints the product code, as `upkeep status` does: it
-names this activation and authorises update requests for the license.")]
+Running it again with the same values takes no second seat. It prints the product code, as `upkeep status` does: \
+it names this activation and authorises update requests for the license.")]
 pub(super) struct Args {
     #[command(flatten)]
     wanted: Wanted,
 
-    /// Give up an activation whose answer never came; if it took a seat, only the vendor can free it
+    /// Give up an activation whose answer never came; if it took a seat, this device gets it next time
     #[arg(long, conflicts_with_all = [
         "product", "version", "virtual_environment", "release_manifest",
         "password_file", "activation_code_file", "product_code_file",
@@ -118,30 +119,51 @@ impl Wanted {
 
 fn abandon(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let mut store = global.open()?;
-    let State::Activating(pending) = store.state() else {
+    let waiting = match store.state() {
+        State::Activating(pending) => Some(pending.serial().clone()),
+        _ => None,
+    };
+    let serial = waiting_for(&args.wanted.serial, waiting, "activation")?;
+    upkeep_client::abandon_activation(&mut store)?;
+    abandoned(&serial, global, || {
+        format!(
+            "Gave up the activation of {serial}. If it took a seat, this device gets that seat when it activates again."
+        )
+    })
+}
+
+/// The license whose request is to be given up.
+///
+/// # Errors
+/// Exit 2 when none of this kind waits, or another license's does.
+pub(super) fn waiting_for(
+    given: &Serial,
+    waiting: Option<SerialNumber>,
+    kind: &str,
+) -> Result<SerialNumber, Failure> {
+    let status = "`upkeep status` shows what stands here";
+    let Some(serial) = waiting else {
         return Err(Failure::usage(
-            "no activation waits to be finished",
-            "`upkeep status` shows what stands here",
+            format_args!("no {kind} waits to be finished"),
+            status,
         ));
     };
-    let serial = pending.serial().clone();
-    if args
-        .wanted
-        .serial
-        .given()
-        .is_some_and(|given| *given != serial)
-    {
+    if given.given().is_some_and(|given| *given != serial) {
         return Err(Failure::usage(
-            format_args!("the activation that waits to be finished is of {serial}"),
-            format_args!("run `upkeep activate {serial} --abandon`"),
+            format_args!("the {kind} that waits to be finished is of {serial}"),
+            status,
         ));
     }
-    upkeep_client::abandon_activation(&mut store)?;
+    Ok(serial)
+}
+
+/// Says that a request was given up.
+pub(super) fn abandoned(
+    serial: &SerialNumber,
+    global: &Global,
+    text: impl FnOnce() -> String,
+) -> Result<Exit, Failure> {
     let given_up = serde_json::json!({ "abandoned": serial.as_str() });
-    global.output().done(&given_up, || {
-        format!(
-            "Gave up the activation of {serial}. If it took a seat, ask the vendor's support to free it."
-        )
-    })?;
+    global.output().done(&given_up, text)?;
     Ok(Exit::Ok)
 }

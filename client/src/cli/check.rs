@@ -18,14 +18,15 @@ use crate::cli::{facts, file, keys};
 #[command(after_help = "\
 Examples:
   upkeep check --version 10.0 --build-date 2026-06-01
+  upkeep check --version 10.0 --build-date 2026-06-01 --product label-studio -q && label-studio
   upkeep check --release-manifest label-studio-11.0.release.txt --build-key build.pub
-  upkeep check --product label-studio --version 10.0 --build-date 2026-06-01 -q && start-label-studio
 
-Exit code 0: it may run. 5: no license is active here. 6: it may not; the error says which rule. 9: the license, or the
-release manifest, does not verify.
+Exit code 0: it may run. 5: no license is active here. 6: it may not; the error says which rule. 7: the store, or \
+the license in it, was changed. 9: the release manifest does not verify.
 
-The certificate is verified with the pinned keys, the device key signs a random challenge, and the build's date must lie
-on or before the last day of maintenance ever bought. No network takes part, and no clock but for a lease, which ends.")]
+The certificate is verified with the pinned keys, the device key signs a random challenge, and the build's date \
+must lie on or before the last day of maintenance ever bought. No network takes part, and no clock but for a \
+lease, which ends.")]
 pub(super) struct Args {
     /// The product [default: the licensed one, or the manifest's]
     #[arg(long, value_name = "ID", value_parser = ProductId::parse)]

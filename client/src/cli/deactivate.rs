@@ -16,14 +16,15 @@ use crate::cli::output;
 Examples:
   upkeep deactivate
   upkeep deactivate --export-proof proof.txt --export-receipt receipt.txt
-  upkeep deactivate --offline --export-proof proof.txt                      # the ticket is held already
-  upkeep deactivate --offline --ticket ticket.txt --export-proof proof.txt  # the ticket came by file
-  upkeep deactivate --receipt receipt.txt                                   # the receipt came by file
+  upkeep deactivate --offline --export-proof proof.txt     # no network; the ticket is held already
+  upkeep deactivate --offline --export-proof proof.txt --ticket ticket.txt
+  upkeep deactivate --receipt receipt.txt                  # the receipt came by file
 
-The steps: fetch a ticket, wipe the license here, sign a proof of it, send the proof, keep the receipt. When it stops
-anywhere, run it again: it goes on with the same proof. From the ticket on the product does not run here any more.
+The steps: fetch a ticket, wipe the license here, sign a proof of it, send the proof, keep the receipt. When it \
+stops anywhere, run it again: it goes on with the same proof. From the ticket on the product does not run here any \
+more.
 
---offline wipes and writes the proof file without a network. Carry the file to the reseller or the vendor, or run
+--offline wipes and writes the proof file without a network. Carry the file to the reseller or the vendor, or run \
 `upkeep deactivate` later with a network. The proof can be written again at any time.")]
 pub(super) struct Args {
     /// Write the proof of deactivation there, `-` for standard output
@@ -69,6 +70,12 @@ pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let ticket = ticket.as_ref().map(|text| text.as_str());
     if args.offline {
         let mut store = global.open()?;
+        if ticket.is_none() && matches!(store.state(), State::Active(_)) {
+            return Err(Failure::usage(
+                "there is no deactivation ticket here, and without one no proof can be signed",
+                "give a ticket that came by file with --ticket, or deactivate with a network",
+            ));
+        }
         upkeep_client::prove(&mut store, ticket)?;
         return report(args, &store, global);
     }

@@ -14,11 +14,12 @@ use crate::cli::{file, output};
 #[command(after_help = "\
 Examples:
   upkeep enroll --server https://licenses.vendor.example:7443 --ca vendor-ca.pem
-  upkeep enroll --server https://192.0.2.7:7443 --ca vendor-ca.pem --server-name licenses.vendor.example
+  upkeep enroll --server https://192.0.2.7:7443 --server-name licenses.example --ca vendor-ca.pem
 
-Get the CA file from the vendor, on a way that you trust: whoever holds that CA's key can speak for the vendor. The
-server's verification keys are fetched over that connection and pinned; everything signed is verified with them later,
-without a network. Run it again when the vendor has a new server, CA or key: the device key and the license stay.")]
+Get the CA file from the vendor, on a way that you trust: whoever holds that CA's key can speak for the vendor. \
+The server's verification keys are fetched over that connection and pinned; everything signed is verified with \
+them later, without a network. Run it again when the vendor has a new server, CA or key: the device key and the \
+license stay.")]
 pub(super) struct Args {
     /// The license server
     #[arg(long, value_name = "https://HOST:PORT")]

@@ -28,12 +28,12 @@ Examples:
   upkeep inspect label-studio-11.0.release.txt --jwks build.pub
   upkeep inspect receipt.txt --jwks jwks.json --json
 
-Reads activation certificates, deactivation tickets, proofs and receipts, upgrade code files and release manifests, as
-the armoured file or the bare JWS. Only the armoured block is read, never the lines above it.
+Reads activation certificates, deactivation tickets, proofs and receipts, upgrade code files and release manifests, \
+as the armoured file or the bare JWS. Only the armoured block is read, never the lines above it.
 
-Exit code 0: VERIFIED, by a pinned key or one of FILE. 9: UNVERIFIED; what it says is shown all the same where it can
-be read, and may be anybody's words. A proof is signed by its device, so it verifies there, or with the device's key
-in FILE. A release manifest is signed by the vendor's build key.")]
+Exit code 0: VERIFIED, by a pinned key, this device's own, or one of FILE. 9: UNVERIFIED; what it says is shown all \
+the same where it can be read, and may be anybody's words. A proof is signed by its device, so it verifies there, or \
+with the device's key in FILE. A release manifest is signed by the vendor's build key.")]
 pub(super) struct Args {
     /// The file, `-` for standard input
     #[arg(value_name = "FILE")]

@@ -139,7 +139,7 @@ The life of a license, line by line:
   upkeep status
   upkeep deactivate
 
-Every command that stops half-way goes on where it stopped when it is run again; no seat is taken or returned twice.
+Every command that stops half-way goes on where it stopped when it is run again; no seat is taken or returned twice. \
 `upkeep COMMAND --help` has examples.
 
 Exit codes:

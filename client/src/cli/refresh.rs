@@ -11,9 +11,9 @@ Examples:
   upkeep refresh
   upkeep refresh --json
 
-Run it after the maintenance was renewed: from then on newer builds pass `upkeep check`. It changes nothing at the
-server. When the server refuses because the activation has ended there, the error says so and the store stays as it is.
-The pinned keys stay too: where the vendor has new ones, run `upkeep enroll` again.")]
+Run it after the maintenance was renewed: from then on newer builds pass `upkeep check`. It changes nothing at \
+the server. When the server refuses because the activation has ended there, the error says so and the store stays \
+as it is. The pinned keys stay too: where the vendor has new ones, run `upkeep enroll` again.")]
 pub(super) struct Args {}
 
 pub(super) async fn run(_: &Args, global: &Global) -> Result<Exit, Failure> {

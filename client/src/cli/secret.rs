@@ -17,19 +17,18 @@ use crate::cli::file;
 
 /// The secret that goes with a serial number: at most one file; else the environment; else it is asked for.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "The credential")]
 #[group(multiple = false)]
 pub(super) struct CredentialArgs {
     /// A file with the password (serial numbers that start with NSP) [env: UPKEEP_PASSWORD]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = CREDENTIAL)]
     password_file: Option<PathBuf>,
 
     /// A file with the activation code (all others) [env: UPKEEP_ACTIVATION_CODE]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = CREDENTIAL)]
     activation_code_file: Option<PathBuf>,
 
     /// A file with the product code of an earlier activation of this device [env: UPKEEP_PRODUCT_CODE]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = CREDENTIAL)]
     product_code_file: Option<PathBuf>,
 }
 
@@ -233,6 +232,7 @@ saved=$(stty -g </dev/tty) && stty -echo </dev/tty && echo off && exec >/dev/nul
 read -r gone
 stty \"$saved\" </dev/tty";
 
+const CREDENTIAL: &str = "The credential";
 const MAX_LINE: u64 = 4096;
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ Examples:
   upkeep status --online
   upkeep status --json | jq -r .product_code
 
-Without --online nothing is asked of the server: the license stands as its certificate says. Exit code 0 in every state
-of an enrolled store; `upkeep check` says whether a build may run.")]
+Without --online nothing is asked of the server: the license stands as its certificate says. Exit code 0 in every \
+state of an enrolled store; `upkeep check` says whether a build may run.")]
 pub(super) struct Args {
     /// Ask the server for today's maintenance too
     #[arg(long)]

@@ -27,11 +27,12 @@ pub(super) enum Command {
 Examples:
   upkeep upgrade redeem LS-1000 --version 11.0
   upkeep upgrade redeem LS-1000 --version 11.0 --code-file code.txt
-  UPKEEP_UPGRADE_CODE=... upkeep upgrade redeem --serial LS-1000 --version 11.0 --json
-  upkeep upgrade redeem --file upgrade.txt               # the signed file for this device: no network
+  UPKEEP_UPGRADE_CODE=... upkeep upgrade redeem LS-1000 --version 11.0 --json
+  upkeep upgrade redeem --file upgrade.txt     # the signed file for this device: no network
 
-Without a file and without the variable the code of 25 characters is read from standard input: at a terminal it is asked
-for and not shown. When the answer is lost, run it again with the same code: it is not used twice.
+The old license is deactivated first, and the code is issued against its proof. Without a file and without the \
+variable the code of 25 characters is read from standard input: at a terminal it is asked for and not shown. When \
+the answer is lost, run it again with the same code: it is not used twice.
 
 It also prints the activation code of the new generation, for the license's other seats, where there is one.")]
 pub(super) struct RedeemArgs {
@@ -43,6 +44,12 @@ pub(super) struct RedeemArgs {
         "place", "option", "version", "code_file", "virtual_environment", "release_manifest",
     ])]
     file: Option<Place>,
+
+    /// Give up an upgrade whose answer never came; its code may be used up by then
+    #[arg(long, conflicts_with_all = [
+        "file", "version", "code_file", "virtual_environment", "release_manifest",
+    ])]
+    abandon: bool,
 }
 
 /// The license that is to be upgraded.
@@ -77,6 +84,9 @@ struct Redeemed {
 
 pub(super) async fn run(command: &Command, global: &Global) -> Result<Exit, Failure> {
     let Command::Redeem(args) = command;
+    if args.abandon {
+        return abandon(args, global);
+    }
     if let Some(place) = &args.file {
         let text = file::read(place)?;
         let mut store = global.open()?;
@@ -144,4 +154,19 @@ impl Wanted {
             virtual_environment,
         })
     }
+}
+
+fn abandon(args: &RedeemArgs, global: &Global) -> Result<Exit, Failure> {
+    let mut store = global.open()?;
+    let waiting = match store.state() {
+        State::Redeeming(pending) => Some(pending.serial().clone()),
+        _ => None,
+    };
+    let serial = activate::waiting_for(&args.wanted.serial, waiting, "upgrade")?;
+    upkeep_client::abandon_activation(&mut store)?;
+    activate::abandoned(&serial, global, || {
+        format!(
+            "Gave up the upgrade of {serial}. If its code was used up, ask the vendor's support."
+        )
+    })
 }

@@ -10,6 +10,7 @@ mod partner;
 mod present;
 mod status;
 mod support;
+mod unreadable;
 
 use std::sync::Arc;
 
@@ -91,7 +92,7 @@ pub fn routes<H: Health>(
             .add_service(reflection(options.audience).build_v1()?)
             .add_service(reflection(options.audience).build_v1alpha()?);
     }
-    Ok(routes)
+    Ok(unreadable::answered(routes))
 }
 
 /// Our messages, health's, and those of the error details, which grpcurl resolves through the server. Only the services that the

@@ -111,11 +111,13 @@ fn failed(fault: &Fault) -> Status {
         | Fault::Artefact(_)
         | Fault::Key(_)
         | Fault::Personal(_)
-        | Fault::Inconsistent(_) => Status::internal(
-            "the server failed; nothing is wrong with the request. Tell the vendor the time of the call",
-        ),
+        | Fault::Inconsistent(_) => Status::internal(FAILED),
     }
 }
+
+/// What a caller learns of a fault.
+pub(super) const FAILED: &str =
+    "the server failed; nothing is wrong with the request. Tell the vendor the time of the call";
 
 /// Details travel in a header: they must stay small.
 const MAX_VIOLATIONS: usize = 32;

@@ -69,10 +69,10 @@ impl Support {
         &self,
         request: &Request<T>,
         action: &'static str,
-        (request_id, id): (Option<RequestId>, UpgradeId),
-        ask: upgrade_code::Ask,
+        parsed: Result<(Option<RequestId>, UpgradeId, upgrade_code::Ask), Refusal>,
     ) -> Result<v1::UpgradeCode, Status> {
         let caller = one_of(request, ROLES)?;
+        let (request_id, id, ask) = parsed?;
         let call = call(&self.deps, action, caller, request_id);
         let issued = upgrade_code::issue(&self.deps, call, id, ask).await?;
         Ok(present::upgrade_code(issued))
@@ -276,15 +276,8 @@ impl SupportService for Support {
         let mut fields = Fields::new();
         let request_id = fields.optional_request_id(&asked.request_id);
         let id = fields.update_request_id(&asked.update_request_id);
-        let names = fields.finish(|| Some((request_id?, id?)))?;
-        let code = self
-            .issue(
-                &request,
-                "GenerateUpgradeCode",
-                names,
-                upgrade_code::Ask::Generate,
-            )
-            .await?;
+        let parsed = fields.finish(|| Some((request_id?, id?, upgrade_code::Ask::Generate)));
+        let code = self.issue(&request, "GenerateUpgradeCode", parsed).await?;
         Ok(Response::new(
             v1::SupportServiceGenerateUpgradeCodeResponse {
                 upgrade_code: Some(code),
@@ -301,11 +294,11 @@ impl SupportService for Support {
         let request_id = fields.optional_request_id(&asked.request_id);
         let id = fields.update_request_id(&asked.update_request_id);
         let reason = fields.reason(&asked.reason);
-        let (names, reason) = fields.finish(|| Some(((request_id?, id?), reason?)))?;
-        let ask = upgrade_code::Ask::Reissue { reason };
-        let code = self
-            .issue(&request, "ReissueUpgradeCode", names, ask)
-            .await?;
+        let parsed = fields.finish(|| {
+            let ask = upgrade_code::Ask::Reissue { reason: reason? };
+            Some((request_id?, id?, ask))
+        });
+        let code = self.issue(&request, "ReissueUpgradeCode", parsed).await?;
         Ok(Response::new(v1::ReissueUpgradeCodeResponse {
             upgrade_code: Some(code),
         }))

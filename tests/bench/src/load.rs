@@ -1,6 +1,5 @@
 //! Signed Activate requests of fresh devices, and windows in which they are sent.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -43,7 +42,7 @@ impl Load {
             std::fs::read_to_string(server.sample("/admin/certificate")?)?,
             std::fs::read_to_string(server.sample("/admin/key")?)?,
         );
-        let staff = dial(server.sample("/staff_addr")?.parse()?, &ca, Some(&identity)).await?;
+        let staff = dial(server.sample("/staff_addr")?, &ca, Some(&identity)).await?;
         let made = AdminServiceClient::new(staff)
             .create_license(v1::CreateLicenseRequest {
                 serial: "BENCH-1".into(),
@@ -58,7 +57,7 @@ impl Load {
             })
             .await?
             .into_inner();
-        let products: SocketAddr = server.sample("/products_addr")?.parse()?;
+        let products = server.sample("/products_addr")?;
         let mut channels = Vec::new();
         for _ in 0..connections.max(1) {
             channels.push(dial(products, &ca, None).await?);
@@ -158,7 +157,7 @@ impl Load {
 
 /// TLS 1.3 to the server's own CA, as products connect.
 async fn dial(
-    address: SocketAddr,
+    address: &str,
     ca: &str,
     identity: Option<&(String, String)>,
 ) -> anyhow::Result<Channel> {
@@ -177,9 +176,9 @@ async fn dial(
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
     let tls = TlsConnector::from(Arc::new(config));
-    let name = ServerName::try_from("localhost")?;
+    let (name, address) = (ServerName::try_from("localhost")?, address.to_owned());
     let connect = service_fn(move |_| {
-        let (tls, name) = (tls.clone(), name.clone());
+        let (tls, name, address) = (tls.clone(), name.clone(), address.clone());
         async move {
             let tcp = TcpStream::connect(address).await?;
             tcp.set_nodelay(true)?;

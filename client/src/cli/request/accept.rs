@@ -1,6 +1,7 @@
 //! `request accept`: stores the answer that grpcurl printed.
 
 use serde::Deserialize;
+use serde_json::Value;
 use upkeep::rpc::v1;
 use upkeep_client::store::State;
 
@@ -13,8 +14,9 @@ use crate::cli::{activate, deactivate, upgrade};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  upkeep request activate ... | grpcurl ... upkeep.v1.ActivationService/Activate | upkeep request accept -
   upkeep request accept answer.json
+  grpcurl ... -d @ localhost:7443 upkeep.v1.ActivationService/Activate < body.json \\
+      | upkeep request accept -
 
 Which call it answers is known from the request that waits in the store. What is signed in it is verified first.")]
 pub(in crate::cli) struct Args {
@@ -66,12 +68,16 @@ impl Answer {
                 "see to what grpcurl printed, then make the request again",
             ));
         }
-        serde_json::from_str(text).map_err(|error| {
-            Failure::usage(
-                format_args!("the answer is not the JSON that grpcurl prints: {error}"),
-                "give the output of grpcurl unchanged",
-            )
-        })
+        // The map comes first: a list is no answer, though serde reads a struct from one.
+        serde_json::from_str(text)
+            .map(Value::Object)
+            .and_then(serde_json::from_value)
+            .map_err(|error| {
+                Failure::usage(
+                    format_args!("the answer is not the JSON that grpcurl prints: {error}"),
+                    "give the output of grpcurl unchanged",
+                )
+            })
     }
 
     fn activation(self) -> Result<v1::ActivateResponse, Failure> {

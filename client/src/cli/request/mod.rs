@@ -31,12 +31,13 @@ Examples:
       | grpcurl -cacert CA.crt -d @ localhost:7443 upkeep.v1.ActivationService/Activate \\
       | upkeep request accept -
 
-The challenge comes from the pinned server and lives for two minutes. Without a network:
+The challenge comes from the pinned server and lives for two minutes. Or bring your own:
   grpcurl -cacert CA.crt -d '{\"purpose\":\"CHALLENGE_PURPOSE_ACTIVATE\"}' localhost:7443 \\
       upkeep.v1.ActivationService/CreateChallenge
   upkeep request activate LS-1000 --product label-studio --version 10.0 --challenge BASE64
 
-The body carries the credential: keep it out of logs. The store remembers the request until its answer is accepted.")]
+The body carries the credential: keep it out of logs. The store remembers the request until its answer is \
+accepted; when the server refuses it, correct it and make it again, or give it up with `upkeep activate --abandon`.")]
 pub(super) struct ActivateArgs {
     #[command(flatten)]
     wanted: activate::Wanted,
@@ -54,8 +55,8 @@ Examples:
       | upkeep request accept -
   upkeep request deactivate --ticket ticket.txt > body.json
 
-This deactivates: it fetches a ticket unless one is held or given, wipes the license here, signs the proof and prints
-it. Running it again prints the same proof.")]
+This deactivates: it fetches a ticket unless one is held or given, wipes the license here, signs the proof and \
+prints it. Running it again prints the same proof.")]
 pub(super) struct DeactivateArgs {
     /// A deactivation ticket that came by file, `-` for standard input [default: the one held, else a fetched one]
     #[arg(long, value_name = "FILE")]
@@ -70,7 +71,8 @@ Examples:
       | grpcurl -cacert CA.crt -d @ localhost:7443 upkeep.v1.ActivationService/RedeemUpgradeCode \\
       | upkeep request accept -
 
-The body carries the upgrade code: keep it out of logs. A challenge of your own is for CHALLENGE_PURPOSE_REDEEM.")]
+The body carries the upgrade code: keep it out of logs. A challenge of your own is for CHALLENGE_PURPOSE_REDEEM. \
+When the server refuses the request, give it up with `upkeep upgrade redeem --abandon`.")]
 pub(super) struct RedeemArgs {
     #[command(flatten)]
     wanted: upgrade::Wanted,

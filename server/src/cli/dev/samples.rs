@@ -141,10 +141,10 @@ impl Samples {
         })
     }
 
-    /// The newest release of `product`.
-    pub(super) fn newest(&self, product: &str) -> Option<&SampleRelease> {
+    /// The old and the new release of `product`.
+    pub(super) fn releases(&self, product: &str) -> Option<(&SampleRelease, &SampleRelease)> {
         let product = self.products.iter().find(|one| one.product_id == product)?;
-        product.releases.last()
+        Some((product.releases.first()?, product.releases.last()?))
     }
 }
 
