@@ -468,6 +468,20 @@ fn a_store_in_use_is_waited_for() {
 }
 
 #[test]
+fn a_full_disk_is_a_fault_and_a_reader_that_left_is_none() {
+    let upkeep = program("upkeep").display().to_string();
+    for (line, code) in [
+        ("completions bash > /dev/full", 1),
+        ("completions bash | :", 0),
+    ] {
+        let mut shell = Command::new("sh");
+        let (found, _, stderr) = run(shell.args(["-c", &format!("{upkeep} {line}")]));
+        assert_eq!(found, code, "{line}: {stderr}");
+        assert_eq!(stderr.is_empty(), code == 0, "{line}: {stderr}");
+    }
+}
+
+#[test]
 fn shells_are_helped() {
     for shell in ["bash", "zsh", "fish"] {
         let mut command = Command::new(program("upkeep"));
