@@ -458,13 +458,15 @@ fn a_store_in_use_is_waited_for() {
         .open(world.path("a").join("lock"))
         .unwrap();
     lock.lock().unwrap();
-    let waiting = Running::start(&mut world.command("a", &["status"]), Stdio::null());
+    // Looking and checking need no lock.
+    assert_eq!(world.ok("a", &["status"])["state"], "empty");
+    let waiting = Running::start(&mut world.command("a", &["refresh"]), Stdio::null());
     std::thread::sleep(std::time::Duration::from_millis(200));
     lock.unlock().unwrap();
     let mut waiting = waiting;
-    assert_eq!(waiting.wait().code(), Some(0));
+    assert_eq!(waiting.wait().code(), Some(5));
     lock.lock().unwrap();
-    world.fails("a", &["status"], 7, "STORE", Some("LOCKED"));
+    world.fails("a", &["refresh"], 7, "STORE", Some("LOCKED"));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The Upkeep client: what an installed product carries to activate, check, refresh, return and upgrade its license.
 //!
-//! A product opens its [`LicenseStore`] and calls one flow. Each flow writes what it is about to do before it does it, so that after
-//! a crash or a lost answer the same call goes on where the last one stopped: no seat is taken twice, none is freed twice. [`check`]
-//! needs no network. What goes over the wire is in docs/protocol.md.
+//! A product opens its [`LicenseStore`] and calls one flow; at every start it reads the store and calls [`check()`], which needs neither
+//! network nor lock. Each flow writes what it is about to do before it does it, so that after
+//! a crash or a lost answer the same call goes on where the last one stopped: no seat is taken twice, none is freed twice. What
+//! goes over the wire is in docs/protocol.md.
 
 pub mod check;
 pub mod error;

@@ -1,8 +1,8 @@
 //! The license store of one installation: the pinned server, the device key, and what stands here.
 //!
 //! One directory (0700) with `enrollment.json`, `device.key` (PKCS#8 PEM), `state.json` and `lock` (0600 each). The whole state
-//! machine is one file, so that each change is one atomic replacement. One process at a time: opening takes the lock. What a state
-//! means is in [`State`]; the flows of this crate move between states.
+//! machine is one file, so that each change is one atomic replacement. One process at a time changes it: [`LicenseStore::open`] takes
+//! the lock, [`LicenseStore::read`] needs none. What a state means is in [`State`]; the flows of this crate move between states.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub use state::{
 pub(crate) use wire::Record;
 use wire::{FORMAT, Unreadable, read_versioned};
 
-/// An open license store.
+/// A license store, open for changes or for reading.
 #[derive(Debug)]
 pub struct LicenseStore {
     disk: Disk,
@@ -114,17 +114,33 @@ impl LicenseStore {
         })
     }
 
-    /// Opens an enrolled store and locks it.
+    /// Opens an enrolled store for changes and locks it.
     ///
     /// Trust: what the server signed is verified by the pinned keys here, once.
     ///
     /// # Errors
     /// [`ClientError::NotEnrolled`] where nothing is, [`ClientError::Store`].
     pub fn open(dir: &Path) -> Result<Self, ClientError> {
-        let disk = Disk::open(dir).map_err(|error| match error {
-            StoreError::Missing { .. } => ClientError::NotEnrolled,
-            error => error.into(),
-        })?;
+        Self::load(Disk::open(dir).map_err(not_enrolled)?, Writable::Yes)
+    }
+
+    /// Reads an enrolled store, to look at it and to [check](crate::check()) a build: without the lock, so that a start-up check never
+    /// waits for another process's network, and without a write, so that a read-only disk will do. Flows that change it are refused.
+    ///
+    /// Trust: as for [`LicenseStore::open`].
+    ///
+    /// # Errors
+    /// As [`LicenseStore::open`], but for [`StoreError::Locked`].
+    pub fn read(dir: &Path) -> Result<Self, ClientError> {
+        let look = || Self::load(Disk::look(dir).map_err(not_enrolled)?, Writable::Never);
+        match look() {
+            // Another process may have enrolled and activated between the reading of two files; then both are new now.
+            Err(ClientError::Store(StoreError::Damaged { .. })) => look(),
+            read => read,
+        }
+    }
+
+    fn load(disk: Disk, writable: Writable) -> Result<Self, ClientError> {
         let text = disk.read(ENROLLMENT)?.ok_or(ClientError::NotEnrolled)?;
         let path = disk.path(ENROLLMENT);
         let text: EnrollmentText =
@@ -142,7 +158,7 @@ impl LicenseStore {
             keys,
             device,
             record,
-            writable: Writable::Yes,
+            writable,
         })
     }
 
@@ -216,10 +232,11 @@ impl LicenseStore {
     }
 
     fn write(&mut self, record: Record) -> Result<(), StoreError> {
-        if self.writable == Writable::No {
-            return Err(StoreError::Unknown {
-                dir: self.dir().to_owned(),
-            });
+        let dir = || self.dir().to_owned();
+        match self.writable {
+            Writable::Yes => {}
+            Writable::No => return Err(StoreError::Unknown { dir: dir() }),
+            Writable::Never => return Err(StoreError::ReadOnly { dir: dir() }),
         }
         let text = record
             .to_json()
@@ -238,11 +255,12 @@ impl LicenseStore {
     }
 }
 
-/// Whether what stands on disk is known.
+/// Whether changes are taken: not while it is unknown what stands on disk, and never where it was opened for reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writable {
     Yes,
     No,
+    Never,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -309,6 +327,13 @@ fn read_record(disk: &Disk, keys: &KeySet, device: &SigningKey) -> Result<Record
     };
     Record::from_json(&text, keys, &device.public_key().thumbprint())
         .map_err(|error| unreadable(&disk.path(STATE), error))
+}
+
+fn not_enrolled(error: StoreError) -> ClientError {
+    match error {
+        StoreError::Missing { .. } => ClientError::NotEnrolled,
+        error => error.into(),
+    }
 }
 
 fn unreadable(path: &Path, error: Unreadable) -> StoreError {

@@ -66,7 +66,7 @@ struct Allowed {
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let build = build(args)?;
-    let store = global.open()?;
+    let store = global.look()?;
     let held = facts::Held::of(&store)?;
     let product = build.product.as_ref();
     let allowed = Allowed {

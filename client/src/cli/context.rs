@@ -1,6 +1,6 @@
 //! What every command is given: which store, and how to say things.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -45,12 +45,31 @@ impl Global {
         }
     }
 
-    /// Opens the store, locked for this process. Another one that is about to finish is waited for.
+    /// Opens the store for changes, locked for this process. Another one that is about to finish is waited for.
     ///
     /// # Errors
     /// Exit 5 when nothing is enrolled there, 7 when the store stays locked or is damaged.
     pub(super) fn open(&self) -> Result<LicenseStore, Failure> {
-        Ok(open(&self.directory()?)?)
+        let directory = self.directory()?;
+        let began = Instant::now();
+        loop {
+            match LicenseStore::open(&directory) {
+                Err(ClientError::Store(StoreError::Locked { .. }))
+                    if began.elapsed() < PATIENCE =>
+                {
+                    thread::sleep(PAUSE);
+                }
+                opened => return Ok(opened?),
+            }
+        }
+    }
+
+    /// Reads the store, whoever has it locked.
+    ///
+    /// # Errors
+    /// Exit 5 when nothing is enrolled there, 7 when the store is damaged.
+    pub(super) fn look(&self) -> Result<LicenseStore, Failure> {
+        Ok(LicenseStore::read(&self.directory()?)?)
     }
 
     /// Opens the store, and the way to the server that is pinned in it.
@@ -61,22 +80,6 @@ impl Global {
         let store = self.open()?;
         let client = Client::of(&store)?;
         Ok((store, client))
-    }
-}
-
-/// Opens the store in this directory, as [`Global::open`] does.
-///
-/// # Errors
-/// As [`LicenseStore::open`].
-pub(super) fn open(directory: &Path) -> Result<LicenseStore, ClientError> {
-    let began = Instant::now();
-    loop {
-        match LicenseStore::open(directory) {
-            Err(ClientError::Store(StoreError::Locked { .. })) if began.elapsed() < PATIENCE => {
-                thread::sleep(PAUSE);
-            }
-            opened => return opened,
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use upkeep_client::Client;
 use upkeep_client::error::ClientError;
 use upkeep_client::store::{LicenseStore, State};
 
-use crate::cli::context::{self, Global};
+use crate::cli::context::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::facts;
 
@@ -63,7 +63,7 @@ pub(super) async fn run(_: &Args, global: &Global) -> Result<Exit, Failure> {
 async fn look(global: &Global, report: &mut Report) -> Result<(), Failure> {
     let directory = global.directory()?;
     permissions(&directory, report);
-    let store = match context::open(&directory) {
+    let store = match LicenseStore::read(&directory) {
         Ok(store) => store,
         Err(error) => {
             report.fail("store", error);

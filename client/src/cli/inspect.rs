@@ -96,7 +96,7 @@ impl Trusted {
 
     /// The pinned keys for what the server signs, and this device's key for its own proofs.
     fn pinned(global: &Global) -> Self {
-        match global.open() {
+        match global.look() {
             Ok(store) => Self {
                 server: KeySet::parse(store.enrollment().jwks.as_bytes()).unwrap_or_default(),
                 devices: KeySet::new([store.device_public_key().clone()]),

@@ -58,7 +58,7 @@ struct Returned {
 }
 
 pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
-    let store = global.open()?;
+    let store = global.look()?;
     let mut status = Status::of(&store);
     if args.online {
         status.maintenance = Some(ask(&store).await?);

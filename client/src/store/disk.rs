@@ -1,7 +1,7 @@
 //! The file layer under the license store: one private directory, a lock, and files that are replaced whole or not at all.
 //!
 //! A replacement is: write a temporary file, sync it, rename it over the old one, sync the directory. Whenever the machine stops,
-//! the old or the new content stands there. It knows nothing about what the files say; [`crate::store`] does.
+//! the old or the new content stands there, so reading needs no lock. It knows nothing about what the files say; [`crate::store`] does.
 
 #[cfg(test)]
 use std::cell::Cell;
@@ -14,11 +14,11 @@ use zeroize::Zeroizing;
 
 use super::StoreError;
 
-/// An open directory of the store; the lock lasts as long as this value.
+/// A directory of the store; where it was opened for writing, the lock lasts as long as this value.
 #[derive(Debug)]
 pub(crate) struct Disk {
     dir: PathBuf,
-    _lock: File,
+    _lock: Option<File>,
     #[cfg(test)]
     fuse: Cell<Option<u32>>,
     #[cfg(test)]
@@ -64,16 +64,29 @@ impl Disk {
             },
             TryLockError::Error(error) => StoreError::io(&path, &error),
         })?;
-        let disk = Self {
+        let disk = Self::new(dir, Some(lock));
+        disk.remove_leftovers()?;
+        Ok(disk)
+    }
+
+    /// Looks into an existing directory without a lock, changing nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::Loose`], [`StoreError::Damaged`], [`StoreError::Io`].
+    pub(crate) fn look(dir: &Path) -> Result<Self, StoreError> {
+        check_private(dir, fs::Metadata::is_dir)?;
+        Ok(Self::new(dir, None))
+    }
+
+    fn new(dir: &Path, lock: Option<File>) -> Self {
+        Self {
             dir: dir.to_owned(),
             _lock: lock,
             #[cfg(test)]
             fuse: Cell::new(None),
             #[cfg(test)]
             stopped: Cell::new(false),
-        };
-        disk.remove_leftovers()?;
-        Ok(disk)
+        }
     }
 
     /// The directory.

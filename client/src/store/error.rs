@@ -57,6 +57,12 @@ pub enum StoreError {
         /// What the system said.
         why: String,
     },
+    /// The store was opened for reading.
+    #[error("the license store {} was opened for reading only", dir.display())]
+    ReadOnly {
+        /// The store's directory.
+        dir: PathBuf,
+    },
     /// An earlier write failed, so what stands on disk is not known.
     #[error("the license store {} was not usable any more after a failed write", dir.display())]
     Unknown {
@@ -87,6 +93,7 @@ impl StoreError {
                 "see to the file system (space, permissions), then run the same command again"
                     .to_owned()
             }
+            Self::ReadOnly { .. } => "open it with `LicenseStore::open`".to_owned(),
             Self::Unknown { .. } => {
                 "open the store again: it holds the old or the new state".to_owned()
             }

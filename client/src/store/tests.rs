@@ -120,6 +120,24 @@ fn one_process_at_a_time() {
 }
 
 #[test]
+fn reading_needs_neither_lock_nor_writing() {
+    let home = home();
+    let held = active(&home.dir, &Vendor::new(9));
+    let leftover = home.dir.join(".new-state.json");
+    fs::write(&leftover, "being written").expect("write");
+    let mut store = LicenseStore::read(&home.dir).expect("held by another");
+    assert_eq!(store.device_thumbprint(), held.device_thumbprint());
+    assert!(matches!(store.state(), State::Active(_)));
+    assert!(leftover.exists(), "another process may be about to use it");
+    let refused = store.put(State::Empty);
+    assert!(matches!(refused, Err(StoreError::ReadOnly { .. })));
+    drop(held);
+    fs::remove_file(home.dir.join("lock")).expect("remove");
+    drop(LicenseStore::read(&home.dir).expect("no lock there"));
+    assert!(!home.dir.join("lock").exists(), "nothing is made");
+}
+
+#[test]
 fn nothing_there_is_not_enrolled() {
     let home = home();
     let error = LicenseStore::open(&home.dir).expect_err("nothing");
