@@ -90,12 +90,19 @@ impl LicenseStore {
     fn create_on(disk: Disk, enrollment: Enrollment, keys: KeySet) -> Result<Self, ClientError> {
         let device = match read_device(&disk)? {
             Some(device) => device,
+            // What is held is bound to the key that is gone; a new one would only hide that.
+            None if disk.read(STATE)?.is_some() => {
+                return Err(StoreError::Missing {
+                    path: disk.path(DEVICE_KEY),
+                }
+                .into());
+            }
             None => make_device(&disk)?,
         };
         let record = match read_record(&disk, &keys, &device) {
-            Err(StoreError::Damaged { why, .. }) if disk.read(ENROLLMENT)?.is_some() => {
+            Err(StoreError::Damaged { why, .. }) if is_whole(&disk, &device) => {
                 return Err(ClientError::Input(format!(
-                    "the server's keys do not fit what is held here: {why}"
+                    "this server's keys do not verify what is held here ({why}): another vendor's license needs another --store"
                 )));
             }
             record => record?,
@@ -327,6 +334,16 @@ fn read_record(disk: &Disk, keys: &KeySet, device: &SigningKey) -> Result<Record
     };
     Record::from_json(&text, keys, &device.public_key().thumbprint())
         .map_err(|error| unreadable(&disk.path(STATE), error))
+}
+
+/// Whether the keys that are pinned now verify what is held.
+fn is_whole(disk: &Disk, device: &SigningKey) -> bool {
+    let pinned = || {
+        let text = disk.read(ENROLLMENT).ok().flatten()?;
+        let text: EnrollmentText = read_versioned(&text).ok()?;
+        KeySet::parse(text.jwks.as_bytes()).ok()
+    };
+    pinned().is_some_and(|keys| read_record(disk, &keys, device).is_ok())
 }
 
 fn not_enrolled(error: StoreError) -> ClientError {

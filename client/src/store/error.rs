@@ -1,8 +1,11 @@
 //! Why the license store can't be used, and what a person does about it.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use super::{DEVICE_KEY, ENROLLMENT, STATE};
 
 /// The license store can't be read or written as it is.
 #[derive(Debug, thiserror::Error)]
@@ -76,18 +79,13 @@ impl StoreError {
     pub fn next_step(&self) -> String {
         match self {
             Self::NoHome => "name a directory with --store or in UPKEEP_HOME".to_owned(),
-            Self::Missing { .. } => {
-                "run `upkeep enroll --server https://HOST:PORT --ca FILE`".to_owned()
-            }
+            Self::Missing { path } => after_loss(path),
             Self::Locked { .. } => "wait until the other `upkeep` has finished".to_owned(),
             Self::Loose { path, .. } => format!(
                 "run `chmod go-rwx {}`, and think about who may have read it",
                 path.display()
             ),
-            Self::Damaged { path, .. } => format!(
-                "restore {} from a backup, or move it away and activate again: the same device gets its own seat again",
-                path.display()
-            ),
+            Self::Damaged { path, .. } => after_loss(path),
             Self::Newer { .. } => "use the newer version of this program".to_owned(),
             Self::Io { .. } => {
                 "see to the file system (space, permissions), then run the same command again"
@@ -114,5 +112,23 @@ impl StoreError {
             path: path.into(),
             why: why.to_string(),
         }
+    }
+}
+
+/// What to do when this file of the store is of no use any more.
+fn after_loss(path: &Path) -> String {
+    let shown = path.display();
+    match path.file_name().and_then(OsStr::to_str) {
+        Some(DEVICE_KEY) => format!(
+            "restore {shown} from a backup; without it this is another device: move the store away, have the vendor's support declare this machine lost, then enroll and activate again"
+        ),
+        Some(ENROLLMENT) => {
+            "run `upkeep enroll` again with the same server and CA: device key and license stay"
+                .to_owned()
+        }
+        Some(STATE) => format!(
+            "restore {shown} from a backup, or move it away and activate again: the same device gets its own seat again"
+        ),
+        _ => format!("see what {shown} is, or name another directory with --store"),
     }
 }

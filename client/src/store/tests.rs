@@ -214,6 +214,44 @@ fn enrolling_again_keeps_the_license_or_is_refused() {
 }
 
 #[test]
+fn a_lost_device_key_is_not_made_again_under_a_license() {
+    let home = home();
+    let vendor = Vendor::new(9);
+    drop(active(&home.dir, &vendor));
+    let key = home.dir.join("device.key");
+    fs::remove_file(&key).expect("remove");
+    for error in [
+        LicenseStore::open(&home.dir).expect_err("no key"),
+        LicenseStore::create(&home.dir, vendor.enrollment()).expect_err("no key"),
+    ] {
+        assert!(
+            matches!(&error, ClientError::Store(StoreError::Missing { path }) if *path == key),
+            "{error}"
+        );
+        assert!(error.next_step().contains("restore"));
+    }
+    assert!(!key.exists());
+}
+
+#[test]
+fn enrolling_again_mends_the_enrollment_and_nothing_else() {
+    let home = home();
+    let vendor = Vendor::new(9);
+    drop(active(&home.dir, &vendor));
+    fs::write(home.dir.join("enrollment.json"), "{").expect("write");
+    let store = LicenseStore::create(&home.dir, vendor.enrollment()).expect("mended");
+    assert!(matches!(store.state(), State::Active(_)));
+    drop(store);
+    let state = home.dir.join("state.json");
+    fs::write(&state, "{").expect("write");
+    let error = LicenseStore::create(&home.dir, vendor.enrollment()).expect_err("damaged");
+    assert!(
+        matches!(&error, ClientError::Store(StoreError::Damaged { path, .. }) if *path == state),
+        "{error}"
+    );
+}
+
+#[test]
 fn damage_is_named_with_its_file() {
     for (name, from, to) in [
         ("state.json", "\"format\": 1", "\"format\": 0"),
@@ -238,7 +276,13 @@ fn damage_is_named_with_its_file() {
         let damaged = matches!(&error, ClientError::Store(StoreError::Damaged { path: found, .. }) if *found == path);
         // A set without usable keys is no damage of its own: what was signed by them can't be verified any more.
         assert!(damaged || to == "P-257", "{name} {to}: {error}");
-        assert!(error.next_step().contains(".json") || error.next_step().contains("device.key"));
+        let next = error.next_step();
+        let cure = match name {
+            "device.key" => "declare this machine lost",
+            "enrollment.json" if damaged => "`upkeep enroll` again",
+            _ => "its own seat again",
+        };
+        assert!(next.contains(cure), "{name} {to}: {next}");
     }
 }
 
