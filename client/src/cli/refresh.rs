@@ -15,8 +15,9 @@ Examples:
   upkeep refresh --json
 
 Run it after the maintenance was renewed: from then on newer builds pass `upkeep check`. It changes nothing at \
-the server. When the server refuses because the activation has ended there, the error says so and the store stays \
-as it is. The pinned keys stay too: where the vendor has new ones, run `upkeep enroll` again.")]
+the server. When the activation has ended there (declared lost, revoked, returned), the error says so, and the \
+license is destroyed here too; any other refusal changes nothing. The pinned keys stay: where the vendor has new \
+ones, run `upkeep enroll` again.")]
 pub(super) struct Args {}
 
 #[derive(Serialize)]
