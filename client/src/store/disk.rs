@@ -31,11 +31,17 @@ impl Disk {
     /// # Errors
     /// [`StoreError`]: as [`Disk::open`], and [`StoreError::Io`] when it can't be made.
     pub(crate) fn create(dir: &Path) -> Result<Self, StoreError> {
+        let missing: Vec<&Path> = dir.ancestors().take_while(|dir| !dir.exists()).collect();
         let made = DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir);
         made.map_err(|error| StoreError::io(dir, &error))?;
         let disk = Self::open(dir)?;
-        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync_dir(parent)?;
+        // The last to be made may come from an earlier call that was killed before it synced.
+        for made in [dir].into_iter().chain(missing) {
+            match made.parent() {
+                Some(parent) if parent.as_os_str().is_empty() => sync_dir(Path::new("."))?,
+                Some(parent) => sync_dir(parent)?,
+                None => {}
+            }
         }
         Ok(disk)
     }
