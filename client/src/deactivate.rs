@@ -288,9 +288,13 @@ fn has_expired(store: &LicenseStore, ticket: &str) -> bool {
         .is_ok_and(|ticket| ticket.claims().exp <= clock::now_secs())
 }
 
-/// The ticket inside the proof is not the one that the server waits for, or it waits for none.
+/// The ticket inside the proof is not the one that the server waits for, it waits for none, or the return ended in another way: asking
+/// for a ticket brings one, or says which.
 fn needs_fresh_ticket(error: &ClientError) -> bool {
-    matches!(error.reason(), Some("TICKET_EXPIRED" | "TICKET_REQUIRED"))
+    matches!(
+        error.reason(),
+        Some("TICKET_EXPIRED" | "TICKET_REQUIRED" | "ILLEGAL_TRANSITION")
+    )
 }
 
 /// Takes the server's word that an activation has ended in another way (declared lost, revoked, returned with another proof): its

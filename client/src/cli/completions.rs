@@ -3,6 +3,7 @@
 use clap_complete::Shell;
 
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::output;
 
 /// Print a completion script for a shell
 #[derive(Debug, clap::Args)]
@@ -20,6 +21,6 @@ pub(super) fn run(args: &Args, command: &mut clap::Command) -> Result<Exit, Fail
     // Made whole first: the generator does not survive a reader that has gone away.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "upkeep", &mut script);
-    crate::cli::output::line(String::from_utf8_lossy(&script).trim_end());
+    output::line(String::from_utf8_lossy(&script).trim_end())?;
     Ok(Exit::Ok)
 }

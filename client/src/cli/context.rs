@@ -1,9 +1,12 @@
 //! What every command is given: which store, and how to say things.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use upkeep_client::Client;
-use upkeep_client::store::LicenseStore;
+use upkeep_client::error::ClientError;
+use upkeep_client::store::{LicenseStore, StoreError};
 
 use crate::cli::exit::Failure;
 use crate::cli::output::Output;
@@ -42,12 +45,12 @@ impl Global {
         }
     }
 
-    /// Opens the store, locked for this process.
+    /// Opens the store, locked for this process. Another one that is about to finish is waited for.
     ///
     /// # Errors
-    /// Exit 5 when nothing is enrolled there, 7 when the store is locked or damaged.
+    /// Exit 5 when nothing is enrolled there, 7 when the store stays locked or is damaged.
     pub(super) fn open(&self) -> Result<LicenseStore, Failure> {
-        Ok(LicenseStore::open(&self.directory()?)?)
+        Ok(open(&self.directory()?)?)
     }
 
     /// Opens the store, and the way to the server that is pinned in it.
@@ -60,3 +63,23 @@ impl Global {
         Ok((store, client))
     }
 }
+
+/// Opens the store in this directory, as [`Global::open`] does.
+///
+/// # Errors
+/// As [`LicenseStore::open`].
+pub(super) fn open(directory: &Path) -> Result<LicenseStore, ClientError> {
+    let began = Instant::now();
+    loop {
+        match LicenseStore::open(directory) {
+            Err(ClientError::Store(StoreError::Locked { .. })) if began.elapsed() < PATIENCE => {
+                thread::sleep(PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// How long another process may hold the store: a call that is answered takes no longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(20);

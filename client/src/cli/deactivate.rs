@@ -89,6 +89,12 @@ pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
 
 /// Refuses before anything is wiped when a file could not be written after it.
 fn check_targets(args: &Args) -> Result<(), Failure> {
+    if args.export_proof.is_some() && args.export_proof == args.export_receipt {
+        return Err(Failure::usage(
+            "proof and receipt can't go to the same place",
+            "name two files",
+        ));
+    }
     if let Some(Place::File(path)) = &args.export_proof {
         file::check_free(path, is_proof)?;
     }

@@ -11,7 +11,7 @@ use upkeep_client::Client;
 use upkeep_client::error::ClientError;
 use upkeep_client::store::{LicenseStore, State};
 
-use crate::cli::context::Global;
+use crate::cli::context::{self, Global};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::facts;
 
@@ -63,7 +63,7 @@ pub(super) async fn run(_: &Args, global: &Global) -> Result<Exit, Failure> {
 async fn look(global: &Global, report: &mut Report) -> Result<(), Failure> {
     let directory = global.directory()?;
     permissions(&directory, report);
-    let store = match LicenseStore::open(&directory) {
+    let store = match context::open(&directory) {
         Ok(store) => store,
         Err(error) => {
             report.fail("store", error);
@@ -235,29 +235,37 @@ async fn keys(store: &LicenseStore, client: &Client, report: &mut Report) {
         }
     };
     let pinned = KeySet::parse(store.enrollment().jwks.as_bytes()).unwrap_or_default();
-    let new = count_missing(&theirs, &pinned);
-    let gone = count_missing(&pinned, &theirs);
+    let known = theirs
+        .keys()
+        .filter(|key| pinned.get(&key.thumbprint()).is_some())
+        .count();
+    let (new, retired) = (
+        theirs.keys().count().saturating_sub(known),
+        pinned.keys().count().saturating_sub(known),
+    );
     let again = "run `upkeep enroll` again with the same server and CA; the license stays";
-    match (new, gone) {
-        (0, 0) => report.ok("keys", "the pinned keys are the server's"),
-        (0, gone) => report.ok(
+    if known == 0 {
+        report.add(
+            Exit::Artefact,
+            Finding {
+                check: "keys",
+                level: Level::Fail,
+                message: "none of the pinned keys is the server's: nothing that it signs now verifies here"
+                    .to_owned(),
+                next: Some(again.to_owned()),
+            },
+        );
+    } else if new > 0 {
+        let message = format!("the server has {new} key(s) that are not pinned here");
+        report.warn("keys", message, again);
+    } else if retired > 0 {
+        report.ok(
             "keys",
-            format_args!("the server has retired {gone} of the pinned keys"),
-        ),
-        (new, _) => report.warn(
-            "keys",
-            format_args!(
-                "the server signs or will sign with {new} key(s) that are not pinned here"
-            ),
-            again,
-        ),
+            format_args!("the server has retired {retired} of the pinned keys"),
+        );
+    } else {
+        report.ok("keys", "the pinned keys are the server's");
     }
-}
-
-fn count_missing(of: &KeySet, within: &KeySet) -> usize {
-    of.keys()
-        .filter(|key| within.get(&key.thumbprint()).is_none())
-        .count()
 }
 
 impl Report {

@@ -84,11 +84,6 @@ impl Failure {
         Self::new(Exit::Artefact, "ARTEFACT_INVALID", message).with_next(next)
     }
 
-    /// A message that clap made; it says what next by itself.
-    pub(super) fn command_line(message: impl fmt::Display) -> Self {
-        Self::new(Exit::Usage, "USAGE", message)
-    }
-
     /// The exit code.
     pub(super) fn exit(&self) -> Exit {
         self.exit
@@ -108,7 +103,8 @@ impl Failure {
             message: &self.message,
             next: self.next(),
         };
-        serde_json::json!({ "error": error }).to_string()
+        // Text and a number always have a JSON form.
+        serde_json::to_string(&JsonErrors { error }).unwrap_or_default()
     }
 
     fn new(exit: Exit, code: &'static str, message: impl fmt::Display) -> Self {
@@ -162,6 +158,11 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         ClientError::from(error).into()
     }
+}
+
+#[derive(Serialize)]
+struct JsonErrors<'a> {
+    error: JsonError<'a>,
 }
 
 #[derive(Serialize)]

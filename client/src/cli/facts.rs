@@ -3,6 +3,7 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use upkeep::artefact::{ActivationCertificate, BoundTo, UpgradeCode};
+use upkeep::rpc::v1::{MaintenanceFlag, MaintenanceStatus};
 use upkeep_client::error::{ClientError, NotActivated};
 use upkeep_client::store::{LicenseStore, State};
 
@@ -174,6 +175,39 @@ impl Held {
     /// The rows as text.
     pub(super) fn text(&self) -> String {
         output::columns(&self.rows())
+    }
+}
+
+/// Maintenance on the day of the answer, as the server said it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Maintenance {
+    flag: &'static str,
+    last_day: Option<String>,
+}
+
+impl From<MaintenanceStatus> for Maintenance {
+    fn from(answer: MaintenanceStatus) -> Self {
+        Self {
+            flag: match answer.flag() {
+                MaintenanceFlag::Unspecified => "unknown",
+                MaintenanceFlag::Protected => "protected",
+                MaintenanceFlag::ExpiringSoon => "expiring_soon",
+                MaintenanceFlag::Expired => "expired",
+            },
+            last_day: Some(answer.last_date).filter(|day| !day.is_empty()),
+        }
+    }
+}
+
+impl Maintenance {
+    /// What a person sees.
+    pub(super) fn row(&self) -> (&'static str, String) {
+        let flag = self.flag.replace('_', " ");
+        let text = match &self.last_day {
+            Some(day) => format!("{flag}, last day {day}"),
+            None => flag,
+        };
+        ("Maintenance now", text)
     }
 }
 

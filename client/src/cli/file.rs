@@ -99,8 +99,7 @@ pub(super) fn write(
 ) -> Result<(), Failure> {
     let path = match place {
         Place::Standard => {
-            output::line(text.trim_end());
-            return Ok(());
+            return output::line(text.trim_end());
         }
         Place::File(path) => path,
     };

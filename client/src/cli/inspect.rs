@@ -6,13 +6,12 @@ use serde::Serialize;
 use serde_json::Value;
 use upkeep::armor::{self, Label};
 use upkeep::artefact::{
-    ActivationCertificate, DeactivationProof, DeactivationReceipt, DeactivationTicket, Readable,
-    ReleaseManifest, UpgradeCode,
+    ActivationCertificate, DeactivationProof, DeactivationReceipt, DeactivationTicket, ProofError,
+    Readable, ReleaseManifest, UpgradeCode, verify_proof,
 };
 use upkeep::jwks::KeySet;
-use upkeep::jws::{self, JwsError, SigningInput, Typ};
-use upkeep::key;
-use upkeep_client::store::LicenseStore;
+use upkeep::jws::{self, Claims, JwsError, SigningInput, Typ};
+use upkeep::key::{self, Thumbprint};
 
 use crate::cli::context::Global;
 use crate::cli::exit::{Exit, Failure};
@@ -32,8 +31,9 @@ Reads activation certificates, deactivation tickets, proofs and receipts, upgrad
 as the armoured file or the bare JWS. Only the armoured block is read, never the lines above it.
 
 Exit code 0: VERIFIED, by a pinned key, this device's own, or one of FILE. 9: UNVERIFIED; what it says is shown all \
-the same where it can be read, and may be anybody's words. A proof is signed by its device, so it verifies there, or \
-with the device's key in FILE. A release manifest is signed by the vendor's build key.")]
+the same where it can be read, and may be anybody's words. A proof is signed by its device and carries the server's \
+ticket, so it verifies on that device, or with both keys in FILE. A release manifest is signed by the vendor's build \
+key, which is in FILE or nowhere.")]
 pub(super) struct Args {
     /// The file, `-` for standard input
     #[arg(value_name = "FILE")]
@@ -56,19 +56,22 @@ struct Found {
     rows: Vec<(&'static str, String)>,
 }
 
-/// The keys at hand, and why there are none.
+/// The keys that count for each kind, and why there are none.
+#[derive(Default)]
 struct Trusted {
-    keys: KeySet,
+    /// For what the server signs.
+    server: KeySet,
+    /// For proofs of deactivation.
+    devices: KeySet,
+    /// For release manifests.
+    builds: KeySet,
     none: Option<String>,
 }
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let text = file::read(&args.artefact)?;
     let trusted = match &args.jwks {
-        Some(path) => Trusted {
-            keys: keys::read(path)?,
-            none: None,
-        },
+        Some(path) => Trusted::all(keys::read(path)?),
         None => Trusted::pinned(global),
     };
     let found = look(text.trim(), &trusted)?;
@@ -81,25 +84,64 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
 }
 
 impl Trusted {
-    /// The keys of the store, and this device's own.
+    /// Keys from a file count for every kind: whoever named the file vouches for them.
+    fn all(keys: KeySet) -> Self {
+        Self {
+            server: keys.clone(),
+            devices: keys.clone(),
+            builds: keys,
+            none: None,
+        }
+    }
+
+    /// The pinned keys for what the server signs, and this device's key for its own proofs.
     fn pinned(global: &Global) -> Self {
-        let opened = global
-            .directory()
-            .and_then(|directory| Ok(LicenseStore::open(&directory)?));
-        match opened {
-            Ok(store) => {
-                let pinned = KeySet::parse(store.enrollment().jwks.as_bytes()).unwrap_or_default();
-                let own = store.device_public_key().clone();
-                Self {
-                    keys: KeySet::new(pinned.keys().cloned().chain([own])),
-                    none: None,
-                }
-            }
+        match global.open() {
+            Ok(store) => Self {
+                server: KeySet::parse(store.enrollment().jwks.as_bytes()).unwrap_or_default(),
+                devices: KeySet::new([store.device_public_key().clone()]),
+                ..Self::default()
+            },
             Err(failure) => Self {
-                keys: KeySet::default(),
                 none: Some(failure.to_string()),
+                ..Self::default()
             },
         }
+    }
+
+    fn of(&self, typ: Typ) -> &KeySet {
+        match typ {
+            Typ::Proof => &self.devices,
+            Typ::Release => &self.builds,
+            _ => &self.server,
+        }
+    }
+
+    /// Why this text does not verify; `None` when it does. A proof carries a ticket, which has to verify too.
+    fn refuse<C: Claims>(&self, jws: &str) -> Option<String> {
+        let find = |typ| move |kid: &Thumbprint| self.of(typ).get(kid).cloned();
+        let error = if C::TYP == Typ::Proof {
+            let error =
+                verify_proof(jws, find(Typ::Proof), find(Typ::Ticket), key::verify).err()?;
+            match error {
+                ProofError::Proof(error) => error,
+                other => return Some(other.to_string()),
+            }
+        } else {
+            jws::verify::<C>(jws, find(C::TYP), key::verify).err()?
+        };
+        Some(match (error, &self.none) {
+            (JwsError::UnknownKey, Some(none)) => {
+                format!("there is no key to verify with: {none}")
+            }
+            (JwsError::UnknownKey, None)
+                if C::TYP == Typ::Release && self.builds.keys().next().is_none() =>
+            {
+                "a release manifest is signed by the vendor's build key: give it with --jwks"
+                    .to_owned()
+            }
+            (error, _) => error.to_string(),
+        })
     }
 }
 
@@ -150,17 +192,10 @@ fn found<C: Readable>(
     trusted: &Trusted,
 ) -> Result<Found, Failure> {
     let claims: C = input.claims().map_err(unreadable)?;
-    let verified = jws::verify::<C>(jws, |kid| trusted.keys.get(kid).cloned(), key::verify);
-    let why = verified
-        .as_ref()
-        .err()
-        .map(|error| match (error, &trusted.none) {
-            (JwsError::UnknownKey, Some(none)) => format!("there is no key to verify with: {none}"),
-            (error, _) => error.to_string(),
-        });
+    let why = trusted.refuse::<C>(jws);
     Ok(Found {
         kind,
-        verified: verified.is_ok(),
+        verified: why.is_none(),
         why,
         key: input.kid().to_string(),
         rows: claims.readable(),
@@ -216,10 +251,7 @@ mod tests {
     }
 
     fn trusting(keys: &[&SigningKey]) -> Trusted {
-        Trusted {
-            keys: KeySet::new(keys.iter().map(|key| key.public_key().clone())),
-            none: None,
-        }
+        Trusted::all(KeySet::new(keys.iter().map(|key| key.public_key().clone())))
     }
 
     #[test]
@@ -252,6 +284,20 @@ mod tests {
                 "{at}"
             );
         }
+    }
+
+    #[test]
+    fn a_key_counts_for_its_own_kind_only() {
+        let key = SigningKey::from_seed(&[1; 32]).expect("seed");
+        let keys = KeySet::new([key.public_key().clone()]);
+        let pinned = Trusted {
+            server: keys.clone(),
+            devices: keys,
+            ..Trusted::default()
+        };
+        let (_, jws) = manifest(&key);
+        let found = look(&jws, &pinned).expect("readable");
+        assert!(found.why.is_some_and(|why| why.contains("build key")));
     }
 
     #[test]

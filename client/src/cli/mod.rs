@@ -67,7 +67,10 @@ fn run(arguments: &[OsString]) -> ExitCode {
 /// Shows what clap has to say: help and version, or what is wrong with the command line.
 fn not_understood(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     if error.use_stderr() && arguments.iter().any(|argument| argument == "--json") {
-        let failure = Failure::command_line(error.render().to_string().trim());
+        let text = error.render().to_string();
+        let what = text.split("\n\nUsage:").next().unwrap_or(&text);
+        let what = what.strip_prefix("error: ").unwrap_or(what).trim();
+        let failure = Failure::usage(what, "see `--help` of the command");
         Output::new(true, false).error(&failure);
         return failure.exit().into();
     }

@@ -41,8 +41,7 @@ impl Output {
         if self.json {
             json(value)
         } else {
-            line(text().trim_end());
-            Ok(())
+            line(text().trim_end())
         }
     }
 
@@ -79,15 +78,23 @@ pub(super) fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
             "report it to the vendor",
         )
     })?;
-    line(text);
-    Ok(())
+    line(text)
 }
 
 /// Prints text as it is, with one line end.
-pub(super) fn line(text: impl fmt::Display) {
+///
+/// # Errors
+/// Exit 1 when it could not be written, such as to a full disk.
+pub(super) fn line(text: impl fmt::Display) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    // A reader that has gone away has seen enough.
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        // A reader that has gone away has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::fault(
+            format_args!("standard output can't be written: {error}"),
+            "what was done is done and in the store: see `upkeep status`",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Says something on standard error.

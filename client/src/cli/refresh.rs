@@ -1,8 +1,11 @@
 //! `refresh`: the activation's current certificate, with today's maintenance.
 
-use crate::cli::activate;
+use serde::Serialize;
+
 use crate::cli::context::Global;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::facts::{License, Maintenance};
+use crate::cli::output;
 
 /// Confirm the activation online, and fetch its current certificate
 #[derive(Debug, clap::Args)]
@@ -16,8 +19,23 @@ the server. When the server refuses because the activation has ended there, the 
 as it is. The pinned keys stay too: where the vendor has new ones, run `upkeep enroll` again.")]
 pub(super) struct Args {}
 
+#[derive(Serialize)]
+struct Shown {
+    license: License,
+    maintenance: Option<Maintenance>,
+}
+
 pub(super) async fn run(_: &Args, global: &Global) -> Result<Exit, Failure> {
     let (mut store, client) = global.open_with_client()?;
-    upkeep_client::refresh(&mut store, &client).await?;
-    activate::report(&store, global, "Refreshed.")
+    let refreshed = upkeep_client::refresh(&mut store, &client).await?;
+    let shown = Shown {
+        license: License::from(&refreshed.claims),
+        maintenance: refreshed.maintenance.map(Maintenance::from),
+    };
+    global.output().done(&shown, || {
+        let mut rows = shown.license.rows();
+        rows.extend(shown.maintenance.iter().map(Maintenance::row));
+        format!("Refreshed.\n\n{}", output::columns(&rows))
+    })?;
+    Ok(Exit::Ok)
 }

@@ -1,14 +1,13 @@
 //! `status`: what stands in the store, and the product code.
 
 use serde::Serialize;
-use upkeep::rpc::v1::{MaintenanceFlag, MaintenanceStatus};
 use upkeep_client::Client;
 use upkeep_client::error::{ClientError, NotActivated};
 use upkeep_client::store::{Journal, LicenseStore, State};
 
 use crate::cli::context::Global;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::facts::Held;
+use crate::cli::facts::{Held, Maintenance};
 use crate::cli::output;
 
 /// Show what stands here: server, device, license, product code, and what waits to be finished
@@ -56,12 +55,6 @@ struct Returned {
     activation_id: String,
     proof: Option<String>,
     receipt: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Maintenance {
-    flag: &'static str,
-    last_day: Option<String>,
 }
 
 pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
@@ -129,11 +122,7 @@ impl Status {
             ]
         }));
         rows.extend(self.held.iter().flat_map(Held::rows));
-        rows.extend(
-            self.maintenance
-                .iter()
-                .map(|now| ("Maintenance now", now.text())),
-        );
+        rows.extend(self.maintenance.iter().map(Maintenance::row));
         rows.extend(
             self.returned
                 .iter()
@@ -173,30 +162,6 @@ impl Returned {
             "{}, activation {}: {how_far}",
             self.serial, self.activation_id
         )
-    }
-}
-
-impl From<MaintenanceStatus> for Maintenance {
-    fn from(answer: MaintenanceStatus) -> Self {
-        Self {
-            flag: match answer.flag() {
-                MaintenanceFlag::Unspecified => "unknown",
-                MaintenanceFlag::Protected => "protected",
-                MaintenanceFlag::ExpiringSoon => "expiring_soon",
-                MaintenanceFlag::Expired => "expired",
-            },
-            last_day: Some(answer.last_date).filter(|day| !day.is_empty()),
-        }
-    }
-}
-
-impl Maintenance {
-    fn text(&self) -> String {
-        let flag = self.flag.replace('_', " ");
-        match &self.last_day {
-            Some(day) => format!("{flag}, last day {day}"),
-            None => flag,
-        }
     }
 }
 
