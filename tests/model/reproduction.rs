@@ -100,6 +100,16 @@ fn a_dongle_is_updated_by_its_number() {
     ]);
 }
 
+/// The code of a dongle whose update request named a device could not be redeemed, and the license stayed sealed.
+#[test]
+fn a_dongle_is_updated_whatever_device_the_request_named() {
+    play(&[
+        ask(DONGLE, Some(1)),
+        generate(DONGLE, COMES),
+        redeem(DONGLE, 2, COMES),
+    ]);
+}
+
 #[test]
 fn a_ticket_that_runs_out_frees_no_seat() {
     play(&[

@@ -177,7 +177,7 @@ pub fn has_file_form(upgrade: &Upgrade, license: &License) -> bool {
     }
 }
 
-/// Marks the code used by `device` (software keys).
+/// Marks the code used by `device`; none for a hardware key.
 ///
 /// # Errors
 /// CODE_ALREADY_REDEEMED and what else the machine answers; WRONG_DEVICE; VM_NOT_ALLOWED when the declaration differs from the
@@ -188,7 +188,10 @@ pub fn redeem(
     vm: VirtualEnvironment,
 ) -> Result<(), Refusal> {
     upgrade.state = step(upgrade.state, UpgradeEvent::Redeem, Role::EndUser)?;
-    if upgrade.wish.device.is_some() && upgrade.wish.device.as_ref() != device {
+    // A hardware key is no device: its code is bound to its number, whatever device the request named.
+    if let (Some(bound), Some(shown)) = (&upgrade.wish.device, device)
+        && bound != shown
+    {
         return Err(Reason::WrongDevice.into());
     }
     if vm == VirtualEnvironment::Yes && upgrade.wish.vm == VirtualEnvironment::No {
