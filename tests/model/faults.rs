@@ -35,15 +35,11 @@ async fn prepared(world: &World, flow: Flow) -> Sent {
     world.sell().await;
     let device = Device::new(1);
     let mut sent = activate(world, &device).await;
-    let mut seat = String::new();
     for next in FLOWS.into_iter().skip(1).take_while(|next| *next <= flow) {
         let got = world.send(sent).await.unwrap();
         sent = match next {
             Flow::Activate => unreachable!(),
-            Flow::Begin => {
-                seat = got.id;
-                Sent::Begin(world.begin_request(&seat, &device, &fresh_id()).await)
-            }
+            Flow::Begin => Sent::Begin(world.begin_request(&got.id, &device, &fresh_id()).await),
             Flow::Deactivate => Sent::Proof(v1::DeactivateRequest {
                 proof: device.proof(&got.sealed.0),
             }),

@@ -38,7 +38,7 @@ use crate::model::{Asked, End, License, Model, Shown, Standing, Verdict};
 use crate::sent::{Got, Sent};
 use crate::world::{
     Crash, DONGLE_NUMBER, Device, NEW, ParseId, World, activation_code, details, fresh_id,
-    no_faults, password, product_code, reason, remove_index, run, secret, verified,
+    password, product_code, reason, remove_index, run, secret, verified,
 };
 
 /// One step. `l` is a license, `d` a device, by number.
@@ -1037,7 +1037,7 @@ impl By {
 fn histories_agree_with_the_model() {
     let cases = std::env::var("UPKEEP_MODEL_CASES").ok();
     let config = Config {
-        cases: cases.map_or(40, |cases| cases.parse().unwrap()),
+        cases: cases.map_or(100, |cases| cases.parse().unwrap()),
         failure_persistence: None,
         max_shrink_iters: 400,
         ..Config::default()

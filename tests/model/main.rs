@@ -3,6 +3,7 @@
 // A test may stop where it likes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_input;
 mod faults;
 mod grammar;
 mod history;

@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
+use tonic::Status;
 use tonic::service::Routes;
-use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tower::Service;
 use upkeep::artefact::{Confirmation, DeactivationProof, DeactivationTicket, Issuer};
