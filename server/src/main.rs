@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// The index allocates on every write; this allocator takes a tenth off what an activation costs (docs/design.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     upkeep_server::cli::main()
 }
