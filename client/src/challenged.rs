@@ -24,7 +24,8 @@ where
     let mut renewals = 0;
     let mut sent_before = 0_u32;
     loop {
-        let challenge = client.challenge(purpose).await?;
+        let challenge = client.challenge(purpose).await;
+        let challenge = challenge.map_err(|error| counted(error, sent_before))?;
         let request = make(&challenge.bytes)?;
         match send(client.clone(), request).await {
             Err(ClientError::Refused(refusal))
@@ -33,12 +34,19 @@ where
                 renewals += 1;
                 sent_before = sent_before.saturating_add(refusal.attempts.saturating_sub(1));
             }
-            Err(ClientError::Refused(mut refusal)) => {
-                refusal.attempts = refusal.attempts.saturating_add(sent_before);
-                return Err(ClientError::Refused(refusal));
-            }
-            answer => return answer,
+            answer => return answer.map_err(|error| counted(error, sent_before)),
         }
+    }
+}
+
+/// A refusal that knows of the sendings before it.
+fn counted(error: ClientError, sent_before: u32) -> ClientError {
+    match error {
+        ClientError::Refused(mut refusal) => {
+            refusal.attempts = refusal.attempts.saturating_add(sent_before);
+            ClientError::Refused(refusal)
+        }
+        error => error,
     }
 }
 
