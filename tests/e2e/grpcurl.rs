@@ -167,6 +167,12 @@ fn everything_a_person_types_works() {
     let status: Value = serde_json::from_str(&upgrade.run(&["status", "--json"], None)).unwrap();
     assert_eq!(status["state"], "active", "{status}");
 
+    // The receipt of the return before it may come late, and once more.
+    let recorded: Value = serde_json::from_str(&recorded).unwrap();
+    let receipt = text(&recorded["receipt"]);
+    let kept = upgrade.run(&["deactivate", "--receipt", "-"], Some(receipt));
+    assert!(kept.contains(serial), "{kept}");
+
     // Support finds it by the dongle, the serial or the device; the audit record has all of it.
     let found = curl
         .staff(

@@ -153,16 +153,17 @@ fn export(
 
 impl Progress {
     fn of(store: &LicenseStore) -> Result<Self, Failure> {
-        let (state, journal) = match store.state() {
-            State::Releasing(journal) => ("releasing", journal),
-            State::Deactivated(journal) => ("deactivated", journal),
-            _ => {
-                return Err(Failure::fault(
-                    "the store does not show the deactivation",
-                    "run `upkeep status` and report what it shows to the vendor",
-                ));
-            }
+        let state = match store.state() {
+            State::Releasing(_) => "releasing",
+            _ => "deactivated",
         };
+        // An upgrade may stand here by now, while the receipt of what it followed comes late.
+        let journal = store.last_return().ok_or_else(|| {
+            Failure::fault(
+                "the store does not show the deactivation",
+                "run `upkeep status` and report what it shows to the vendor",
+            )
+        })?;
         Ok(Self {
             state,
             serial: journal.serial().to_string(),
