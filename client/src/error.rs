@@ -276,7 +276,9 @@ impl Unfinished {
                 "run `upkeep activate {serial}` again to finish it, or with --abandon to give it up"
             ),
             Self::Redeem { serial, .. } => {
-                format!("run `upkeep upgrade redeem {serial}` again with the same code")
+                format!(
+                    "run `upkeep upgrade redeem {serial}` again with the same code, or with --abandon to give it up"
+                )
             }
             Self::Deactivation { .. } => "run `upkeep deactivate` to finish it".to_owned(),
             Self::Active { .. } => {

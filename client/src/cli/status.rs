@@ -190,7 +190,7 @@ fn next(state: &State) -> Option<String> {
             ))
         }
         State::Redeeming(pending) => Some(format!(
-            "run `upkeep upgrade redeem {}` again with the same code",
+            "run `upkeep upgrade redeem {}` again with the same code, or with --abandon to give it up",
             pending.serial()
         )),
         State::Releasing(_) => Some("run `upkeep deactivate` to finish it".to_owned()),
