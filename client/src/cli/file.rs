@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::process;
 use std::str::FromStr;
 
 use upkeep::armor;
@@ -105,17 +106,19 @@ pub(super) fn write(
     };
     check_free(path, replaceable)?;
     let mut part = path.as_os_str().to_owned();
-    part.push(".part");
+    part.push(format!(".{}.part", process::id()));
     let part = PathBuf::from(part);
-    let written = File::create(&part)
+    let written = File::create_new(&part)
         .and_then(|mut file| {
             file.write_all(text.as_bytes())?;
             file.sync_all()
         })
         .and_then(|()| fs::rename(&part, path));
     written.map_err(|error| {
-        // What is left of a failed attempt helps nobody.
-        let _ = fs::remove_file(&part);
+        if error.kind() != io::ErrorKind::AlreadyExists {
+            // What is left of a failed attempt helps nobody.
+            let _ = fs::remove_file(&part);
+        }
         Failure::fault(
             format_args!("{} can't be written: {error}", path.display()),
             "make room there or name another file, then run the same command again: nothing is lost",
@@ -177,6 +180,10 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).expect("there"), "first\n");
         write(&place, "second\n", |old| old == "first\n").expect("ours");
         assert_eq!(fs::read_to_string(&path).expect("there"), "second\n");
+        let beside = dir.path().join("b.txt.part");
+        fs::write(&beside, "mine\n").expect("write");
+        write(&Place::File(dir.path().join("b.txt")), "new\n", |_| false).expect("free");
+        assert_eq!(fs::read_to_string(&beside).expect("there"), "mine\n");
     }
 
     #[test]
