@@ -1,1 +1,48 @@
+//! The Upkeep client: what an installed product carries to activate, check, refresh, return and upgrade its license.
+//!
+//! A product opens its [`LicenseStore`] and calls one flow; at every start it reads the store and calls [`check()`], which needs neither
+//! network nor lock. Each flow writes what it is about to do before it does it, so that after
+//! a crash or a lost answer the same call goes on where the last one stopped: no seat is taken twice, none is freed twice. What
+//! goes over the wire is in docs/protocol.md.
 
+pub mod check;
+pub mod error;
+pub mod store;
+
+mod activate;
+mod challenged;
+mod client;
+mod clock;
+#[cfg(test)]
+mod crash_tests;
+mod deactivate;
+mod enroll;
+mod random;
+mod redeem;
+mod refresh;
+mod retry;
+mod status;
+#[cfg(test)]
+mod testing;
+mod tls;
+mod verify;
+
+pub use activate::{
+    ActivateOptions, Activated, Credential, abandon_activation, accept_activation, activate,
+    activate_request,
+};
+pub use check::{Build, CheckError, Verdict, build_of_manifest, check};
+pub use client::{Challenge, Client, ClientBuilder, Deadlines};
+pub use deactivate::{
+    Deactivated, deactivate, deactivate_request, fetch_ticket, proof_file, prove, receipt_file,
+    record_receipt,
+};
+pub use enroll::enroll;
+pub use error::{ClientError, NotActivated, Refusal, Unfinished};
+pub use redeem::{RedeemOptions, Redeemed, accept_redeem, redeem, redeem_file, redeem_request};
+pub use refresh::{Refreshed, refresh};
+pub use retry::RetryPolicy;
+pub use store::{
+    Enrollment, Held, Journal, LicenseStore, PendingActivation, PendingRedeem, State, StoreError,
+    UpgradeFile, VirtualEnvironment,
+};

@@ -2,6 +2,7 @@
 
 pub mod attest;
 mod challenge;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
@@ -14,6 +15,7 @@ pub mod pki;
 pub mod random;
 pub mod record;
 mod secrets;
+pub mod serve;
 pub mod signer;
 pub mod store;
 pub mod tls;

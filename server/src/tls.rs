@@ -175,6 +175,10 @@ fn certificates(pem: &str, what: &'static str) -> Result<Vec<CertificateDer<'sta
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "certificates are checked against the machine's own clock"
+)]
 mod tests {
     use chrono::Utc;
 

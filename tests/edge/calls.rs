@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tonic::{Code, Request};
 use tonic_types::StatusExt;
 use upkeep_server::listener::Limits;
 
+use crate::frames::{self, HEADERS};
 use crate::probe::ask;
 use crate::world::{World, logs, patient};
 
@@ -40,11 +42,16 @@ async fn the_servers_cap_answers_deadline_exceeded() {
 async fn the_callers_deadline_answers_deadline_exceeded_and_not_cancelled() {
     let world = World::new();
     let running = world.products(Limits::default()).await;
-    let channel = running.channel(world.tls(None)).await.unwrap();
-    let mut request = Request::new(());
-    request.set_timeout(Duration::from_secs(1));
-    let answer = patient(ask(&channel, "Hang", request)).await;
-    assert_eq!(answer.code(), Code::DeadlineExceeded, "{answer:?}");
+    // By hand: tonic's client would not wait for the answer.
+    let mut stream = running.raw(world.tls(None)).await.unwrap();
+    let headers = [("grpc-timeout", "500m"), ("x-request-id", "hurried-1")];
+    let call = frames::call_with(1, "/test.Probe/Hang", &headers);
+    let opening = [frames::opening(), call].concat();
+    stream.write_all(&opening).await.unwrap();
+    patient(async { while frames::read(&mut stream).await.unwrap().kind != HEADERS {} }).await;
+    logs()
+        .line(&["hurried-1", r#""code":"DEADLINE_EXCEEDED""#])
+        .await;
 }
 
 #[tokio::test]

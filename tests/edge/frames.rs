@@ -45,23 +45,27 @@ pub(crate) fn opening() -> Vec<u8> {
 
 /// HEADERS that open a call and leave it open.
 pub(crate) fn call(stream: u32, path: &str) -> Vec<u8> {
-    // HPACK: two indexed fields, then literals without indexing (RFC 7541 appendix A, section 6.2.2).
-    let mut block = vec![0x83, 0x87];
-    literal(&mut block, &[0x04], path);
-    literal(&mut block, &[0x01], "localhost");
-    literal(&mut block, &[0x0f, 0x10], "application/grpc");
-    block.push(0x00);
-    literal(&mut block, &[2], "");
-    let at = block.len() - 1;
-    block.splice(at.., *b"te");
-    literal(&mut block, &[], "trailers");
-    frame(HEADERS, END_HEADERS, stream, &block)
+    call_with(stream, path, &[])
 }
 
-fn literal(block: &mut Vec<u8>, name: &[u8], value: &str) {
-    block.extend(name);
-    block.push(u8::try_from(value.len()).unwrap());
-    block.extend(value.as_bytes());
+/// As [`call`], with more header fields.
+pub(crate) fn call_with(stream: u32, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
+    // HPACK: two indexed fields, then literals without indexing (RFC 7541 appendix A and section 6.2.2).
+    let mut block = vec![0x83, 0x87];
+    let usual = [
+        (":path", path),
+        (":authority", "localhost"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ];
+    for (name, value) in usual.iter().chain(more) {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend(text.as_bytes());
+        }
+    }
+    frame(HEADERS, END_HEADERS, stream, &block)
 }
 
 const END_HEADERS: u8 = 4;

@@ -221,9 +221,14 @@ impl Logs {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, found)
-            .await
-            .unwrap_or_else(|_| panic!("no line with {parts:?} in\n{}", self.text.lock().unwrap()))
+        match tokio::time::timeout(PATIENCE, found).await {
+            Ok(line) => line,
+            Err(_) => {
+                // Copied out: the panic is logged, too.
+                let text = self.text.lock().unwrap().clone();
+                panic!("no line with {parts:?} in\n{text}")
+            }
+        }
     }
 }
 

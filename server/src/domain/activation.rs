@@ -103,7 +103,7 @@ pub fn decide(
         return Err(Reason::HardwareKeyLicense.into());
     }
     if who.kind() == CredentialKind::ProductCode && held.map(|held| held.id) != who.activation() {
-        // A product code names the device it was shown on, and is good for no other; it never moves a seat.
+        // A product code names the activation it was shown for; on another device it moves no seat.
         return Err(Reason::CredentialInvalid.into());
     }
     admit(license, programme, shown, ask)?;

@@ -100,8 +100,8 @@ pub struct Usage {
     pub(crate) return_epoch: u32,
     /// The last day on which one activation more than the seats may exist (`overlap_days`, E-16).
     pub(crate) overlap_until: Option<CivilDate>,
-    /// Days of the last year's returns, oldest first, as far as the programme caps them.
-    pub(crate) returned_on: Vec<CivilDate>,
+    /// The last year's returns by day, oldest first: at most 366 pairs however many seats there are.
+    pub(crate) returned_on: Vec<(CivilDate, u32)>,
     /// Days of the last year's waivers and losses, oldest first.
     pub(crate) waived_on: Vec<CivilDate>,
 }
@@ -140,7 +140,7 @@ impl License {
         today: CivilDate,
         limit: Reason,
     ) -> Result<(), Refusal> {
-        forget_before_last_year(&mut self.usage.waived_on, today);
+        self.usage.waived_on.retain(|day| in_last_year(*day, today));
         let cap = programme.waivers_per_365_days();
         if u32::try_from(self.usage.waived_on.len()).unwrap_or(u32::MAX) >= cap {
             return Err(Refusal::new(limit).with("limit", cap.to_string()));
@@ -149,8 +149,8 @@ impl License {
         Ok(())
     }
 
-    /// Whether one more return by proof fits the programme's yearly cap (DESIGN 9). Checked before the customer is asked to
-    /// deactivate: a wipe can't be taken back.
+    /// Whether one more return by proof fits the programme's yearly cap, which is per seat (DESIGN 9). Checked before the customer
+    /// is asked to deactivate: a wipe can't be taken back. A return beyond the cap is therefore recorded all the same.
     ///
     /// # Errors
     /// RETURN_LIMIT.
@@ -159,21 +159,28 @@ impl License {
         programme: &Programme,
         today: CivilDate,
     ) -> Result<(), Refusal> {
-        let cap = programme.returns_per_365_days();
-        let mut recent = self.usage.returned_on.clone();
-        forget_before_last_year(&mut recent, today);
-        if u32::try_from(recent.len()).unwrap_or(u32::MAX) >= cap {
-            return Err(Refusal::new(Reason::ReturnLimit).with("limit", cap.to_string()));
+        let cap = u64::from(programme.returns_per_365_days()).saturating_mul(u64::from(self.seats));
+        let recent = self
+            .usage
+            .returned_on
+            .iter()
+            .filter(|(day, _)| in_last_year(*day, today));
+        let returned = recent.fold(0_u64, |sum, (_, count)| {
+            sum.saturating_add(u64::from(*count))
+        });
+        if returned >= cap {
+            return Err(Refusal::new(Reason::ReturnLimit).with("limit", cap));
         }
         Ok(())
     }
 
     /// Counts a recorded return towards the yearly cap.
     pub(crate) fn count_return(&mut self, today: CivilDate) {
-        forget_before_last_year(&mut self.usage.returned_on, today);
-        // A return beyond the cap is accepted (the device is wiped already); the days above it need not be remembered.
-        if self.usage.returned_on.len() < MAX_REMEMBERED {
-            self.usage.returned_on.push(today);
+        let days = &mut self.usage.returned_on;
+        days.retain(|(day, _)| in_last_year(*day, today));
+        match days.last_mut() {
+            Some((day, count)) if *day == today => *count = count.saturating_add(1),
+            _ => days.push((today, 1)),
         }
     }
 
@@ -203,9 +210,7 @@ impl License {
     }
 }
 
-fn forget_before_last_year(days: &mut Vec<CivilDate>, today: CivilDate) {
-    days.retain(|day| day.plus_days(365).is_ok_and(|end| end > today));
+/// Whether `day` lies in the 365 days that end today.
+fn in_last_year(day: CivilDate, today: CivilDate) -> bool {
+    day.plus_days(365).is_ok_and(|end| end > today)
 }
-
-/// Bounds the record; far above any cap that means something.
-const MAX_REMEMBERED: usize = 1_000;

@@ -103,7 +103,7 @@ pub(crate) async fn activate(
     let committed = deps
         .once(call, principal, &body, move |tx, note| {
             note.serial = Some(who.serial().clone());
-            spend(tx, fresh.clone())?;
+            spend(tx, fresh)?;
             let shown = shown.as_ref().map_err(|_| Reason::AttestationFailed)?;
             let release = release.clone()?;
             let mut license = own_generation(tx, &who)?;

@@ -174,11 +174,9 @@ impl Deps {
 
     /// The programme of a license, as this server has it loaded.
     pub(crate) fn programme(&self, id: &ProgrammeId) -> Result<&Programme, Outcome> {
-        self.programmes.get(id).ok_or_else(|| {
-            Outcome::Failed(Fault::Inconsistent(
-                "a license follows a programme that this server has not loaded",
-            ))
-        })
+        self.programmes
+            .get(id)
+            .ok_or(Outcome::Failed(UNKNOWN_PROGRAMME))
     }
 
     /// The day it is for the license's programme (N-01).
@@ -255,6 +253,9 @@ pub(crate) fn whole_micros(at: DateTime<Utc>) -> DateTime<Utc> {
 pub(crate) fn seconds(at: DateTime<Utc>) -> u64 {
     u64::try_from(at.timestamp()).unwrap_or(0)
 }
+
+const UNKNOWN_PROGRAMME: Fault =
+    Fault::Inconsistent("a license follows a programme that this server has not loaded");
 
 fn write_event(tx: &mut Tx<'_>, call: &Call, note: Note, outcome: &str) {
     let event = Event {

@@ -44,7 +44,7 @@ pub(crate) struct Request {
 pub(crate) enum By {
     /// A device that signs the call.
     Device {
-        key: PublicKey,
+        key: Box<PublicKey>,
         challenge: Vec<u8>,
         signature: [u8; 64],
     },

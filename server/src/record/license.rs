@@ -71,10 +71,19 @@ struct UsageWire {
     return_epoch: u32,
     #[prost(string, tag = "5")]
     overlap_until: String,
-    #[prost(string, repeated, tag = "6")]
-    returned_on: Vec<String>,
+    #[prost(message, repeated, tag = "6")]
+    returned_on: Vec<DayWire>,
     #[prost(string, repeated, tag = "7")]
     waived_on: Vec<String>,
+}
+
+/// How often something happened on a day.
+#[derive(Clone, PartialEq, prost::Message)]
+struct DayWire {
+    #[prost(string, tag = "1")]
+    day: String,
+    #[prost(uint32, tag = "2")]
+    count: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -201,7 +210,14 @@ fn usage_to_wire(usage: &Usage) -> UsageWire {
             .overlap_until
             .map(|day| day.to_string())
             .unwrap_or_default(),
-        returned_on: usage.returned_on.iter().map(ToString::to_string).collect(),
+        returned_on: usage
+            .returned_on
+            .iter()
+            .map(|(day, count)| DayWire {
+                day: day.to_string(),
+                count: *count,
+            })
+            .collect(),
         waived_on: usage.waived_on.iter().map(ToString::to_string).collect(),
     }
 }
@@ -223,7 +239,11 @@ fn usage_from_wire(wire: UsageWire) -> Result<Usage, Bad> {
         } else {
             Some(date(&wire.overlap_until, "usage")?)
         },
-        returned_on: days(&wire.returned_on)?,
+        returned_on: wire
+            .returned_on
+            .iter()
+            .map(|entry| Ok((date(&entry.day, "usage")?, entry.count)))
+            .collect::<Result<_, Bad>>()?,
         waived_on: days(&wire.waived_on)?,
     })
 }

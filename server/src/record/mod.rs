@@ -16,7 +16,7 @@ mod wire;
 use chrono::{DateTime, Utc};
 use prost::Message;
 
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{Pair, Store, StoreError, Tx};
 
 /// A record that can't be read: written by a newer server, or damaged although every checksum held.
 #[derive(Debug, thiserror::Error)]
@@ -58,12 +58,7 @@ pub(crate) trait Reads {
     /// One value.
     fn value(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
     /// Up to `limit` pairs from `from` (inclusive) to `to` (exclusive), ascending.
-    fn range(
-        &mut self,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError>;
 }
 
 impl Reads for &Store {
@@ -71,12 +66,7 @@ impl Reads for &Store {
         Store::get(self, key)
     }
 
-    fn range(
-        &mut self,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         Store::scan(self, from, to, limit)
     }
 }
@@ -86,12 +76,7 @@ impl Reads for Tx<'_> {
         Tx::get(self, key)
     }
 
-    fn range(
-        &mut self,
-        from: &[u8],
-        to: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         Tx::scan(self, from, to, limit)
     }
 }

@@ -63,7 +63,7 @@ use self::committer::{Committer, Message, Pending};
 use self::engine::{Engine, Order};
 use self::home::Home;
 use self::ledger::Ledger;
-use self::options::Clock;
+use self::options::Millis;
 use self::sled_engine::SledEngine;
 
 /// How many transactions may be queued; more wait for a place.
@@ -381,7 +381,7 @@ struct Core {
     stopped: OnceLock<Arc<str>>,
     /// The head when the engine was taken out.
     last: OnceLock<Head>,
-    clock: Clock,
+    clock: Millis,
 }
 
 impl Core {

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::fs::{Fs, RealFs};
+use crate::clock::{Clock, SystemClock};
 
 /// Tells the time: milliseconds since 1970 UTC.
-pub(super) type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+pub(super) type Millis = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// How to open a store; [`Options::new`] has what suits a server.
 #[derive(Clone)]
@@ -17,7 +18,7 @@ pub struct Options {
     pub(super) segment_bytes: u64,
     pub(super) reserve_bytes: usize,
     pub(super) fs: Arc<dyn Fs>,
-    pub(super) clock: Clock,
+    pub(super) clock: Millis,
 }
 
 impl Options {
@@ -30,7 +31,7 @@ impl Options {
             segment_bytes: 64 << 20,
             reserve_bytes: 8 << 20,
             fs: Arc::new(RealFs),
-            clock: Arc::new(|| chrono::Utc::now().timestamp_millis()),
+            clock: Arc::new(|| SystemClock.now().timestamp_millis()),
         }
     }
 

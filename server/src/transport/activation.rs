@@ -233,7 +233,7 @@ fn parse_redeem(asked: v1::RedeemUpgradeCodeRequest) -> Result<redeem::Request, 
         let signature = fields.signature(&asked.signature);
         (|| {
             Some(redeem::By::Device {
-                key: key?,
+                key: Box::new(key?),
                 challenge: challenge?,
                 signature: signature?,
             })

@@ -54,7 +54,7 @@ pub struct RouteOptions {
     pub reflection: Reflection,
 }
 
-/// The full names of all services, for health.
+/// The full names of all services, for health and reflection; the first two are for products.
 pub const SERVICE_NAMES: [&str; 5] = [
     "upkeep.v1.ActivationService",
     "upkeep.v1.CustomerService",
@@ -89,16 +89,25 @@ pub fn routes<H: Health>(
     }
     if options.reflection == Reflection::On {
         routes = routes
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?);
+            .add_service(reflection(options.audience).build_v1()?)
+            .add_service(reflection(options.audience).build_v1alpha()?);
     }
     Ok(unreadable::answered(routes))
 }
 
-/// Our messages, health's, and those of the error details, which grpcurl resolves through the server.
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
+/// Our messages, health's, and those of the error details, which grpcurl resolves through the server. Only the services that the
+/// listener serves are listed.
+fn reflection(audience: Audience) -> tonic_reflection::server::Builder<'static> {
+    let served = match audience {
+        Audience::Products => SERVICE_NAMES.get(..2).unwrap_or_default(),
+        Audience::Staff => &SERVICE_NAMES,
+    };
+    let builder = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name("grpc.health.v1.Health");
+    served
+        .iter()
+        .fold(builder, |builder, name| builder.with_service_name(*name))
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt};
 
 use crate::domain::refusal::{Class, Refusal};
 use crate::flow::{Fault, Outcome};
@@ -46,7 +46,41 @@ fn refused(refusal: &Refusal) -> Status {
     if let Some(wait) = refusal.retry_after {
         details.set_retry_info(Some(wait));
     }
+    add_standard_details(&mut details, refusal);
     Status::with_error_details(code(refusal.reason.class()), refusal.message(), details)
+}
+
+/// The detail that AIP-193 asks for by code, for clients that read those rather than our reasons.
+fn add_standard_details(details: &mut ErrorDetails, refusal: &Refusal) {
+    let (reason, why) = (refusal.reason.as_str(), refusal.reason.meaning());
+    let named = |key: &str| refusal.metadata.get(key).cloned().unwrap_or_default();
+    match refusal.reason.class() {
+        Class::FailedPrecondition => {
+            details.set_precondition_failure(vec![PreconditionViolation::new(
+                reason,
+                named("serial"),
+                why,
+            )]);
+        }
+        // A rate limit says when to come back; a quota says what is used up.
+        Class::ResourceExhausted if refusal.retry_after.is_none() => {
+            details.set_quota_failure(vec![QuotaViolation::new(reason, why)]);
+        }
+        Class::NotFound | Class::AlreadyExists => {
+            let (kind, name) = refusal
+                .metadata
+                .first_key_value()
+                .map_or(("", ""), |(kind, name)| (*kind, name));
+            details.set_resource_info(kind, name, "", why);
+        }
+        Class::InvalidArgument
+        | Class::Unauthenticated
+        | Class::PermissionDenied
+        | Class::ResourceExhausted
+        | Class::OutOfRange
+        | Class::Aborted
+        | Class::Unavailable => {}
+    }
 }
 
 fn code(class: Class) -> Code {

@@ -1,0 +1,139 @@
+//! The start-up check: may this build run here? No network, no server; the clock is looked at for leases only (DESIGN 8).
+//!
+//! The store has verified certificate or upgrade code by the pinned keys when it was opened. Here the device key answers a fresh
+//! random challenge, and [`upkeep::check`] decides the rest.
+
+use upkeep::armor;
+use upkeep::artefact::ReleaseManifest;
+use upkeep::binding;
+use upkeep::check::{self as rules, Device, LicensedBy};
+use upkeep::date::CivilDate;
+use upkeep::id::ProductId;
+use upkeep::jws;
+use upkeep::key::{self, PublicKey};
+use upkeep::version::Version;
+
+use crate::error::{ClientError, NotActivated};
+use crate::store::{LicenseStore, State};
+use crate::{clock, random};
+
+pub use upkeep::check::Verdict;
+
+/// The running build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// The product; `None` takes the license's word for it.
+    pub product: Option<ProductId>,
+    /// The version.
+    pub version: Version,
+    /// The build's civil date in the vendor's calendar.
+    pub date: CivilDate,
+}
+
+/// Why the build may not run here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckError {
+    /// The license does not cover this build or this device.
+    #[error("{0}")]
+    Refused(#[from] rules::Refusal),
+    /// The device key does not answer for itself.
+    #[error("the device key in the license store does not work")]
+    DeviceKey,
+    /// The lease has ended.
+    #[error("the lease of this license has ended")]
+    LeaseEnded,
+}
+
+impl CheckError {
+    /// What to do next, in one sentence.
+    pub fn next_step(&self) -> &'static str {
+        match self {
+            Self::Refused(rules::Refusal::NewerThanMaintenance { .. }) => {
+                "renew the maintenance and run `upkeep refresh`, or install an older build"
+            }
+            Self::Refused(rules::Refusal::NoMaintenance) => {
+                "install the version that was activated, or buy maintenance and run `upkeep refresh`"
+            }
+            Self::Refused(_) => "run `upkeep status` and compare it with what is installed",
+            Self::DeviceKey => "restore the license store from a backup, or activate again",
+            Self::LeaseEnded => "run `upkeep refresh` while the server can be reached",
+        }
+    }
+}
+
+/// Decides whether `build` may run here.
+///
+/// While an activation or an upgrade is unfinished, what was in force before it counts. A held ticket stops the product (DOMAIN E-10).
+///
+/// # Errors
+/// [`ClientError::NotActivated`], [`ClientError::Check`].
+pub fn check(store: &LicenseStore, build: &Build) -> Result<Verdict, ClientError> {
+    let (licensed_by, licensed_product) = match in_force(store.state()) {
+        State::Active(held) => (
+            LicensedBy::Activation(held.verified()),
+            &held.claims().product,
+        ),
+        State::Upgraded(file) => (LicensedBy::Upgrade(file.verified()), &file.claims().product),
+        State::Releasing(_) => return Err(ClientError::NotActivated(NotActivated::Releasing)),
+        State::Deactivated(_) => {
+            return Err(ClientError::NotActivated(NotActivated::Deactivated));
+        }
+        State::Empty | State::Activating(_) | State::Redeeming(_) => {
+            return Err(ClientError::NotActivated(NotActivated::Never));
+        }
+    };
+    let device = store.device();
+    let asked = binding::b("start-up", &[&random::bytes::<32>()?]);
+    let answer = device.sign_digest(&asked);
+    if !device.public_key().verify_digest(&asked, &answer) {
+        return Err(CheckError::DeviceKey.into());
+    }
+    let running = rules::Build {
+        product: build.product.as_ref().unwrap_or(licensed_product),
+        version: &build.version,
+        date: build.date,
+    };
+    let found = Device::Key(store.device_thumbprint());
+    let verdict = rules::check(licensed_by, found, running).map_err(CheckError::Refused)?;
+    match verdict.lease_ends_at {
+        Some(end) if end <= clock::now_secs() => Err(CheckError::LeaseEnded.into()),
+        Some(_) | None => Ok(verdict),
+    }
+}
+
+/// What a release manifest says about its build: product, version, date.
+///
+/// * `manifest` - bare or armoured, untrusted.
+/// * `build_key` - the vendor's build key, compiled into the product.
+///
+/// # Errors
+/// [`ClientError::Artefact`].
+pub fn build_of_manifest(
+    manifest: &str,
+    build_key: &PublicKey,
+) -> Result<(ProductId, Version, CivilDate), ClientError> {
+    let text = armor::read_either::<ReleaseManifest>(manifest)
+        .map_err(|error| ClientError::artefact(MANIFEST, error))?;
+    let name = build_key.thumbprint();
+    let find = |kid: &_| (*kid == name).then(|| build_key.clone());
+    let said = jws::verify::<ReleaseManifest>(&text, find, key::verify)
+        .map_err(|error| ClientError::artefact(MANIFEST, error))?
+        .into_claims();
+    Ok((said.product, said.version, said.build_date))
+}
+
+/// What counts while a request is unfinished: what was in force before it.
+fn in_force(state: &State) -> &State {
+    match state {
+        State::Activating(pending) => pending.before(),
+        State::Redeeming(pending) => pending.before(),
+        State::Empty
+        | State::Active(_)
+        | State::Upgraded(_)
+        | State::Releasing(_)
+        | State::Deactivated(_) => state,
+    }
+}
+
+const MANIFEST: &str = "the release manifest";

@@ -1,0 +1,76 @@
+//! `enroll`: pins a server, its CA and its verification keys, and makes the device key.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use upkeep::jwks::KeySet;
+
+use crate::cli::context::Global;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::{file, output};
+
+/// Pin the vendor's license server, and make this installation's device key
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  upkeep enroll --server https://licenses.vendor.example:7443 --ca vendor-ca.pem
+  upkeep enroll --server https://192.0.2.7:7443 --server-name licenses.example --ca vendor-ca.pem
+
+Get the CA file from the vendor, on a way that you trust: whoever holds that CA's key can speak for the vendor. \
+The server's verification keys are fetched over that connection and pinned; everything signed is verified with \
+them later, without a network. Run it again when the vendor has a new server, CA or key: the device key and the \
+license stay.")]
+pub(super) struct Args {
+    /// The license server
+    #[arg(long, value_name = "https://HOST:PORT")]
+    server: String,
+
+    /// The CA that the server's certificate is from, a PEM file; no other CA is trusted
+    #[arg(long, value_name = "FILE")]
+    ca: PathBuf,
+
+    /// The name in the server's certificate, where it is not HOST
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Enrolled<'a> {
+    server: &'a str,
+    server_name: Option<&'a str>,
+    keys: Vec<String>,
+    device: String,
+    store: String,
+}
+
+pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
+    let ca_pem = file::read_path(&args.ca)?;
+    let directory = global.directory()?;
+    let name = args.server_name.as_deref();
+    let store = upkeep_client::enroll(&directory, &args.server, name, &ca_pem).await?;
+    let enrollment = store.enrollment();
+    let enrolled = Enrolled {
+        server: &enrollment.endpoint,
+        server_name: enrollment.server_name.as_deref(),
+        keys: key_names(&enrollment.jwks),
+        device: store.device_thumbprint().to_string(),
+        store: store.dir().display().to_string(),
+    };
+    global.output().done(&enrolled, || {
+        let mut rows = vec![("Server", enrolled.server.to_owned())];
+        rows.extend(name.map(|name| ("Known as", name.to_owned())));
+        rows.extend(enrolled.keys.iter().map(|key| ("Key", key.clone())));
+        rows.push(("Device", enrolled.device.clone()));
+        rows.push(("Store", enrolled.store.clone()));
+        format!("Enrolled.\n\n{}", output::columns(&rows))
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// The names of the keys in a JWK set.
+pub(super) fn key_names(jwks: &str) -> Vec<String> {
+    let keys = KeySet::parse(jwks.as_bytes()).unwrap_or_default();
+    keys.keys()
+        .map(|key| key.thumbprint().to_string())
+        .collect()
+}

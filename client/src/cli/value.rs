@@ -1,0 +1,76 @@
+//! Values that several commands take: the serial number in both its places, and what is declared about the machine.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use upkeep::id::ProductId;
+use upkeep::serial::SerialNumber;
+use upkeep::version::Version;
+use upkeep_client::VirtualEnvironment;
+
+use crate::cli::exit::Failure;
+
+/// A serial number, as SERIAL or as `--serial SERIAL`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Serial {
+    /// The serial number of the license
+    #[arg(value_name = "SERIAL", value_parser = SerialNumber::parse)]
+    place: Option<SerialNumber>,
+
+    /// The same, as an option
+    #[arg(long = "serial", value_name = "SERIAL", value_parser = SerialNumber::parse, conflicts_with = "place")]
+    option: Option<SerialNumber>,
+}
+
+impl Serial {
+    /// The serial number, if one was given.
+    pub(super) fn given(&self) -> Option<&SerialNumber> {
+        self.place.as_ref().or(self.option.as_ref())
+    }
+}
+
+/// Whether the product runs in a virtual machine (T-29).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Virtual {
+    /// On a physical machine
+    No,
+    /// In a virtual machine
+    Yes,
+}
+
+impl From<Virtual> for VirtualEnvironment {
+    fn from(declared: Virtual) -> Self {
+        match declared {
+            Virtual::No => Self::No,
+            Virtual::Yes => Self::Yes,
+        }
+    }
+}
+
+/// What is said about the product and the machine that a license is used on.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Machine {
+    /// The product
+    #[arg(long, value_name = "ID", value_parser = ProductId::parse)]
+    pub(super) product: Option<ProductId>,
+
+    /// Its version, such as 10.0
+    #[arg(long, value_name = "VERSION", value_parser = Version::parse)]
+    pub(super) version: Option<Version>,
+
+    /// Whether it runs in a virtual machine [default: no]
+    #[arg(long, value_name = "yes|no", hide_possible_values = true)]
+    pub(super) virtual_environment: Option<Virtual>,
+
+    /// The release manifest of the build, where the vendor ships one
+    #[arg(long, value_name = "FILE")]
+    pub(super) release_manifest: Option<PathBuf>,
+}
+
+/// What stands for a value that has to be given.
+pub(super) fn missing(what: &str, meaning: &str) -> Failure {
+    Failure::usage(
+        format_args!("{what} is missing: {meaning}"),
+        "see `--help` of this command for examples",
+    )
+}

@@ -1,0 +1,227 @@
+//! Upgrade codes: the short one is redeemed online and activates the next generation here; the signed file needs no network.
+//!
+//! Redeeming keeps the order of [`crate::activate`]: written down before it is sent, and repeated with the same request id.
+
+use upkeep::armor;
+use upkeep::artefact::UpgradeCode;
+use upkeep::binding;
+use upkeep::code::Code;
+use upkeep::id::RequestId;
+use upkeep::rpc::v1;
+use upkeep::serial::SerialNumber;
+use upkeep::version::Version;
+
+use crate::activate::{self, Activated};
+use crate::challenged::challenged;
+use crate::client::Client;
+use crate::error::{ClientError, Unfinished};
+use crate::store::{
+    AskedRedeem, LicenseStore, PendingRedeem, State, UpgradeFile, VirtualEnvironment,
+};
+use crate::{random, verify};
+
+/// What redeeming a code asks for.
+#[derive(Clone, Debug)]
+pub struct RedeemOptions {
+    /// The license.
+    pub serial: SerialNumber,
+    /// The 25-character code.
+    pub code: Code,
+    /// The version that runs here.
+    pub version: Version,
+    /// Whether it runs in a virtual machine.
+    pub virtual_environment: VirtualEnvironment,
+    /// The build's release manifest, needed where the product has a build key.
+    pub release_manifest: Option<String>,
+}
+
+/// An upgrade that is done.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Redeemed {
+    /// The activation of the new generation on this device.
+    pub activated: Activated,
+    /// The activation code of the new generation, for its other seats; its `Display` shows the secret.
+    pub activation_code: Option<Code>,
+}
+
+/// Redeems an upgrade code online, or finishes the redeeming that a crash or a lost answer interrupted.
+///
+/// # Errors
+/// [`ClientError::Unfinished`] when an activation or another request stands here; [`ClientError::Refused`]; when
+/// [`ClientError::outcome_unknown`], call again with the same options.
+pub async fn redeem(
+    store: &mut LicenseStore,
+    client: &Client,
+    options: &RedeemOptions,
+) -> Result<Redeemed, ClientError> {
+    let resumed = matches!(store.state(), State::Redeeming(_));
+    plan(store.state(), options)?;
+    let sent = challenged(
+        client,
+        v1::ChallengePurpose::Redeem,
+        |challenge| redeem_request(store, challenge, options),
+        |client, request| async move { client.redeem_upgrade_code(request).await },
+    )
+    .await;
+    match sent {
+        Ok(answer) => accept_redeem(store, answer),
+        Err(error) => {
+            if !resumed && matches!(error, ClientError::Refused(_)) && !error.outcome_unknown() {
+                activate::undo(store)?;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The signed request for a challenge that came by other means. It is written down before it is returned.
+///
+/// # Errors
+/// [`ClientError::Unfinished`] when an activation or another request stands here, [`ClientError::Store`].
+pub fn redeem_request(
+    store: &mut LicenseStore,
+    challenge: &[u8],
+    options: &RedeemOptions,
+) -> Result<v1::RedeemUpgradeCodeRequest, ClientError> {
+    let asked = ask(store, options)?;
+    let b = binding::redeem(challenge, &asked.request_id, asked.code.canonical());
+    Ok(v1::RedeemUpgradeCodeRequest {
+        request_id: asked.request_id.to_string(),
+        serial: asked.serial.to_string(),
+        code: asked.code.canonical().to_owned(),
+        version: asked.version.to_string(),
+        release_manifest: options.release_manifest.clone().unwrap_or_default(),
+        virtual_environment: asked.virtual_environment.to_wire(),
+        device_key: Some(activate::device_key(store)),
+        challenge: challenge.to_vec(),
+        signature: store.device().sign_digest(&b).to_vec(),
+        dongle_number: String::new(),
+    })
+}
+
+/// Stores the answer to the unfinished redeeming, once its certificate verifies and is for this license and device.
+///
+/// # Errors
+/// [`ClientError::Input`] when none was asked for, [`ClientError::Artefact`], [`ClientError::Answer`], [`ClientError::Store`].
+pub fn accept_redeem(
+    store: &mut LicenseStore,
+    answer: v1::RedeemUpgradeCodeResponse,
+) -> Result<Redeemed, ClientError> {
+    let State::Redeeming(pending) = store.state() else {
+        return Err(ClientError::Input(
+            "no upgrade code was sent from here".to_owned(),
+        ));
+    };
+    let held = activate::read_answer(
+        store,
+        pending.serial(),
+        &answer.activation_id,
+        answer.certificate,
+        &answer.product_code,
+    )?;
+    if held.claims().version != *pending.version() {
+        return Err(ClientError::Answer(
+            "its certificate is for another version".to_owned(),
+        ));
+    }
+    let activation_code = match answer.activation_code.as_str() {
+        "" => None,
+        text => Some(
+            Code::parse(text)
+                .map_err(|error| ClientError::Answer(format!("its activation code: {error}")))?,
+        ),
+    };
+    Ok(Redeemed {
+        activated: activate::activated(store, held, answer.license)?,
+        activation_code,
+    })
+}
+
+/// Takes an upgrade code in its file form into force: it licenses this device from now on.
+///
+/// * `text` - bare or armoured, untrusted.
+///
+/// # Errors
+/// [`ClientError::Artefact`] when it is not the pinned server's or for another device; [`ClientError::Unfinished`] when an activation
+/// stands here or its return has no proof yet; [`ClientError::Input`] for an older code than the one in force.
+pub fn redeem_file(store: &mut LicenseStore, text: &str) -> Result<UpgradeCode, ClientError> {
+    let text = armor::read_either::<UpgradeCode>(text)
+        .map_err(|error| ClientError::artefact("the upgrade code", error))?;
+    let verified = verify::upgrade_code(&text, store.keys(), &store.device_thumbprint())?;
+    let claims = verified.claims().clone();
+    match store.state() {
+        State::Upgraded(held)
+            if held.claims().serial == claims.serial
+                && held.claims().generation > claims.generation =>
+        {
+            return Err(ClientError::Input(
+                "a newer upgrade code is in force here".to_owned(),
+            ));
+        }
+        state => may_upgrade(state)?,
+    }
+    store.put(State::Upgraded(UpgradeFile::new(text, verified)))?;
+    Ok(claims)
+}
+
+/// Whether an upgrade may follow on this state: nothing is active here, and what was is proven to have ended.
+fn may_upgrade(state: &State) -> Result<(), ClientError> {
+    Err(ClientError::Unfinished(match state {
+        State::Empty | State::Upgraded(_) | State::Deactivated(_) => return Ok(()),
+        State::Releasing(journal) if journal.proof().is_some() => return Ok(()),
+        State::Releasing(journal) => Unfinished::Deactivation {
+            serial: journal.serial().clone(),
+        },
+        State::Active(held) => Unfinished::Active {
+            serial: held.serial().clone(),
+        },
+        State::Activating(pending) => Unfinished::Activation {
+            serial: pending.serial().clone(),
+            request_id: pending.request_id(),
+        },
+        State::Redeeming(pending) => Unfinished::Redeem {
+            serial: pending.serial().clone(),
+            request_id: pending.request_id(),
+        },
+    }))
+}
+
+/// Whether a request is unfinished that these options repeat.
+enum Plan {
+    Repeat(AskedRedeem),
+    New,
+}
+
+fn plan(state: &State, options: &RedeemOptions) -> Result<Plan, ClientError> {
+    if let State::Redeeming(pending) = state {
+        let asked = asked(pending.request_id(), options);
+        if pending.repeats(&asked) {
+            return Ok(Plan::Repeat(asked));
+        }
+    }
+    may_upgrade(state).map(|()| Plan::New)
+}
+
+/// The request as it stands in the store: the unfinished one, or a new one that is durable when this returns.
+fn ask(store: &mut LicenseStore, options: &RedeemOptions) -> Result<AskedRedeem, ClientError> {
+    match plan(store.state(), options)? {
+        Plan::Repeat(asked) => Ok(asked),
+        Plan::New => {
+            let asked = asked(random::request_id()?, options);
+            let before = store.state().clone();
+            store.put(State::Redeeming(PendingRedeem::new(asked.clone(), before)))?;
+            Ok(asked)
+        }
+    }
+}
+
+fn asked(request_id: RequestId, options: &RedeemOptions) -> AskedRedeem {
+    AskedRedeem {
+        request_id,
+        serial: options.serial.clone(),
+        code: options.code.clone(),
+        version: options.version.clone(),
+        virtual_environment: options.virtual_environment,
+    }
+}

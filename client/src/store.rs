@@ -1,0 +1,378 @@
+//! The license store of one installation: the pinned server, the device key, and what stands here.
+//!
+//! One directory (0700) with `enrollment.json`, `device.key` (PKCS#8 PEM), `state.json` and `lock` (0600 each). The whole state
+//! machine is one file, so that each change is one atomic replacement. One process at a time changes it: [`LicenseStore::open`] takes
+//! the lock, [`LicenseStore::read`] needs none. What a state means is in [`State`]; the flows of this crate move between states.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use upkeep::jwks::KeySet;
+use upkeep::key::{PublicKey, SigningKey, Thumbprint};
+
+use crate::error::ClientError;
+use crate::random;
+
+mod disk;
+mod error;
+mod state;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use disk::Disk;
+pub use error::StoreError;
+pub(crate) use state::{AskedActivation, AskedRedeem};
+pub use state::{
+    Held, Journal, PendingActivation, PendingRedeem, State, UpgradeFile, VirtualEnvironment,
+};
+pub(crate) use wire::Record;
+use wire::{FORMAT, Unreadable, read_versioned};
+
+/// A license store, open for changes or for reading.
+#[derive(Debug)]
+pub struct LicenseStore {
+    disk: Disk,
+    enrollment: Enrollment,
+    keys: KeySet,
+    device: SigningKey,
+    record: Record,
+    writable: Writable,
+}
+
+/// The server that this installation trusts, as pinned at enrollment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrollment {
+    /// `https://HOST:PORT`.
+    pub endpoint: String,
+    /// The name that the server's certificate must carry, where it is not the endpoint's host.
+    pub server_name: Option<String>,
+    /// The CA that the server's TLS certificate must come from, PEM.
+    pub ca_pem: String,
+    /// The keys that verify what the server signs, a JWK set.
+    pub jwks: String,
+}
+
+impl LicenseStore {
+    /// Where the store stands unless named: `$UPKEEP_HOME`, else `$XDG_STATE_HOME/upkeep`, else `~/.local/state/upkeep`.
+    ///
+    /// # Errors
+    /// [`StoreError::NoHome`].
+    pub fn default_dir() -> Result<PathBuf, StoreError> {
+        let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+        if let Some(home) = set("UPKEEP_HOME") {
+            return Ok(home.into());
+        }
+        if let Some(state) = set("XDG_STATE_HOME") {
+            return Ok(Path::new(&state).join("upkeep"));
+        }
+        let home = set("HOME").ok_or(StoreError::NoHome)?;
+        Ok(Path::new(&home).join(".local/state/upkeep"))
+    }
+
+    /// Makes a store with a new device key. Where one is, only the pinned server is replaced; key and state stay.
+    ///
+    /// # Errors
+    /// [`ClientError::Input`] when the enrollment's keys can't be read or do not verify the certificate that is held here;
+    /// [`ClientError::Store`].
+    pub fn create(dir: &Path, enrollment: Enrollment) -> Result<Self, ClientError> {
+        let keys = KeySet::parse(enrollment.jwks.as_bytes())
+            .map_err(|error| ClientError::Input(format!("the server's keys: {error}")))?;
+        if keys.keys().next().is_none() {
+            return Err(ClientError::Input(
+                "the server has no verification keys".to_owned(),
+            ));
+        }
+        Self::create_on(Disk::create(dir)?, enrollment, keys)
+    }
+
+    fn create_on(disk: Disk, enrollment: Enrollment, keys: KeySet) -> Result<Self, ClientError> {
+        let device = match read_device(&disk)? {
+            Some(device) => device,
+            // What is held is bound to the key that is gone; a new one would only hide that.
+            None if disk.read(STATE)?.is_some() => {
+                return Err(StoreError::Missing {
+                    path: disk.path(DEVICE_KEY),
+                }
+                .into());
+            }
+            None => make_device(&disk)?,
+        };
+        let record = match read_record(&disk, &keys, &device) {
+            Err(StoreError::Damaged { why, .. }) if is_whole(&disk, &device) => {
+                return Err(ClientError::Input(format!(
+                    "this server's keys do not verify what is held here ({why}): another vendor's license needs another --store"
+                )));
+            }
+            record => record?,
+        };
+        let text = EnrollmentText::from(&enrollment)
+            .to_json()
+            .map_err(|error| StoreError::damaged(disk.path(ENROLLMENT), error))?;
+        disk.replace(ENROLLMENT, &text)?;
+        Ok(Self {
+            disk,
+            enrollment,
+            keys,
+            device,
+            record,
+            writable: Writable::Yes,
+        })
+    }
+
+    /// Opens an enrolled store for changes and locks it.
+    ///
+    /// Trust: what the server signed is verified by the pinned keys here, once.
+    ///
+    /// # Errors
+    /// [`ClientError::NotEnrolled`] where nothing is, [`ClientError::Store`].
+    pub fn open(dir: &Path) -> Result<Self, ClientError> {
+        Self::load(Disk::open(dir).map_err(not_enrolled)?, Writable::Yes)
+    }
+
+    /// Reads an enrolled store, to look at it and to [check](crate::check()) a build: without the lock, so that a start-up check never
+    /// waits for another process's network, and without a write, so that a read-only disk will do. Flows that change it are refused.
+    ///
+    /// Trust: as for [`LicenseStore::open`].
+    ///
+    /// # Errors
+    /// As [`LicenseStore::open`], but for [`StoreError::Locked`].
+    pub fn read(dir: &Path) -> Result<Self, ClientError> {
+        let look = || Self::load(Disk::look(dir).map_err(not_enrolled)?, Writable::Never);
+        match look() {
+            // Another process may have enrolled and activated between the reading of two files; then both are new now.
+            Err(ClientError::Store(StoreError::Damaged { .. })) => look(),
+            read => read,
+        }
+    }
+
+    fn load(disk: Disk, writable: Writable) -> Result<Self, ClientError> {
+        let text = disk.read(ENROLLMENT)?.ok_or(ClientError::NotEnrolled)?;
+        let path = disk.path(ENROLLMENT);
+        let text: EnrollmentText =
+            read_versioned(&text).map_err(|error| unreadable(&path, error))?;
+        let enrollment = Enrollment::from(text);
+        let keys = KeySet::parse(enrollment.jwks.as_bytes())
+            .map_err(|error| StoreError::damaged(path, error))?;
+        let device = read_device(&disk)?.ok_or_else(|| StoreError::Missing {
+            path: disk.path(DEVICE_KEY),
+        })?;
+        let record = read_record(&disk, &keys, &device)?;
+        Ok(Self {
+            disk,
+            enrollment,
+            keys,
+            device,
+            record,
+            writable,
+        })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        self.disk.dir()
+    }
+
+    /// The pinned server.
+    pub fn enrollment(&self) -> &Enrollment {
+        &self.enrollment
+    }
+
+    /// The name of the device key.
+    pub fn device_thumbprint(&self) -> Thumbprint {
+        self.device.public_key().thumbprint()
+    }
+
+    /// The public half of the device key.
+    pub fn device_public_key(&self) -> &PublicKey {
+        self.device.public_key()
+    }
+
+    /// What stands here.
+    pub fn state(&self) -> &State {
+        &self.record.state
+    }
+
+    /// The last return, whether it still stands here or another license followed it.
+    pub fn last_return(&self) -> Option<&Journal> {
+        self.record
+            .returned
+            .as_ref()
+            .or_else(|| journal_in(&self.record.state))
+    }
+
+    /// The keys that verify what the server signs.
+    pub(crate) fn keys(&self) -> &KeySet {
+        &self.keys
+    }
+
+    /// The device key.
+    pub(crate) fn device(&self) -> &SigningKey {
+        &self.device
+    }
+
+    /// Moves to another state; when this returns it is durable.
+    ///
+    /// # Errors
+    /// [`StoreError`]; afterwards the store takes no changes until it is opened again, because what stands on disk is not known.
+    pub(crate) fn put(&mut self, state: State) -> Result<(), StoreError> {
+        let returned = match journal_in(&state) {
+            Some(_) => None,
+            None => self.last_return().cloned(),
+        };
+        self.write(Record { state, returned })
+    }
+
+    /// Completes the last return, whether it still stands here or another license followed it.
+    ///
+    /// # Errors
+    /// As [`LicenseStore::put`].
+    pub(crate) fn put_return(&mut self, journal: Journal) -> Result<(), StoreError> {
+        match &self.record.state {
+            State::Releasing(_) | State::Deactivated(_) => self.put(State::Deactivated(journal)),
+            state => self.write(Record {
+                state: state.clone(),
+                returned: Some(journal),
+            }),
+        }
+    }
+
+    fn write(&mut self, record: Record) -> Result<(), StoreError> {
+        let dir = || self.dir().to_owned();
+        match self.writable {
+            Writable::Yes => {}
+            Writable::No => return Err(StoreError::Unknown { dir: dir() }),
+            Writable::Never => return Err(StoreError::ReadOnly { dir: dir() }),
+        }
+        let text = record
+            .to_json()
+            .map_err(|error| StoreError::damaged(self.disk.path(STATE), error))?;
+        self.writable = Writable::No;
+        self.disk.replace(STATE, &text)?;
+        self.writable = Writable::Yes;
+        self.record = record;
+        Ok(())
+    }
+
+    /// The file layer, for stopping it.
+    #[cfg(test)]
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+}
+
+/// Whether changes are taken: not while it is unknown what stands on disk, and never where it was opened for reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writable {
+    Yes,
+    No,
+    Never,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EnrollmentText {
+    format: u32,
+    endpoint: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    server_name: Option<String>,
+    ca_pem: String,
+    jwks: String,
+}
+
+impl EnrollmentText {
+    fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string_pretty(self)
+    }
+}
+
+impl From<&Enrollment> for EnrollmentText {
+    fn from(enrollment: &Enrollment) -> Self {
+        Self {
+            format: FORMAT,
+            endpoint: enrollment.endpoint.clone(),
+            server_name: enrollment.server_name.clone(),
+            ca_pem: enrollment.ca_pem.clone(),
+            jwks: enrollment.jwks.clone(),
+        }
+    }
+}
+
+impl From<EnrollmentText> for Enrollment {
+    fn from(text: EnrollmentText) -> Self {
+        Self {
+            endpoint: text.endpoint,
+            server_name: text.server_name,
+            ca_pem: text.ca_pem,
+            jwks: text.jwks,
+        }
+    }
+}
+
+fn read_device(disk: &Disk) -> Result<Option<SigningKey>, StoreError> {
+    let Some(pem) = disk.read(DEVICE_KEY)? else {
+        return Ok(None);
+    };
+    SigningKey::from_pkcs8_pem(&pem)
+        .map(Some)
+        .map_err(|error| StoreError::damaged(disk.path(DEVICE_KEY), error))
+}
+
+fn make_device(disk: &Disk) -> Result<SigningKey, ClientError> {
+    let device = random::device_key()?;
+    let pem = device
+        .to_pkcs8_pem()
+        .map_err(|error| StoreError::damaged(disk.path(DEVICE_KEY), error))?;
+    disk.replace(DEVICE_KEY, &pem)?;
+    Ok(device)
+}
+
+fn read_record(disk: &Disk, keys: &KeySet, device: &SigningKey) -> Result<Record, StoreError> {
+    let Some(text) = disk.read(STATE)? else {
+        return Ok(Record::empty());
+    };
+    Record::from_json(&text, keys, &device.public_key().thumbprint())
+        .map_err(|error| unreadable(&disk.path(STATE), error))
+}
+
+/// Whether the keys that are pinned now verify what is held.
+fn is_whole(disk: &Disk, device: &SigningKey) -> bool {
+    let pinned = || {
+        let text = disk.read(ENROLLMENT).ok().flatten()?;
+        let text: EnrollmentText = read_versioned(&text).ok()?;
+        KeySet::parse(text.jwks.as_bytes()).ok()
+    };
+    pinned().is_some_and(|keys| read_record(disk, &keys, device).is_ok())
+}
+
+fn not_enrolled(error: StoreError) -> ClientError {
+    match error {
+        StoreError::Missing { .. } => ClientError::NotEnrolled,
+        error => error.into(),
+    }
+}
+
+fn unreadable(path: &Path, error: Unreadable) -> StoreError {
+    match error {
+        Unreadable::Newer(format) => StoreError::Newer {
+            path: path.to_owned(),
+            format,
+        },
+        Unreadable::Damaged(why) => StoreError::damaged(path, why),
+    }
+}
+
+/// The return that a state speaks of: it stands here, or stood before an unfinished request.
+fn journal_in(state: &State) -> Option<&Journal> {
+    match state {
+        State::Releasing(journal) | State::Deactivated(journal) => Some(journal),
+        State::Activating(pending) => journal_in(pending.before()),
+        State::Redeeming(pending) => journal_in(pending.before()),
+        State::Empty | State::Active(_) | State::Upgraded(_) => None,
+    }
+}
+
+const ENROLLMENT: &str = "enrollment.json";
+const DEVICE_KEY: &str = "device.key";
+const STATE: &str = "state.json";

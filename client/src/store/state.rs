@@ -1,0 +1,386 @@
+//! What stands in a license store: one of seven states. Values here are facts; [`crate::activate`] and the other flows move between them.
+//!
+//! A certificate or upgrade code in memory was verified by the pinned keys and is for this device's key, whether it came from the
+//! network, a file or the store itself.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use upkeep::artefact::{ActivationCertificate, UpgradeCode};
+use upkeep::code::Code;
+use upkeep::id::{ActivationId, ProductId, RequestId};
+use upkeep::jws::Verified;
+use upkeep::key::Thumbprint;
+use upkeep::rpc::v1;
+use upkeep::serial::SerialNumber;
+use upkeep::version::Version;
+
+/// What stands here.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// Nothing yet.
+    Empty,
+    /// An activation was asked for, and its answer is not here.
+    Activating(PendingActivation),
+    /// A license is activated.
+    Active(Held),
+    /// A signed upgrade code file is held instead of a certificate.
+    Upgraded(UpgradeFile),
+    /// An upgrade code was sent, and its answer is not here.
+    Redeeming(PendingRedeem),
+    /// A deactivation ticket is held: the product stops.
+    Releasing(Journal),
+    /// The license was deactivated here.
+    Deactivated(Journal),
+}
+
+/// An activation in force.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub(super) certificate: String,
+    pub(super) verified: Arc<Verified<ActivationCertificate>>,
+    pub(super) product_code: Option<Code>,
+}
+
+impl Held {
+    /// * `certificate` - the text that `verified` was read from.
+    pub(crate) fn new(
+        certificate: String,
+        verified: Verified<ActivationCertificate>,
+        product_code: Option<Code>,
+    ) -> Self {
+        Self {
+            certificate,
+            verified: Arc::new(verified),
+            product_code,
+        }
+    }
+
+    /// The license.
+    pub fn serial(&self) -> &SerialNumber {
+        &self.claims().serial
+    }
+
+    /// The activation.
+    pub fn activation_id(&self) -> ActivationId {
+        self.claims().activation_id
+    }
+
+    /// The certificate's text (JWS).
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// What the certificate says.
+    pub fn claims(&self) -> &ActivationCertificate {
+        self.verified.claims()
+    }
+
+    /// The certificate as it was verified.
+    pub fn verified(&self) -> &Verified<ActivationCertificate> {
+        &self.verified
+    }
+
+    /// The product code that the server gave with it. `Display` shows the secret, `Debug` does not.
+    pub fn product_code(&self) -> Option<&Code> {
+        self.product_code.as_ref()
+    }
+}
+
+/// An upgrade code in its file form, in force on this device.
+#[derive(Clone, Debug)]
+pub struct UpgradeFile {
+    pub(super) code: String,
+    pub(super) verified: Arc<Verified<UpgradeCode>>,
+}
+
+impl UpgradeFile {
+    pub(crate) fn new(code: String, verified: Verified<UpgradeCode>) -> Self {
+        Self {
+            code,
+            verified: Arc::new(verified),
+        }
+    }
+
+    /// The signed text (JWS).
+    pub fn text(&self) -> &str {
+        &self.code
+    }
+
+    /// What it says.
+    pub fn claims(&self) -> &UpgradeCode {
+        self.verified.claims()
+    }
+
+    /// The code as it was verified.
+    pub fn verified(&self) -> &Verified<UpgradeCode> {
+        &self.verified
+    }
+}
+
+/// An activation that was asked for. It may have taken a seat.
+#[derive(Clone, Debug)]
+pub struct PendingActivation {
+    pub(super) asked: AskedActivation,
+    pub(super) before: Box<State>,
+}
+
+/// What an unfinished activation asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AskedActivation {
+    pub(crate) request_id: RequestId,
+    pub(crate) serial: SerialNumber,
+    pub(crate) product: ProductId,
+    pub(crate) version: Version,
+    pub(crate) virtual_environment: VirtualEnvironment,
+}
+
+impl PendingActivation {
+    /// * `before` - what holds until the answer is here, and again if there is none.
+    pub(crate) fn new(asked: AskedActivation, before: State) -> Self {
+        Self {
+            asked,
+            before: Box::new(before),
+        }
+    }
+
+    /// The license that was asked for.
+    pub fn serial(&self) -> &SerialNumber {
+        &self.asked.serial
+    }
+
+    /// The product.
+    pub fn product(&self) -> &ProductId {
+        &self.asked.product
+    }
+
+    /// The version.
+    pub fn version(&self) -> &Version {
+        &self.asked.version
+    }
+
+    /// What was declared about the machine.
+    pub fn virtual_environment(&self) -> VirtualEnvironment {
+        self.asked.virtual_environment
+    }
+
+    /// The request whose answer is missing.
+    pub fn request_id(&self) -> RequestId {
+        self.asked.request_id
+    }
+
+    /// What holds until the answer is here.
+    pub fn before(&self) -> &State {
+        &self.before
+    }
+
+    /// Whether `asked` is this very request.
+    pub(crate) fn repeats(&self, asked: &AskedActivation) -> bool {
+        self.asked == *asked
+    }
+}
+
+/// An upgrade code that was sent. It may be used up.
+#[derive(Clone, Debug)]
+pub struct PendingRedeem {
+    pub(super) asked: AskedRedeem,
+    pub(super) before: Box<State>,
+}
+
+/// What an unfinished redeem asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AskedRedeem {
+    pub(crate) request_id: RequestId,
+    pub(crate) serial: SerialNumber,
+    pub(crate) code: Code,
+    pub(crate) version: Version,
+    pub(crate) virtual_environment: VirtualEnvironment,
+}
+
+impl PendingRedeem {
+    /// * `before` - what holds until the answer is here, and again if there is none.
+    pub(crate) fn new(asked: AskedRedeem, before: State) -> Self {
+        Self {
+            asked,
+            before: Box::new(before),
+        }
+    }
+
+    /// The license that is to be upgraded.
+    pub fn serial(&self) -> &SerialNumber {
+        &self.asked.serial
+    }
+
+    /// The version that runs here.
+    pub fn version(&self) -> &Version {
+        &self.asked.version
+    }
+
+    /// What was declared about the machine.
+    pub fn virtual_environment(&self) -> VirtualEnvironment {
+        self.asked.virtual_environment
+    }
+
+    /// The request whose answer is missing.
+    pub fn request_id(&self) -> RequestId {
+        self.asked.request_id
+    }
+
+    /// What holds until the answer is here.
+    pub fn before(&self) -> &State {
+        &self.before
+    }
+
+    /// Whether `asked` is this very request.
+    pub(crate) fn repeats(&self, asked: &AskedRedeem) -> bool {
+        self.asked == *asked
+    }
+}
+
+/// The return of one activation: its tombstone, and the papers that have come so far.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    pub(super) tombstone: Tombstone,
+    pub(super) ticket: Option<String>,
+    pub(super) held: Option<Held>,
+    pub(super) proof: Option<String>,
+    pub(super) receipt: Option<String>,
+}
+
+/// What is left of an activation when its certificate is wiped: enough to answer a fresh ticket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tombstone {
+    pub(crate) serial: SerialNumber,
+    pub(crate) activation_id: ActivationId,
+    pub(crate) jkt: Thumbprint,
+}
+
+impl Tombstone {
+    fn of(held: &Held) -> Self {
+        let claims = held.claims();
+        Self {
+            serial: claims.serial.clone(),
+            activation_id: claims.activation_id,
+            jkt: claims.cnf.jkt,
+        }
+    }
+}
+
+impl Journal {
+    /// A return that has begun: the ticket is here, the certificate too.
+    pub(crate) fn begin(held: Held, ticket: String) -> Self {
+        Self {
+            tombstone: Tombstone::of(&held),
+            ticket: Some(ticket),
+            held: Some(held),
+            proof: None,
+            receipt: None,
+        }
+    }
+
+    /// An activation that the vendor ended: nothing was returned, and the certificate is gone.
+    pub(crate) fn ended(held: &Held) -> Self {
+        Self {
+            tombstone: Tombstone::of(held),
+            ticket: None,
+            held: None,
+            proof: None,
+            receipt: None,
+        }
+    }
+
+    /// The same return answering another ticket; a proof that answered the last one is given up.
+    pub(crate) fn with_ticket(self, ticket: String) -> Self {
+        Self {
+            ticket: Some(ticket),
+            proof: None,
+            ..self
+        }
+    }
+
+    /// The same return without the certificate.
+    pub(crate) fn wiped(self) -> Self {
+        Self { held: None, ..self }
+    }
+
+    /// The same return with its proof. The certificate is gone, whatever was here.
+    pub(crate) fn with_proof(self, proof: String) -> Self {
+        Self {
+            held: None,
+            proof: Some(proof),
+            ..self
+        }
+    }
+
+    /// The same return with its receipt. The certificate is gone, whatever was here.
+    pub(crate) fn with_receipt(self, receipt: String) -> Self {
+        Self {
+            held: None,
+            receipt: Some(receipt),
+            ..self
+        }
+    }
+
+    /// The license.
+    pub fn serial(&self) -> &SerialNumber {
+        &self.tombstone.serial
+    }
+
+    /// The activation that ends.
+    pub fn activation_id(&self) -> ActivationId {
+        self.tombstone.activation_id
+    }
+
+    /// The device key that it was bound to.
+    pub fn device_thumbprint(&self) -> Thumbprint {
+        self.tombstone.jkt
+    }
+
+    /// The ticket (JWS); none where the vendor ended the activation before one was fetched.
+    pub fn ticket(&self) -> Option<&str> {
+        self.ticket.as_deref()
+    }
+
+    /// The proof (JWS), once it is signed.
+    pub fn proof(&self) -> Option<&str> {
+        self.proof.as_deref()
+    }
+
+    /// The receipt (JWS), once it has come.
+    pub fn receipt(&self) -> Option<&str> {
+        self.receipt.as_deref()
+    }
+
+    /// The certificate, while it is not wiped. It licenses nothing any more.
+    pub(crate) fn held(&self) -> Option<&Held> {
+        self.held.as_ref()
+    }
+}
+
+/// Whether the software runs in a virtual machine (T-29), as the customer declares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(clippy::exhaustive_enums, reason = "a machine is virtual or it is not")]
+pub enum VirtualEnvironment {
+    /// On a physical machine.
+    No,
+    /// In a virtual machine.
+    Yes,
+}
+
+impl VirtualEnvironment {
+    /// As the signed binding wants it.
+    pub(crate) fn is_virtual(self) -> bool {
+        self == Self::Yes
+    }
+
+    /// As the messages want it.
+    pub(crate) fn to_wire(self) -> i32 {
+        match self {
+            Self::No => v1::VirtualEnvironment::No.into(),
+            Self::Yes => v1::VirtualEnvironment::Yes.into(),
+        }
+    }
+}

@@ -1,0 +1,311 @@
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::error::ClientError;
+use crate::testing::{Vendor, active, enrolled};
+
+struct Home {
+    _temporary: TempDir,
+    dir: PathBuf,
+}
+
+fn home() -> Home {
+    let temporary = TempDir::new().expect("directory");
+    let dir = temporary.path().join("state").join("upkeep");
+    Home {
+        _temporary: temporary,
+        dir,
+    }
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+}
+
+#[test]
+fn a_store_keeps_key_and_state() {
+    let home = home();
+    let store = active(&home.dir, &Vendor::new(9));
+    let device = store.device_thumbprint();
+    drop(store);
+    let store = LicenseStore::open(&home.dir).expect("open");
+    assert_eq!(store.device_thumbprint(), device);
+    let State::Active(held) = store.state() else {
+        panic!("{:?}", store.state());
+    };
+    assert_eq!(held.claims().cnf.jkt, device);
+    assert!(held.product_code().is_some());
+    let debug = format!("{store:?}");
+    let code = held.product_code().map(ToString::to_string);
+    assert!(!debug.contains(&code.unwrap_or_default()), "{debug}");
+}
+
+#[test]
+fn files_are_private_from_the_start() {
+    let home = home();
+    drop(active(&home.dir, &Vendor::new(9)));
+    for (name, wanted) in [
+        ("", 0o700),
+        ("enrollment.json", 0o600),
+        ("device.key", 0o600),
+        ("state.json", 0o600),
+        ("lock", 0o600),
+    ] {
+        let found = fs::metadata(home.dir.join(name)).expect(name);
+        assert_eq!(found.permissions().mode() & 0o777, wanted, "{name}");
+    }
+}
+
+#[test]
+fn loose_permissions_are_refused() {
+    for name in ["", "enrollment.json", "device.key", "state.json", "lock"] {
+        let home = home();
+        drop(active(&home.dir, &Vendor::new(9)));
+        let path = if name.is_empty() {
+            home.dir.clone()
+        } else {
+            home.dir.join(name)
+        };
+        for loose in [0o640, 0o604, 0o620, 0o602] {
+            let bits = if name.is_empty() {
+                loose | 0o100
+            } else {
+                loose
+            };
+            mode(&path, bits);
+            let error = LicenseStore::open(&home.dir).expect_err(name);
+            assert!(
+                matches!(&error, ClientError::Store(StoreError::Loose { path: found, .. }) if *found == path),
+                "{name}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn links_are_not_followed() {
+    let home = home();
+    drop(active(&home.dir, &Vendor::new(9)));
+    let path = home.dir.join("device.key");
+    let away = home.dir.join("away");
+    fs::rename(&path, &away).expect("rename");
+    symlink(&away, &path).expect("link");
+    let error = LicenseStore::open(&home.dir).expect_err("a link");
+    assert!(matches!(
+        error,
+        ClientError::Store(StoreError::Damaged { .. })
+    ));
+}
+
+#[test]
+fn one_process_at_a_time() {
+    let home = home();
+    let vendor = Vendor::new(9);
+    let store = enrolled(&home.dir, &vendor);
+    for error in [
+        LicenseStore::open(&home.dir).expect_err("locked"),
+        LicenseStore::create(&home.dir, vendor.enrollment()).expect_err("locked"),
+    ] {
+        assert!(matches!(
+            error,
+            ClientError::Store(StoreError::Locked { .. })
+        ));
+    }
+    drop(store);
+    LicenseStore::open(&home.dir).expect("free again");
+}
+
+#[test]
+fn reading_needs_neither_lock_nor_writing() {
+    let home = home();
+    let held = active(&home.dir, &Vendor::new(9));
+    let leftover = home.dir.join(".new-state.json");
+    fs::write(&leftover, "being written").expect("write");
+    let mut store = LicenseStore::read(&home.dir).expect("held by another");
+    assert_eq!(store.device_thumbprint(), held.device_thumbprint());
+    assert!(matches!(store.state(), State::Active(_)));
+    assert!(leftover.exists(), "another process may be about to use it");
+    let refused = store.put(State::Empty);
+    assert!(matches!(refused, Err(StoreError::ReadOnly { .. })));
+    drop(held);
+    fs::remove_file(home.dir.join("lock")).expect("remove");
+    drop(LicenseStore::read(&home.dir).expect("no lock there"));
+    assert!(!home.dir.join("lock").exists(), "nothing is made");
+}
+
+#[test]
+fn nothing_there_is_not_enrolled() {
+    let home = home();
+    let error = LicenseStore::open(&home.dir).expect_err("nothing");
+    assert!(matches!(error, ClientError::NotEnrolled), "{error}");
+    drop(Disk::create(&home.dir).expect("directory"));
+    let error = LicenseStore::open(&home.dir).expect_err("nothing in it");
+    assert!(matches!(error, ClientError::NotEnrolled), "{error}");
+}
+
+#[test]
+fn creating_stops_anywhere_and_goes_on() {
+    let vendor = Vendor::new(9);
+    let keys = || KeySet::parse(vendor.enrollment().jwks.as_bytes()).expect("keys");
+    let mut device = None;
+    for operations in 0.. {
+        let home = home();
+        let disk = Disk::create(&home.dir).expect("directory");
+        disk.stop_after(operations);
+        let made = LicenseStore::create_on(disk, vendor.enrollment(), keys());
+        let done = made.is_ok();
+        drop(made);
+        if let Ok(store) = LicenseStore::open(&home.dir) {
+            device = Some(store.device_thumbprint());
+        }
+        let key = fs::read(home.dir.join("device.key")).ok();
+        let again = LicenseStore::create(&home.dir, vendor.enrollment()).expect("again");
+        if key.is_some() {
+            assert_eq!(key, fs::read(home.dir.join("device.key")).ok());
+        }
+        drop(again);
+        let names = fs::read_dir(&home.dir).expect("list").count();
+        assert_eq!(names, 3, "no leftovers");
+        if done {
+            assert_eq!(operations, 12, "two files of six operations");
+            assert!(device.is_some());
+            return;
+        }
+    }
+}
+
+#[test]
+fn after_a_failed_write_the_store_is_opened_again() {
+    let home = home();
+    let mut store = active(&home.dir, &Vendor::new(9));
+    store.disk().stop_after(3);
+    assert!(matches!(
+        store.put(State::Empty),
+        Err(StoreError::Io { .. })
+    ));
+    assert!(matches!(
+        store.put(State::Empty),
+        Err(StoreError::Unknown { .. })
+    ));
+    assert!(matches!(store.state(), State::Active(_)));
+}
+
+#[test]
+fn enrolling_again_keeps_the_license_or_is_refused() {
+    let home = home();
+    let vendor = Vendor::new(9);
+    let device = active(&home.dir, &vendor).device_thumbprint();
+    let mut moved = vendor.enrollment();
+    moved.endpoint = "https://other.example:7443".to_owned();
+    let store = LicenseStore::create(&home.dir, moved.clone()).expect("same keys");
+    assert_eq!(store.device_thumbprint(), device);
+    assert_eq!(*store.enrollment(), moved);
+    assert!(matches!(store.state(), State::Active(_)));
+    drop(store);
+    let other = Vendor::new(8).enrollment();
+    let error = LicenseStore::create(&home.dir, other).expect_err("other keys");
+    assert!(matches!(error, ClientError::Input(_)), "{error}");
+    let store = LicenseStore::open(&home.dir).expect("unchanged");
+    assert_eq!(*store.enrollment(), moved);
+}
+
+#[test]
+fn a_lost_device_key_is_not_made_again_under_a_license() {
+    let home = home();
+    let vendor = Vendor::new(9);
+    drop(active(&home.dir, &vendor));
+    let key = home.dir.join("device.key");
+    fs::remove_file(&key).expect("remove");
+    for error in [
+        LicenseStore::open(&home.dir).expect_err("no key"),
+        LicenseStore::create(&home.dir, vendor.enrollment()).expect_err("no key"),
+    ] {
+        assert!(
+            matches!(&error, ClientError::Store(StoreError::Missing { path }) if *path == key),
+            "{error}"
+        );
+        assert!(error.next_step().contains("restore"));
+    }
+    assert!(!key.exists());
+}
+
+#[test]
+fn enrolling_again_mends_the_enrollment_and_nothing_else() {
+    let home = home();
+    let vendor = Vendor::new(9);
+    drop(active(&home.dir, &vendor));
+    fs::write(home.dir.join("enrollment.json"), "{").expect("write");
+    let store = LicenseStore::create(&home.dir, vendor.enrollment()).expect("mended");
+    assert!(matches!(store.state(), State::Active(_)));
+    drop(store);
+    let state = home.dir.join("state.json");
+    fs::write(&state, "{").expect("write");
+    let error = LicenseStore::create(&home.dir, vendor.enrollment()).expect_err("damaged");
+    assert!(
+        matches!(&error, ClientError::Store(StoreError::Damaged { path, .. }) if *path == state),
+        "{error}"
+    );
+}
+
+#[test]
+fn damage_is_named_with_its_file() {
+    for (name, from, to) in [
+        ("state.json", "\"format\": 1", "\"format\": 0"),
+        (
+            "state.json",
+            "\"format\": 1,",
+            "\"format\": 1, \"more\": 1,",
+        ),
+        ("state.json", "\"certificate\": \"e", "\"certificate\": \"f"),
+        ("state.json", "}", ""),
+        ("enrollment.json", "\"endpoint\"", "\"endpoynt\""),
+        ("enrollment.json", "P-256", "P-257"),
+        ("device.key", "PRIVATE KEY", "PUBLIC KEY"),
+    ] {
+        let home = home();
+        drop(active(&home.dir, &Vendor::new(9)));
+        let path = home.dir.join(name);
+        let text = fs::read_to_string(&path).expect("text");
+        assert!(text.contains(from), "{name} has {from}");
+        fs::write(&path, text.replacen(from, to, 1)).expect("write");
+        let error = LicenseStore::open(&home.dir).expect_err(from);
+        let damaged = matches!(&error, ClientError::Store(StoreError::Damaged { path: found, .. }) if *found == path);
+        // A set without usable keys is no damage of its own: what was signed by them can't be verified any more.
+        assert!(damaged || to == "P-257", "{name} {to}: {error}");
+        let next = error.next_step();
+        let cure = match name {
+            "device.key" => "declare this machine lost",
+            "enrollment.json" if damaged => "`upkeep enroll` again",
+            _ => "its own seat again",
+        };
+        assert!(next.contains(cure), "{name} {to}: {next}");
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused_as_such() {
+    let home = home();
+    drop(active(&home.dir, &Vendor::new(9)));
+    let path = home.dir.join("state.json");
+    fs::write(&path, r#"{"format": 2, "anything": []}"#).expect("write");
+    let error = LicenseStore::open(&home.dir).expect_err("newer");
+    assert!(matches!(
+        error,
+        ClientError::Store(StoreError::Newer { format: 2, .. })
+    ));
+}
+
+#[test]
+fn a_state_of_another_device_is_refused() {
+    let (one, two) = (home(), home());
+    let vendor = Vendor::new(9);
+    drop(active(&one.dir, &vendor));
+    drop(active(&two.dir, &vendor));
+    fs::copy(one.dir.join("state.json"), two.dir.join("state.json")).expect("copy");
+    let error = LicenseStore::open(&two.dir).expect_err("another device");
+    assert!(error.to_string().contains("another device"), "{error}");
+}

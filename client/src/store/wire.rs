@@ -1,0 +1,272 @@
+//! `state.json`: the text of the whole state, versioned, and its strict reading.
+//!
+//! Unknown members are refused, and so is everything that does not verify: a certificate by another key or for another device.
+
+use serde::{Deserialize, Serialize};
+use upkeep::code::Code;
+use upkeep::id::RequestId;
+use upkeep::jwks::KeySet;
+use upkeep::key::Thumbprint;
+use upkeep::serial::SerialNumber;
+use upkeep::version::Version;
+
+use super::state::{
+    AskedActivation, AskedRedeem, Held, Journal, PendingActivation, PendingRedeem, State,
+    Tombstone, UpgradeFile, VirtualEnvironment,
+};
+use crate::verify;
+
+/// Everything that `state.json` says.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    /// What stands here.
+    pub(crate) state: State,
+    /// The last return, while another license stands here: its proof and receipt stay exportable.
+    pub(crate) returned: Option<Journal>,
+}
+
+impl Record {
+    /// Nothing yet.
+    pub(crate) fn empty() -> Self {
+        Self {
+            state: State::Empty,
+            returned: None,
+        }
+    }
+
+    /// The text of the file.
+    pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string_pretty(&Document {
+            format: FORMAT,
+            state: StateText::from(&self.state),
+            returned: self.returned.as_ref().map(JournalText::from),
+        })
+    }
+
+    /// Reads the text of the file.
+    ///
+    /// Trust: certificates and upgrade codes are verified by `keys`, the pinned ones, and must be for `device`.
+    pub(crate) fn from_json(
+        text: &str,
+        keys: &KeySet,
+        device: &Thumbprint,
+    ) -> Result<Self, Unreadable> {
+        let document: Document = read_versioned(text)?;
+        let reader = Reader { keys, device };
+        let state = reader.state(document.state)?;
+        if let State::Activating(PendingActivation { before, .. })
+        | State::Redeeming(PendingRedeem { before, .. }) = &state
+            && matches!(**before, State::Activating(_) | State::Redeeming(_))
+        {
+            return Err(Unreadable::damaged(
+                "an unfinished request stands on another",
+            ));
+        }
+        Ok(Self {
+            state,
+            returned: document
+                .returned
+                .map(|text| reader.journal(text))
+                .transpose()?,
+        })
+    }
+}
+
+/// Reads a versioned JSON document: its format first, then strictly.
+pub(super) fn read_versioned<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, Unreadable> {
+    let probe: Probe = serde_json::from_str(text).map_err(Unreadable::damaged)?;
+    if probe.format > FORMAT {
+        return Err(Unreadable::Newer(probe.format));
+    }
+    if probe.format < FORMAT {
+        return Err(Unreadable::damaged("its format is none that ever was"));
+    }
+    serde_json::from_str(text).map_err(Unreadable::damaged)
+}
+
+/// Why a file of the store says nothing.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    Newer(u32),
+    Damaged(String),
+}
+
+impl Unreadable {
+    fn damaged(why: impl ToString) -> Self {
+        Self::Damaged(why.to_string())
+    }
+}
+
+/// The format that this version writes and reads.
+pub(super) const FORMAT: u32 = 1;
+
+#[derive(Deserialize)]
+struct Probe {
+    format: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    format: u32,
+    state: StateText,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    returned: Option<JournalText>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StateText {
+    Empty,
+    Activating(ActivatingText),
+    Active(HeldText),
+    Upgraded(String),
+    Redeeming(RedeemingText),
+    Releasing(JournalText),
+    Deactivated(JournalText),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ActivatingText {
+    asked: AskedActivation,
+    before: Box<StateText>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RedeemingText {
+    request_id: RequestId,
+    serial: SerialNumber,
+    code: String,
+    version: Version,
+    virtual_environment: VirtualEnvironment,
+    before: Box<StateText>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeldText {
+    certificate: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    product_code: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JournalText {
+    tombstone: Tombstone,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ticket: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held: Option<HeldText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proof: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    receipt: Option<String>,
+}
+
+impl From<&State> for StateText {
+    fn from(state: &State) -> Self {
+        match state {
+            State::Empty => Self::Empty,
+            State::Activating(pending) => Self::Activating(ActivatingText {
+                asked: pending.asked.clone(),
+                before: Box::new(Self::from(&*pending.before)),
+            }),
+            State::Active(held) => Self::Active(HeldText::from(held)),
+            State::Upgraded(file) => Self::Upgraded(file.code.clone()),
+            State::Redeeming(pending) => Self::Redeeming(RedeemingText {
+                request_id: pending.asked.request_id,
+                serial: pending.asked.serial.clone(),
+                code: pending.asked.code.canonical().to_owned(),
+                version: pending.asked.version.clone(),
+                virtual_environment: pending.asked.virtual_environment,
+                before: Box::new(Self::from(&*pending.before)),
+            }),
+            State::Releasing(journal) => Self::Releasing(JournalText::from(journal)),
+            State::Deactivated(journal) => Self::Deactivated(JournalText::from(journal)),
+        }
+    }
+}
+
+impl From<&Held> for HeldText {
+    fn from(held: &Held) -> Self {
+        Self {
+            certificate: held.certificate.clone(),
+            product_code: held
+                .product_code
+                .as_ref()
+                .map(|code| code.canonical().to_owned()),
+        }
+    }
+}
+
+impl From<&Journal> for JournalText {
+    fn from(journal: &Journal) -> Self {
+        Self {
+            tombstone: journal.tombstone.clone(),
+            ticket: journal.ticket.clone(),
+            held: journal.held.as_ref().map(HeldText::from),
+            proof: journal.proof.clone(),
+            receipt: journal.receipt.clone(),
+        }
+    }
+}
+
+/// What the reading of a state trusts.
+struct Reader<'a> {
+    keys: &'a KeySet,
+    device: &'a Thumbprint,
+}
+
+impl Reader<'_> {
+    fn state(&self, text: StateText) -> Result<State, Unreadable> {
+        Ok(match text {
+            StateText::Empty => State::Empty,
+            StateText::Activating(text) => State::Activating(PendingActivation {
+                asked: text.asked,
+                before: Box::new(self.state(*text.before)?),
+            }),
+            StateText::Active(text) => State::Active(self.held(text)?),
+            StateText::Upgraded(code) => {
+                let verified = verify::upgrade_code(&code, self.keys, self.device)
+                    .map_err(Unreadable::damaged)?;
+                State::Upgraded(UpgradeFile::new(code, verified))
+            }
+            StateText::Redeeming(text) => State::Redeeming(PendingRedeem {
+                asked: AskedRedeem {
+                    request_id: text.request_id,
+                    serial: text.serial,
+                    code: Code::parse(&text.code).map_err(Unreadable::damaged)?,
+                    version: text.version,
+                    virtual_environment: text.virtual_environment,
+                },
+                before: Box::new(self.state(*text.before)?),
+            }),
+            StateText::Releasing(text) => State::Releasing(self.journal(text)?),
+            StateText::Deactivated(text) => State::Deactivated(self.journal(text)?),
+        })
+    }
+
+    fn held(&self, text: HeldText) -> Result<Held, Unreadable> {
+        let verified = verify::certificate(&text.certificate, self.keys, self.device)
+            .map_err(Unreadable::damaged)?;
+        let code = text.product_code.as_deref().map(Code::parse).transpose();
+        let code = code.map_err(Unreadable::damaged)?;
+        Ok(Held::new(text.certificate, verified, code))
+    }
+
+    fn journal(&self, text: JournalText) -> Result<Journal, Unreadable> {
+        if text.tombstone.jkt != *self.device {
+            return Err(Unreadable::damaged("it is the return of another device"));
+        }
+        Ok(Journal {
+            tombstone: text.tombstone,
+            ticket: text.ticket,
+            held: text.held.map(|held| self.held(held)).transpose()?,
+            proof: text.proof,
+            receipt: text.receipt,
+        })
+    }
+}

@@ -1,0 +1,34 @@
+# What a fresh Debian or Ubuntu lacks: installed by apt as root, else named in one line. Sourced by the scripts beside it.
+
+# apt_or_say PACKAGE WHAT: installs a package as root, else says what is missing and stops.
+apt_or_say() {
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "installing $1 ($2 is missing)" >&2
+        [ -n "${apt_updated:-}" ] || apt-get update -qq >&2
+        apt_updated=1
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >&2 && return 0
+    fi
+    echo "missing: $2. Install it with: sudo apt-get install $1" >&2
+    exit 1
+}
+
+# need COMMAND PACKAGE
+need() {
+    command -v "$1" >/dev/null 2>&1 || apt_or_say "$2" "$1"
+}
+
+# The Rust toolchain, which nothing here downloads, and a C compiler for the cryptographic library.
+need_rust() {
+    if ! command -v cargo >/dev/null 2>&1; then
+        echo "missing: cargo 1.95 or newer. Install Rust with rustup or from your distribution" >&2
+        exit 1
+    fi
+    need cc gcc
+    echo '#include <stdlib.h>' | cc -E - >/dev/null 2>&1 || apt_or_say libc6-dev "the C library's headers"
+}
+
+# Python with its venv module, which Debian splits off.
+need_python() {
+    need python3 python3
+    python3 -c 'import venv, ensurepip' 2>/dev/null || apt_or_say python3-venv "Python's venv module"
+}

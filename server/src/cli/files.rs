@@ -1,0 +1,216 @@
+//! Files that commands make: the configuration from its template, and sets of certificates.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::cli::exit::{Exit, Failure};
+use crate::config::{self, Settings};
+use crate::keys::file::{self, Access, read_public};
+use crate::keys::{CLIENT_DAYS, admin_dir};
+use crate::pki::{self, Authority, Identity};
+
+/// The template with the values of `settings` that `init` asks for.
+pub(super) fn filled_template(settings: &Settings) -> String {
+    let text = |value: &str| toml::Value::from(value).to_string();
+    let values = [
+        (
+            "",
+            "data_dir",
+            text(&settings.data_dir.display().to_string()),
+        ),
+        ("", "issuer", text(&settings.issuer)),
+        ("", "trust_domain", text(settings.trust_domain.as_str())),
+        (
+            "listen",
+            "products",
+            text(&settings.listen_products.to_string()),
+        ),
+        ("listen", "staff", text(&settings.listen_staff.to_string())),
+        (
+            "tls",
+            "names",
+            toml::Value::from(settings.tls_names.clone()).to_string(),
+        ),
+    ];
+    let mut section = "";
+    let mut filled = String::new();
+    for line in config::template().lines() {
+        if let Some(name) = line
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+        {
+            section = name;
+        }
+        let ours = values.iter().find(|(of, key, _)| {
+            *of == section
+                && line
+                    .strip_prefix(key)
+                    .is_some_and(|rest| rest.starts_with(" = "))
+        });
+        match ours {
+            Some((_, key, value)) => filled.push_str(&format!("{key} = {value}")),
+            None => filled.push_str(line),
+        }
+        filled.push('\n');
+    }
+    filled
+}
+
+/// The files of one client certificate.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Bundle {
+    /// Who it is for, such as `partner/acme`.
+    pub(super) identity: String,
+    /// The certificate.
+    pub(super) certificate: PathBuf,
+    /// Its private key, mode 0600.
+    pub(super) key: PathBuf,
+    /// The CA that the server's own certificate is from.
+    pub(super) ca: PathBuf,
+    /// The last instant at which it is accepted.
+    pub(super) expires_at: DateTime<Utc>,
+}
+
+/// Where the files of `id` would be in `out`; checked before anything is made.
+///
+/// # Errors
+/// Exit 1 when `out` is no directory or one of the files exists.
+pub(super) fn check_free(out: &Path, id: &str) -> Result<(), Failure> {
+    if !out.is_dir() {
+        return Err(Failure::new(
+            Exit::Fault,
+            format_args!(
+                "{} is no directory; make it, or name another with --out",
+                out.display()
+            ),
+        ));
+    }
+    for name in [format!("{id}.crt"), format!("{id}.key")] {
+        let path = out.join(name);
+        if path.exists() {
+            return Err(Failure::new(
+                Exit::Fault,
+                format_args!(
+                    "{} exists and nothing is overwritten; move it away, or name another directory with --out",
+                    path.display()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Issues a client certificate and writes `<id>.crt`, `<id>.key` and `ca.crt` into `out`.
+///
+/// # Errors
+/// As [`check_free`]; what the CA or the file system refuse.
+pub(super) fn issue(
+    authority: &Authority,
+    identity: &Identity,
+    now: DateTime<Utc>,
+    out: &Path,
+) -> Result<Bundle, Failure> {
+    check_free(out, identity.id())?;
+    let ca = out.join("ca.crt");
+    let pem = authority.certificate_pem();
+    match fs::read_to_string(&ca) {
+        Ok(found) if found == pem => {}
+        Ok(_) => {
+            return Err(Failure::new(
+                Exit::Fault,
+                format_args!(
+                    "{} is another server's; name another directory with --out",
+                    ca.display()
+                ),
+            ));
+        }
+        Err(_) => write(&ca, pem)?,
+    }
+    let issued = authority.issue_client(identity, now, CLIENT_DAYS)?;
+    let (certificate, key) = issued
+        .write(out, identity.id())
+        .map_err(|e| Failure::new(Exit::Fault, e))?;
+    Ok(Bundle {
+        identity: identity.to_string(),
+        expires_at: pki::expires_at(issued.certificate_pem())?,
+        certificate,
+        key,
+        ca,
+    })
+}
+
+impl Bundle {
+    /// The files that `init` made for the first administrator.
+    ///
+    /// # Errors
+    /// Exit 4 when they are not there.
+    pub(super) fn first_admin(data_dir: &Path) -> Result<Self, Failure> {
+        let dir = admin_dir(data_dir);
+        let certificate = dir.join("admin.crt");
+        let pem = read_public(&certificate)?;
+        Ok(Self {
+            identity: "admin/admin".to_owned(),
+            expires_at: pki::expires_at(&String::from_utf8_lossy(&pem))?,
+            certificate,
+            key: dir.join("admin.key"),
+            ca: dir.join("ca.crt"),
+        })
+    }
+
+    /// What was made, and a line to try it.
+    pub(super) fn report(&self, address: &str, service: &str) -> String {
+        format!(
+            "\
+Issued a certificate for {identity}, valid until {until}
+
+  {certificate}
+  {key}  (secret)
+  {ca}
+
+Try it while the server runs:
+  grpcurl -cacert {ca} -cert {certificate} -key {key} {address} list {service}",
+            identity = self.identity,
+            until = self.expires_at.format("%Y-%m-%d"),
+            certificate = self.certificate.display(),
+            key = self.key.display(),
+            ca = self.ca.display(),
+        )
+    }
+}
+
+/// Writes a new file that anybody may read.
+pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    file::write_new(path, text.as_bytes(), Access::Everyone)
+        .map_err(|e| Failure::new(Exit::Fault, e))
+}
+
+/// Writes a new file for its owner alone.
+pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
+    file::write_new(path, text.as_bytes(), Access::Owner).map_err(|e| Failure::new(Exit::Fault, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filled_template_loads_to_the_same_settings() {
+        let settings = Settings {
+            data_dir: "/var/lib/up \"keep\"".into(),
+            issuer: "https://licenses.vendor.example".to_owned(),
+            trust_domain: pki::TrustDomain::parse("vendor.example").unwrap(),
+            listen_products: "0.0.0.0:7443".parse().unwrap(),
+            listen_staff: "[::1]:1".parse().unwrap(),
+            tls_names: vec!["licenses.vendor.example".to_owned(), "::1".to_owned()],
+            ..Settings::default()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("upkeep.toml");
+        fs::write(&file, filled_template(&settings)).unwrap();
+        let loaded = config::load(Some(&file), [], &[]).unwrap();
+        assert_eq!(loaded.settings(), &settings);
+    }
+}

@@ -1,0 +1,137 @@
+//! The command line `upkeep-server`: one file per command, each from its arguments to an exit code.
+//!
+//! Data goes to standard output, with `--json` as one JSON value; what went wrong and all logs go to standard error. Commands
+//! decide nothing about licenses: those that change records call AdminService, over the network or inside this process.
+
+mod admin;
+mod completions;
+mod config;
+mod connect;
+mod dev;
+mod exit;
+mod files;
+mod health;
+mod init;
+mod output;
+mod partner;
+mod place;
+mod release;
+mod serve;
+mod signals;
+mod staff;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::cli::exit::{Exit, Failure};
+
+/// Runs the program with the process's own arguments.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+/// All commands and flags, for whoever documents or checks them.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Runs the program with `arguments`, the program's name first.
+fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            };
+            // A closed terminal changes nothing.
+            let _ = error.print();
+            return exit.into();
+        }
+    };
+    match cli.command.run() {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => {
+            output::error(&failure);
+            failure.exit().into()
+        }
+    }
+}
+
+/// The license server of Upkeep: activations, maintenance, deactivation against proof, upgrade codes.
+#[derive(Parser)]
+#[command(
+    name = "upkeep-server",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    after_help = AFTER_HELP
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Init(init::Args),
+    Serve(serve::Args),
+    Dev(dev::Args),
+    #[command(subcommand)]
+    Config(config::Command),
+    #[command(subcommand)]
+    Partner(partner::Command),
+    #[command(subcommand)]
+    Staff(staff::Command),
+    Health(health::Args),
+    #[command(subcommand)]
+    Release(release::Command),
+    Completions(completions::Args),
+}
+
+impl Command {
+    fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Init(args) => init::run(&args),
+            Self::Serve(args) => serve::run(&args),
+            Self::Dev(args) => dev::run(&args),
+            Self::Config(command) => config::run(&command),
+            Self::Partner(command) => partner::run(&command),
+            Self::Staff(command) => staff::run(&command),
+            Self::Health(args) => health::run(&args),
+            Self::Release(command) => release::run(&command),
+            Self::Completions(args) => completions::run(&args, &mut command()),
+        }
+    }
+}
+
+const AFTER_HELP: &str = "\
+Try it out:
+  upkeep-server dev                      a server with sample licenses, gone when it stops
+
+A server to keep:
+  upkeep-server init --data /var/lib/upkeep --name licenses.vendor.example
+  upkeep-server serve --data /var/lib/upkeep
+
+Exit codes:
+  0  done
+  1  a fault: the operating system or this program failed
+  2  the command line is wrong
+  3  the configuration is wrong
+  4  the data directory is missing, in use, damaged, or of a newer format
+  5  refused by the server's rules, or the server can't be reached or is not serving
+  6  an address to listen on is taken or not this machine's
+  7  the store stopped while serving, after a failed write; start again, it recovers";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+}

@@ -1,0 +1,247 @@
+//! `partner`: add one with its client certificate, issue another certificate, list them.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use tonic::Code;
+use upkeep::rpc::v1::{CreatePartnerRequest, GetPartnerRequest, ListPartnersRequest, Partner};
+
+use crate::cli::admin::Admin;
+use crate::cli::connect;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::files::{self, Bundle};
+use crate::cli::output::Form;
+use crate::cli::place::Place;
+use crate::cli::serve::block_on;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Settings;
+use crate::keys::Keys;
+use crate::logging::{self, LogFormat};
+use crate::pki::{Identity, Role};
+use crate::random::{SystemRandom, uuid_v7};
+
+/// Add partners (resellers), issue their certificates, list them
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    Add(AddArgs),
+    Certificate(CertificateArgs),
+    List(ListArgs),
+}
+
+/// Add a partner and issue its client certificate
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  upkeep-server partner add acme --name \"Acme GmbH\" --data /var/lib/upkeep --out ./for-acme
+  upkeep-server partner add acme --name \"Acme GmbH\" --data /var/lib/upkeep --address localhost:7444
+
+Works while the server runs, and while it does not. Writes ID.crt, ID.key and ca.crt.")]
+pub(super) struct AddArgs {
+    /// Its id: 1 to 63 characters of a-z, 0-9, '.', '_' and '-'
+    id: String,
+
+    /// Its name, as people say it
+    #[arg(long)]
+    name: String,
+
+    /// Where the certificate files go
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+
+    #[command(flatten)]
+    reach: Reach,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// Issue another client certificate for a partner: the old one ran out or was lost
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  upkeep-server partner certificate acme --data /var/lib/upkeep --out ./for-acme-2027
+
+A certificate lasts a year. Issuing another does not withdraw the one before.")]
+pub(super) struct CertificateArgs {
+    /// The partner's id
+    id: String,
+
+    /// Where the certificate files go
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+
+    #[command(flatten)]
+    reach: Reach,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// List all partners
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  upkeep-server partner list --data /var/lib/upkeep
+  upkeep-server partner list --data /var/lib/upkeep --json | jq -r '.[].partner_id'")]
+pub(super) struct ListArgs {
+    #[command(flatten)]
+    reach: Reach,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// Which server, and where it is when it runs.
+#[derive(Debug, clap::Args)]
+struct Reach {
+    #[command(flatten)]
+    place: Place,
+
+    /// The running server's staff address, where it is not the configured one
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Listed {
+    partner_id: String,
+    display_name: String,
+}
+
+pub(super) fn run(command: &Command) -> Result<(), Failure> {
+    // What the store has to say while it is opened here.
+    let _ = logging::init(LogFormat::Text, "warn");
+    match command {
+        Command::Add(args) => block_on(add(args)),
+        Command::Certificate(args) => block_on(certificate(args)),
+        Command::List(args) => block_on(list(args)),
+    }
+}
+
+async fn add(args: &AddArgs) -> Result<(), Failure> {
+    let identity = Identity::new(Role::Partner, &args.id)?;
+    let config = args.reach.place.config(&[])?;
+    let keys = open_keys(config.settings())?;
+    // Looked at first: a partner without its certificate helps nobody.
+    files::check_free(&args.out, &args.id)?;
+    let request = CreatePartnerRequest {
+        request_id: uuid_v7(&SystemClock, &SystemRandom).to_string(),
+        partner_id: args.id.clone(),
+        display_name: args.name.clone(),
+    };
+    let mut admin = args.reach.open(config.settings(), &keys).await?;
+    let created = admin.client.create_partner(request).await;
+    let created = created.map_err(|status| match status.code() {
+        Code::AlreadyExists => Failure::new(
+            Exit::Refused,
+            format_args!(
+                "there is a partner {0} already; `upkeep-server partner certificate {0}` issues another certificate for it",
+                args.id
+            ),
+        ),
+        _ => admin.refused(&status),
+    });
+    admin.close()?;
+    created?;
+    let issued = files::issue(keys.authority(), &identity, SystemClock.now(), &args.out);
+    let issued = issued.map_err(|failure| {
+        Failure::new(
+            failure.exit(),
+            format_args!(
+                "the partner was added, but not its certificate: {failure}; then run `upkeep-server partner certificate {}`",
+                args.id
+            ),
+        )
+    })?;
+    report(&issued, config.settings(), args.form)
+}
+
+async fn certificate(args: &CertificateArgs) -> Result<(), Failure> {
+    let identity = Identity::new(Role::Partner, &args.id)?;
+    let config = args.reach.place.config(&[])?;
+    let keys = open_keys(config.settings())?;
+    let mut admin = args.reach.open(config.settings(), &keys).await?;
+    let request = GetPartnerRequest {
+        partner_id: args.id.clone(),
+    };
+    let found = admin.client.get_partner(request).await;
+    let found = found.map_err(|status| match status.code() {
+        Code::NotFound => Failure::new(
+            Exit::Refused,
+            format_args!(
+                "there is no partner {0}; `upkeep-server partner add {0} --name NAME` adds it",
+                args.id
+            ),
+        ),
+        _ => admin.refused(&status),
+    });
+    admin.close()?;
+    found?;
+    let issued = files::issue(keys.authority(), &identity, SystemClock.now(), &args.out)?;
+    report(&issued, config.settings(), args.form)
+}
+
+async fn list(args: &ListArgs) -> Result<(), Failure> {
+    let config = args.reach.place.config(&[])?;
+    let keys = open_keys(config.settings())?;
+    let mut admin = args.reach.open(config.settings(), &keys).await?;
+    let found = all(&mut admin).await;
+    admin.close()?;
+    let listed: Vec<Listed> = found?
+        .into_iter()
+        .map(|partner| Listed {
+            partner_id: partner.partner_id,
+            display_name: partner.display_name,
+        })
+        .collect();
+    args.form.print(&listed, || table(&listed))
+}
+
+async fn all(admin: &mut Admin) -> Result<Vec<Partner>, Failure> {
+    let mut found = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = ListPartnersRequest {
+            page_size: 500,
+            page_token,
+        };
+        let page = admin.client.list_partners(request).await;
+        let page = page.map_err(|status| admin.refused(&status))?.into_inner();
+        found.extend(page.partners);
+        if page.next_page_token.is_empty() {
+            return Ok(found);
+        }
+        page_token = page.next_page_token;
+    }
+}
+
+fn table(listed: &[Listed]) -> String {
+    if listed.is_empty() {
+        return "There are no partners; `upkeep-server partner add ID --name NAME` adds one."
+            .to_owned();
+    }
+    let width = listed
+        .iter()
+        .map(|one| one.partner_id.len())
+        .max()
+        .unwrap_or(0);
+    let lines: Vec<String> = listed
+        .iter()
+        .map(|one| format!("{:width$}  {}", one.partner_id, one.display_name))
+        .collect();
+    lines.join("\n")
+}
+
+fn report(issued: &Bundle, settings: &Settings, form: Form) -> Result<(), Failure> {
+    let address = connect::shown(settings.listen_staff);
+    form.print(issued, || {
+        issued.report(&address, "upkeep.v1.PartnerService")
+    })
+}
+
+fn open_keys(settings: &Settings) -> Result<Keys, Failure> {
+    Ok(Keys::open(&settings.data_dir, &settings.trust_domain)?)
+}
+
+impl Reach {
+    async fn open(&self, settings: &Settings, keys: &Keys) -> Result<Admin, Failure> {
+        Admin::open(settings, keys, self.address.as_deref()).await
+    }
+}

@@ -1,0 +1,137 @@
+//! `serve`: the server, until a signal.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::place::{self, Place};
+use crate::cli::signals::Signals;
+use crate::clock::SystemClock;
+use crate::config::Settings;
+use crate::logging;
+use crate::random::SystemRandom;
+use crate::serve::{ServeError, Server};
+
+/// Run the server until SIGTERM or SIGINT
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  upkeep-server serve --data /var/lib/upkeep
+  upkeep-server serve --config /etc/upkeep.toml --products 0.0.0.0:7443 --staff 0.0.0.0:7444
+
+A flag wins over an environment variable (UPKEEP_LISTEN_PRODUCTS, ...), and that over the file.
+Logs go to standard error; the line \"ready\" has the addresses. The first signal stops cleanly:
+running calls finish, within drain_secs. A second one stops at once; nothing acknowledged is lost
+in either case.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    place: Place,
+
+    /// Where products and customers connect
+    #[arg(long, value_name = "ADDR")]
+    products: Option<String>,
+
+    /// Where staff and partners connect
+    #[arg(long, value_name = "ADDR")]
+    staff: Option<String>,
+
+    /// Log lines as "text" for people or "json" for machines
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+
+    /// Which log lines: error, warn, info, debug, trace, or target=level,...
+    #[arg(long, value_name = "FILTER")]
+    log_filter: Option<String>,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let flags = place::given(&[
+        ("listen.products", &args.products, "--products"),
+        ("listen.staff", &args.staff, "--staff"),
+        ("log.format", &args.log_format, "--log-format"),
+        ("log.filter", &args.log_filter, "--log-filter"),
+    ]);
+    let config = args.place.config(&flags)?;
+    let settings = config.settings();
+    start_logging(settings)?;
+    let server = open_server(settings)?;
+    block_on(async {
+        let signals = Signals::catch()?;
+        let sockets = Sockets::bind(settings.listen_products, settings.listen_staff).await;
+        let sockets = match sockets {
+            Ok(sockets) => sockets,
+            Err(failure) => {
+                server.close()?;
+                return Err(failure);
+            }
+        };
+        let running = server.start(sockets.products, sockets.staff).await?;
+        tracing::info!(
+            products = %running.products_addr(),
+            staff = %running.staff_addr(),
+            data_dir = %settings.data_dir.display(),
+            version = env!("CARGO_PKG_VERSION"),
+            "ready"
+        );
+        signals.watch(running).await
+    })
+}
+
+/// Opens the server of these settings with the machine's own clock and randomness.
+///
+/// # Errors
+/// As [`Server::open`].
+pub(super) fn open_server(settings: &Settings) -> Result<Server, ServeError> {
+    Server::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom))
+}
+
+/// Logs from here on, panics too.
+pub(super) fn start_logging(settings: &Settings) -> Result<(), Failure> {
+    logging::init(settings.log_format, &settings.log_filter)
+        .map_err(|e| Failure::new(Exit::Config, e))?;
+    logging::log_panics();
+    Ok(())
+}
+
+/// Runs `command` to its end and waits for nothing that it left behind.
+pub(super) fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = Runtime::new()
+        .map_err(|e| Failure::new(Exit::Fault, format_args!("threads cannot be started: {e}")))?;
+    let result = runtime.block_on(command);
+    runtime.shutdown_background();
+    result
+}
+
+/// The two bound sockets.
+pub(super) struct Sockets {
+    pub(super) products: TcpListener,
+    pub(super) staff: TcpListener,
+}
+
+impl Sockets {
+    /// Binds both.
+    ///
+    /// # Errors
+    /// Exit 6 names the address, the flag and the way out.
+    pub(super) async fn bind(products: SocketAddr, staff: SocketAddr) -> Result<Self, Failure> {
+        Ok(Self {
+            products: bind(products, "--products").await?,
+            staff: bind(staff, "--staff").await?,
+        })
+    }
+}
+
+async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|e| {
+        let any = SocketAddr::new(address.ip(), 0);
+        Failure::new(
+            Exit::Address,
+            format_args!(
+                "cannot listen on {address}: {e}; give another address with {flag}, or {flag} {any} for any free port"
+            ),
+        )
+    })
+}

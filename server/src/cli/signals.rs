@@ -1,0 +1,67 @@
+//! Waiting for a running server: until a signal asks it to stop, or until it cannot go on.
+
+use std::future::pending;
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::exit::{Exit, Failure};
+use crate::serve::Running;
+
+/// SIGINT and SIGTERM, caught from the moment this is made.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Catches the signals from here on. Inside a tokio runtime only.
+    ///
+    /// # Errors
+    /// Exit 1 when the operating system refuses.
+    pub(super) fn catch() -> Result<Self, Failure> {
+        let caught = |kind| {
+            signal(kind).map_err(|e: io::Error| {
+                Failure::new(Exit::Fault, format_args!("signals cannot be caught: {e}"))
+            })
+        };
+        Ok(Self {
+            interrupt: caught(SignalKind::interrupt())?,
+            terminate: caught(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next signal, by name.
+    pub(super) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            Some(()) = self.interrupt.recv() => "SIGINT",
+            Some(()) = self.terminate.recv() => "SIGTERM",
+            else => pending().await,
+        }
+    }
+
+    /// Lets the server work until the first signal, then stops it cleanly; the second signal stops it at once.
+    ///
+    /// # Errors
+    /// What the server could not go on for; exit 1 when it was stopped at once.
+    pub(super) async fn watch(mut self, mut running: Running) -> Result<(), Failure> {
+        let first = tokio::select! {
+            ended = running.ended() => return Ok(ended?),
+            name = self.next() => name,
+        };
+        tracing::info!(
+            signal = first,
+            "stopping: running calls finish; a second signal stops at once"
+        );
+        tokio::select! {
+            stopped = running.stop() => Ok(stopped?),
+            second = self.next() => {
+                tracing::warn!(signal = second, "stopping at once");
+                Err(Failure::new(
+                    Exit::Fault,
+                    "stopped at once by a second signal: running calls were cut; nothing acknowledged is lost",
+                ))
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What runs beside the calls: the sweep, and the watch over the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::flow::Deps;
+use crate::flow::Outcome;
+use crate::flow::sweep::{self, Swept};
+use crate::store::{Store, StoreError};
+
+/// Sweeps each minute, batch after batch. Nothing depends on when it runs, so a failure is logged and the next minute tries again.
+pub(super) async fn sweep(deps: Arc<Deps>) {
+    let mut minutes = interval(SWEEP_EVERY);
+    minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        minutes.tick().await;
+        loop {
+            match sweep::sweep(&deps).await {
+                Ok(Swept::MoreLeft) => {}
+                Ok(Swept::Clean) => break,
+                Err(Outcome::Failed(fault)) => {
+                    tracing::error!(%fault, "the sweep failed; it runs again in a minute");
+                    break;
+                }
+                Err(Outcome::Refused(refusal)) => {
+                    tracing::error!(%refusal, "the sweep was refused, which is a defect");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Completes when the store has stopped, with the cause.
+pub(super) async fn stopped(store: &Store) -> StoreError {
+    let mut seconds = interval(LOOK_EVERY);
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        seconds.tick().await;
+        if let Err(fault @ StoreError::Stopped(_)) = store.get(ANY_KEY) {
+            return fault;
+        }
+    }
+}
+
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// Calls fail at once when the store has stopped; this only ends the process.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Reading it tells whether the store answers; nothing stands there.
+const ANY_KEY: &[u8] = b"\xFFalive";

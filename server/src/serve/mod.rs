@@ -1,0 +1,353 @@
+//! One server, from its settings to its end: what `serve` and `dev` run, and what tests run in their own process.
+//!
+//! [`Server::open`] opens keys, programmes and the store and refuses whatever is wrong with them; nothing is reachable yet.
+//! [`Server::start`] takes two bound sockets and serves; [`Running::stop`] ends it without losing a call. Signals, exit codes
+//! and log set-up are the command line's.
+
+mod background;
+mod error;
+mod health;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tonic::service::Routes;
+use upkeep::artefact::Issuer;
+
+use crate::clock::Clock;
+use crate::config::{GuessLimits, Settings};
+use crate::domain::guess::{self, Backoff};
+use crate::domain::programme::Programmes;
+use crate::flow::Deps;
+use crate::flow::parts::{Parts, PasswordRule};
+use crate::keys::{Keys, keys_dir};
+use crate::listener::{Listener, ListenerKind};
+use crate::pki;
+use crate::random::Random;
+pub use crate::serve::error::ServeError;
+use crate::serve::health::Health;
+use crate::store::{Options, Store};
+use crate::transport::{self, Audience, Reflection, RouteOptions};
+
+/// A server that is ready to serve and holds its data directory.
+pub struct Server {
+    settings: Settings,
+    deps: Arc<Deps>,
+    products: Listener,
+    staff: Listener,
+}
+
+impl Server {
+    /// Opens everything that `settings` name. Blocks for as long as the store's repair takes.
+    ///
+    /// # Errors
+    /// [`ServeError`]; nothing was served, and the data directory is free again.
+    pub fn open(
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, ServeError> {
+        let dates = Arc::clone(&clock);
+        let options = Options::new(&settings.data_dir)
+            .cache_bytes(settings.store_cache_mib.saturating_mul(MIB))
+            .clock(move || dates.now().timestamp_millis());
+        Self::open_with(settings, options, clock, random)
+    }
+
+    /// As [`Self::open`], over a store that is opened in another way: with a file layer that fails, for instance.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(
+        settings: &Settings,
+        store: Options,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, ServeError> {
+        let issuer = Issuer::parse(&settings.issuer)?;
+        let programmes = read_programmes(settings)?;
+        let data_dir = &settings.data_dir;
+        if !Store::exists(data_dir)? {
+            return Err(ServeError::no_store(data_dir));
+        }
+        let keys = Keys::open(data_dir, &settings.trust_domain)?;
+        warn_of_expiry(&keys, &*clock);
+
+        let certificate = keys.server_certificate()?;
+        let listener = |kind| Listener::new(kind, &certificate, settings.connections.clone());
+        let products = listener(ListenerKind::Products)?;
+        let staff = listener(ListenerKind::Staff(keys.client_trust()))?;
+
+        let personal_dir = keys_dir(data_dir).join("customers");
+        error::make_private_directory(&personal_dir)?;
+        let parts = Parts {
+            store: Store::open(store)?,
+            personal_dir,
+            clock,
+            random,
+            programmes,
+            guess_limits: guess_limits(&settings.guesses),
+            passwords: match settings.weak_passwords {
+                true => PasswordRule::WeakAllowed,
+                false => PasswordRule::Strong,
+            },
+            issuer,
+        };
+        Ok(Self {
+            settings: settings.clone(),
+            deps: Arc::new(Deps::new(&keys, parts)?),
+            products,
+            staff,
+        })
+    }
+
+    /// The services of the staff's listener without a socket, for a call inside this process. The caller sets the
+    /// [`Peer`](crate::listener::Peer).
+    ///
+    /// # Errors
+    /// [`ServeError::Reflection`].
+    pub(crate) fn staff_routes(&self) -> Result<Routes, ServeError> {
+        self.routes(Audience::Staff, &Health::new(Audience::Staff))
+    }
+
+    /// Serves on both sockets until it is stopped, dropped, or cannot go on.
+    ///
+    /// # Errors
+    /// [`ServeError::Reflection`].
+    pub async fn start(
+        self,
+        products: TcpListener,
+        staff: TcpListener,
+    ) -> Result<Running, ServeError> {
+        let products_addr = bound(&products, self.settings.listen_products);
+        let staff_addr = bound(&staff, self.settings.listen_staff);
+        let healths = [
+            Health::new(Audience::Products),
+            Health::new(Audience::Staff),
+        ];
+        let [for_products, for_staff] = &healths;
+        let (product_routes, staff_routes) = (
+            self.routes(Audience::Products, for_products)?,
+            self.routes(Audience::Staff, for_staff)?,
+        );
+        for health in &healths {
+            health.serving().await;
+        }
+
+        let (stop, asked) = watch::channel(false);
+        let (drain, draining) = watch::channel(false);
+        let mut listeners = JoinSet::new();
+        listeners.spawn(
+            self.products
+                .serve(products, product_routes, told(draining.clone())),
+        );
+        listeners.spawn(self.staff.serve(staff, staff_routes, told(draining)));
+        let at_work = AtWork {
+            deps: self.deps,
+            healths,
+            listeners,
+            drain,
+        };
+        Ok(Running {
+            products_addr,
+            staff_addr,
+            stop,
+            serving: Some(tokio::spawn(at_work.run(asked))),
+        })
+    }
+
+    /// Releases the data directory without having served.
+    ///
+    /// # Errors
+    /// [`ServeError::Store`].
+    pub fn close(self) -> Result<(), ServeError> {
+        Ok(self.deps.store().clone().close()?)
+    }
+
+    fn routes(&self, audience: Audience, health: &Health) -> Result<Routes, ServeError> {
+        let messages = self.settings.messages;
+        let options = RouteOptions {
+            audience,
+            max_message_bytes: match audience {
+                Audience::Products => messages.products,
+                Audience::Staff => messages.staff,
+            },
+            reflection: match self.settings.reflection {
+                true => Reflection::On,
+                false => Reflection::Off,
+            },
+        };
+        transport::routes(&self.deps, health.service(), options)
+            .map_err(|e| ServeError::Reflection(e.to_string()))
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("data_dir", &self.settings.data_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A server at work. Dropping it stops the server, too, but waits for nothing.
+#[derive(Debug)]
+pub struct Running {
+    products_addr: SocketAddr,
+    staff_addr: SocketAddr,
+    stop: watch::Sender<bool>,
+    serving: Option<JoinHandle<Result<(), ServeError>>>,
+}
+
+impl Running {
+    /// Where products and customers connect.
+    pub fn products_addr(&self) -> SocketAddr {
+        self.products_addr
+    }
+
+    /// Where staff and partners connect.
+    pub fn staff_addr(&self) -> SocketAddr {
+        self.staff_addr
+    }
+
+    /// Completes when the server has ended by itself, which it does only for a fault. May be dropped and called again.
+    ///
+    /// # Errors
+    /// [`ServeError::Store`] when the store has stopped; [`ServeError::Listener`].
+    pub async fn ended(&mut self) -> Result<(), ServeError> {
+        let Some(serving) = &mut self.serving else {
+            return Ok(());
+        };
+        let ended = serving.await;
+        self.serving = None;
+        ended.unwrap_or(Err(ServeError::Panicked))
+    }
+
+    /// Stops: health answers NOT_SERVING, new connections and calls are refused, running calls finish within `drain_secs`,
+    /// background work ends, and the store is closed. Safe to call again after [`Self::ended`].
+    ///
+    /// # Errors
+    /// As [`Self::ended`], and when the store did not close well. Nothing acknowledged is lost in any case.
+    pub async fn stop(mut self) -> Result<(), ServeError> {
+        // Nobody listens any more only when everything has ended already.
+        let _ = self.stop.send(true);
+        self.ended().await
+    }
+}
+
+/// What ends together.
+struct AtWork {
+    deps: Arc<Deps>,
+    healths: [Health; 2],
+    listeners: JoinSet<Result<(), crate::listener::ServeError>>,
+    drain: watch::Sender<bool>,
+}
+
+impl AtWork {
+    /// The life of a server: work until asked to stop or unable to go on, then the way down, in order.
+    async fn run(mut self, asked: watch::Receiver<bool>) -> Result<(), ServeError> {
+        let store = self.deps.store().clone();
+        let sweeping = tokio::spawn(background::sweep(Arc::clone(&self.deps)));
+        let cause = tokio::select! {
+            () = told(asked) => None,
+            fault = background::stopped(&store) => Some(ServeError::Store(fault)),
+            Some(ended) = self.listeners.join_next() => Some(ServeError::of_listener(ended)),
+        };
+        if let Some(cause) = &cause {
+            tracing::error!(%cause, "cannot go on; stopping");
+        }
+        // 1. Whoever asks learns it before connections are refused.
+        for health in &self.healths {
+            health.not_serving().await;
+        }
+        // 2. No new connections and calls; running calls finish.
+        let _ = self.drain.send(true);
+        while self.listeners.join_next().await.is_some() {}
+        // 3. What runs beside the calls.
+        sweeping.abort();
+        let _ended = sweeping.await;
+        // 4. What calls have handed on is committed; then the directory is free.
+        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        tracing::info!("stopped");
+        match (cause, closed) {
+            (Some(cause), _) => Err(cause),
+            (None, Ok(closed)) => Ok(closed?),
+            (None, Err(_)) => Err(ServeError::Panicked),
+        }
+    }
+}
+
+/// Reads the programme files, or takes the built-in programmes.
+///
+/// # Errors
+/// [`ServeError::ProgrammeFile`], [`ServeError::Programmes`] with everything that is wrong.
+pub fn read_programmes(settings: &Settings) -> Result<Programmes, ServeError> {
+    if settings.programmes.is_empty() {
+        return Programmes::built_in().map_err(ServeError::Programmes);
+    }
+    let mut files = Vec::with_capacity(settings.programmes.len());
+    for path in &settings.programmes {
+        let text = std::fs::read_to_string(path).map_err(|source| ServeError::ProgrammeFile {
+            path: path.clone(),
+            source,
+        })?;
+        files.push((path.display().to_string(), text));
+    }
+    Programmes::load(&files).map_err(ServeError::Programmes)
+}
+
+/// The settings' limits in the form of the domain: as many failures are free as the settings allow in an hour.
+fn guess_limits(limits: &GuessLimits) -> guess::GuessLimits {
+    let backoff = |free| Backoff {
+        free,
+        first: limits.lockout,
+        longest: limits.lockout_max,
+    };
+    // So many that nobody can push a key out while it waits, as far as memory allows.
+    let minutes = limits.lockout_max.as_secs() / 60;
+    let tracked = minutes.saturating_mul(u64::from(limits.per_minute));
+    guess::GuessLimits {
+        serial: backoff(limits.per_serial_per_hour),
+        network: backoff(limits.per_network_per_hour),
+        global_per_minute: limits.per_minute,
+        // A wait that is not over is not forgotten.
+        forget_after: limits.lockout_max.max(HOUR),
+        tracked: usize::try_from(tracked)
+            .unwrap_or(MOST_TRACKED)
+            .clamp(LEAST_TRACKED, MOST_TRACKED),
+    }
+}
+
+fn warn_of_expiry(keys: &Keys, clock: &dyn Clock) {
+    let Ok(expires_at) = pki::expires_at(keys.tls_certificate_pem()) else {
+        return;
+    };
+    let days = expires_at.signed_duration_since(clock.now()).num_days();
+    if days < WARN_DAYS {
+        tracing::warn!(%expires_at, days, "the server's certificate runs out: renew keys/tls.crt and restart");
+    }
+}
+
+fn bound(socket: &TcpListener, asked: SocketAddr) -> SocketAddr {
+    socket.local_addr().unwrap_or(asked)
+}
+
+/// Completes when the channel says so, or nobody can say it any more.
+async fn told(mut channel: watch::Receiver<bool>) {
+    let _ = channel.wait_for(|told| *told).await;
+}
+
+const MIB: u64 = 1 << 20;
+const HOUR: Duration = Duration::from_secs(3_600);
+const LEAST_TRACKED: usize = 65_536;
+const MOST_TRACKED: usize = 1 << 18;
+/// A certificate that lasts less is worth a line at every start.
+const WARN_DAYS: i64 = 30;
+
+#[cfg(test)]
+mod tests;
