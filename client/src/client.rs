@@ -114,7 +114,9 @@ impl ClientBuilder {
         })?;
         let name = self.server_name.as_deref();
         let connector = PinnedConnector::new(address, name, &self.ca_pem, self.deadlines.cold)?;
-        let channel = Endpoint::from_shared(endpoint.clone())
+        // The connector speaks TLS itself. Told `https`, tonic would want to, and fail, in any program where another crate turned
+        // on one of its TLS features; the true scheme goes over the wire as the origin.
+        let channel = Endpoint::from_shared(endpoint.replacen("https://", "http://", 1))
             .map_err(unusable)?
             .origin(origin)
             .http2_keep_alive_interval(KEEPALIVE)

@@ -376,3 +376,16 @@ fn secrets_do_not_show() {
     let asked = format!("{:?}", options());
     assert!(!asked.contains(code(1).canonical()), "{asked}");
 }
+
+#[test]
+fn a_ticket_that_is_over_wipes_nothing() {
+    let vendor = Vendor::new(9);
+    let dir = TempDir::new().expect("directory");
+    let mut store = active(&dir.path().join("store"), &vendor);
+    let late = vendor.ticket_until(store.device_thumbprint(), 1, 2_000);
+    let refused = prove(&mut store, Some(&late)).expect_err("its time is over");
+    assert!(matches!(refused, ClientError::Artefact { .. }), "{refused}");
+    assert!(matches!(store.state(), State::Active(_)));
+    let good = vendor.ticket(store.device_thumbprint(), 2);
+    prove(&mut store, Some(&good)).expect("proof");
+}

@@ -106,6 +106,7 @@ pub fn prove(store: &mut LicenseStore, ticket: Option<&str>) -> Result<String, C
                 ClientError::Input("there is no deactivation ticket to answer yet".to_owned())
             })?;
             check_ticket(store, &ticket, held.activation_id())?;
+            check_not_over(store, &ticket)?;
             let journal = Journal::begin(held.clone(), ticket);
             store.put(State::Releasing(journal.clone()))?;
             journal
@@ -261,6 +262,19 @@ fn check_ticket(
             "it is for another activation",
         ))
     }
+}
+
+/// Refuses a ticket that is over by this machine's clock, while the license is still whole: the server would refuse the proof, and
+/// might refuse another ticket too. Once the license is wiped any ticket is answered, because nothing is left to save.
+fn check_not_over(store: &LicenseStore, ticket: &str) -> Result<(), ClientError> {
+    let verified = verify::ticket(ticket, store.keys(), &store.device_thumbprint())?;
+    if clock::now_secs() < verified.claims().exp {
+        return Ok(());
+    }
+    Err(ClientError::artefact(
+        "the deactivation ticket",
+        "its time is over by this machine's clock: ask for a new one, or set the clock; nothing was wiped",
+    ))
 }
 
 fn sign_proof(store: &LicenseStore, journal: &Journal) -> Result<String, ClientError> {

@@ -76,12 +76,17 @@ impl Vendor {
         }
     }
 
+    /// A ticket that does not end in this century.
     pub(crate) fn ticket(&self, device: Thumbprint, nonce: u8) -> String {
+        self.ticket_until(device, nonce, 4_000_000_000)
+    }
+
+    pub(crate) fn ticket_until(&self, device: Thumbprint, nonce: u8, exp: u64) -> String {
         self.sign(&DeactivationTicket {
             iss: Issuer::parse("https://vendor.example").expect("issuer"),
             nonce: TicketNonce::from_bytes([nonce; 32]),
             iat: 1_000,
-            exp: 2_000,
+            exp,
             serial: serial(),
             activation_id: ActivationId::parse(ACTIVATION).expect("id"),
             cnf: Confirmation { jkt: device },

@@ -124,6 +124,27 @@ fn a_ticket_that_runs_out_frees_no_seat() {
     ]);
 }
 
+/// Each ticket is its own: the proof for one that ran out is no answer to the one that is out now.
+#[test]
+fn a_proof_for_an_older_ticket_frees_no_seat() {
+    let stale = Op::Prove {
+        l: NSP,
+        d: 1,
+        proof: Proof::First,
+        by: By::Acme,
+        reply: COMES,
+    };
+    play(&[
+        activate(NSP, 1),
+        begin(NSP, 1),
+        Op::Days(14),
+        begin(NSP, 1),
+        stale.clone(),
+        prove(NSP, 1, COMES),
+        stale,
+    ]);
+}
+
 /// A code was signed for a license that the vendor had suspended or withdrawn after the request.
 #[test]
 fn a_stopped_license_gets_no_code() {
