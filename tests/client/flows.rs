@@ -247,7 +247,10 @@ async fn a_machine_without_a_network_returns_and_upgrades_by_file() {
             state => panic!("{state:?}"),
         },
     };
+    // The machine's clock is the real one, which a ticket of the story's day would be over by.
+    site.world.set_day("2199-03-01");
     let ticket = site.support.begin_deactivation(asked).await.unwrap();
+    site.world.set_day("2026-03-01");
     prove(&mut store, Some(&ticket.into_inner().ticket)).unwrap();
     let proof = proof_file(&store).unwrap();
     let message = deactivate_request(&mut store).unwrap();
