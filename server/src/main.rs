@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// The index allocates on every write; this allocator takes a tenth off what an activation costs (docs/design.md).
+/// The index allocates much and often; this allocator makes that cheaper (docs/design.md has the figures).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
