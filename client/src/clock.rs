@@ -1,4 +1,4 @@
-//! The machine's clock. Nothing is decided by it but the end of a lease; what else carries it only informs.
+//! The machine's clock. It decides the end of a lease and of a ticket, while a license is still whole; what else carries it only informs.
 
 use std::time::SystemTime;
 
