@@ -112,7 +112,7 @@ async fn begin(
                 }
                 let (activation, mut license) = load_own(tx, &caller, &id)?;
                 note.serial = Some(license.serial.clone());
-                let mut activation = activation.at(now);
+                let mut activation = activation.at(now, &license);
                 let today = inner.today(&license, now)?;
                 let programme = inner.programme(&license.programme)?;
                 match activation.begin_release(&mut license, programme, caller.role, today)? {

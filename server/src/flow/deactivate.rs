@@ -78,8 +78,8 @@ pub(crate) async fn deactivate(
                     .detail("it is another device's proof")
                     .into());
             }
-            let mut activation = activation.at(now);
-            if is_recorded(&activation, verified) {
+            let mut activation = activation.at(now, &license);
+            if is_recorded(&activation, &verified) {
                 note.silence();
                 return Ok((activation, license));
             }

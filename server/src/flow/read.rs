@@ -107,7 +107,7 @@ pub(crate) fn activations(
     for key in keys_found {
         let id = ActivationId::from_slice(keys::tail(&key, &range)).map_err(|_| MALFORMED)?;
         let activation: Activation = store.load(&keys::activation(&id))?.ok_or(MALFORMED)?;
-        found.push(activation.at(now));
+        found.push(activation.at(now, &license));
     }
     Ok(((found, next), license))
 }

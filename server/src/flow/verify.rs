@@ -69,7 +69,7 @@ pub(crate) async fn verify(
                 spend(tx, fresh)?;
                 let (mut activation, license) = load_with_license(tx, &id)?;
                 note.serial = Some(license.serial.clone());
-                activation = activation.at(now);
+                activation = activation.at(now, &license);
                 activation.state = step(activation.state, ActivationEvent::Refresh, Role::EndUser)?;
                 check_license(&license, &activation)?;
                 activation.certificate = certificate(&inner, &license, &activation, now)?;
