@@ -480,7 +480,7 @@ impl License {
         }
         match self.standing {
             Standing::Issued => Ok(()),
-            Standing::Suspended => Err("ILLEGAL_TRANSITION"),
+            Standing::Suspended => Err("LICENSE_SUSPENDED"),
             Standing::Revoked => Err("LICENSE_FINAL"),
         }
     }
