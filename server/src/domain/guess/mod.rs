@@ -160,6 +160,30 @@ impl GuessLimiter {
         self.minute.fail(now);
     }
 
+    /// As [`check`](Self::check), for a call that names no serial number.
+    ///
+    /// # Errors
+    /// [`RetryAfter`] with the longer of the waits of network and server.
+    pub fn check_network(&mut self, now: DateTime<Utc>, ip: IpAddr) -> Result<(), RetryAfter> {
+        let now = self.time.at(now);
+        let wait = self
+            .networks
+            .wait(now, &Network::of(ip), &self.limits.network)
+            .max(self.minute.wait(now, self.limits.global_per_minute));
+        if wait.is_zero() {
+            Ok(())
+        } else {
+            Err(RetryAfter(wait))
+        }
+    }
+
+    /// Counts a failure from `ip` of a call that names no serial number.
+    pub fn fail_network(&mut self, now: DateTime<Utc>, ip: IpAddr) {
+        let now = self.time.at(now);
+        self.networks.fail(now, &Network::of(ip));
+        self.minute.fail(now);
+    }
+
     /// Forgets the failures of `serial`: its right credential was shown. The network's stay, or a caller with one license of
     /// its own could try all others for free.
     pub fn succeed(&mut self, serial: &SerialNumber) {
