@@ -193,6 +193,9 @@ pub(crate) fn history(
     let mut pairs = deps
         .store
         .scan_back(&range.from, &to, page.size.saturating_add(1))?;
+    if pairs.is_empty() && deps.store.get(&keys::license(serial))?.is_none() {
+        return Err(Refusal::new(Reason::NotFound).with("serial", serial).into());
+    }
     let next = next_token(deps, "history", &mut pairs, page.size);
     let mut entries = Vec::with_capacity(pairs.len());
     for (key, value) in pairs {
