@@ -180,7 +180,10 @@ pub(crate) fn request_id() -> String {
         .to_string()
 }
 
-async fn challenge(api: &mut Api, purpose: v1::ChallengePurpose) -> Result<Vec<u8>, Status> {
+pub(crate) async fn challenge(
+    api: &mut Api,
+    purpose: v1::ChallengePurpose,
+) -> Result<Vec<u8>, Status> {
     let asked = v1::CreateChallengeRequest {
         purpose: purpose.into(),
     };

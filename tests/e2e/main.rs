@@ -17,6 +17,7 @@ mod crash;
 mod device;
 mod dial;
 mod grpcurl;
+mod review;
 mod shutdown;
 mod story;
 mod world;

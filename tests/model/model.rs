@@ -153,6 +153,13 @@ impl License {
             .filter(|a| a.generation == self.generation)
     }
 
+    /// A ticket that ran out returned the seat to the device (T-17), unless the overlap let another one in meanwhile.
+    pub(crate) fn releasing(&self, at: usize, now: DateTime<Utc>) -> bool {
+        let activation = &self.activations[at];
+        let begun = activation.end.is_none() && !activation.tickets.is_empty();
+        activation.ticket_out(now) || (begun && self.taken() > self.seats)
+    }
+
     /// The newest activation of a device, whatever became of it.
     pub(crate) fn newest(&self, device: u32) -> Option<usize> {
         self.activations.iter().rposition(|a| a.device == device)
@@ -234,7 +241,7 @@ impl License {
             return Err("BUILD_NOT_COVERED");
         }
         match held {
-            Some(at) if self.activations[at].releasing(now) => Err("RELEASE_IN_PROGRESS"),
+            Some(at) if self.releasing(at, now) => Err("RELEASE_IN_PROGRESS"),
             Some(at) => Ok(Some(at)),
             None if self.taken() >= self.allowed(now) => Err("NO_SEAT"),
             None => Ok(None),
@@ -257,7 +264,7 @@ impl License {
     pub(crate) fn verify(&self, at: usize, now: DateTime<Utc>) -> Verdict {
         let activation = &self.activations[at];
         activation.open()?;
-        if activation.releasing(now) {
+        if self.releasing(at, now) {
             return Err("RELEASE_IN_PROGRESS");
         }
         self.usable()
@@ -267,7 +274,7 @@ impl License {
     pub(crate) fn begin(&self, at: usize, now: DateTime<Utc>) -> Verdict<Option<String>> {
         let activation = &self.activations[at];
         activation.open()?;
-        if activation.releasing(now) {
+        if activation.ticket_out(now) {
             return Ok(activation.tickets.last().map(|(text, _)| text.clone()));
         }
         let year = recent(&self.returned, now);
@@ -289,6 +296,9 @@ impl License {
     /// Whether a proof that answers this ticket is new (`true`) or recorded already (`false`) (I6).
     pub(crate) fn prove(&self, at: usize, ticket: &str, now: DateTime<Utc>) -> Verdict<bool> {
         let activation = &self.activations[at];
+        if matches!(activation.end, Some(End::Lost | End::Revoked)) {
+            return Err("ACTIVATION_FINAL");
+        }
         if activation
             .tickets
             .last()
@@ -298,9 +308,8 @@ impl License {
         }
         match activation.end {
             Some(End::Deactivated) => Ok(false),
-            Some(End::Lost) => Err("ILLEGAL_TRANSITION"),
-            Some(End::Revoked) => Err("TICKET_EXPIRED"),
-            None if activation.releasing(now) => Ok(true),
+            Some(End::Lost | End::Revoked) => Err("ACTIVATION_FINAL"),
+            None if activation.ticket_out(now) => Ok(true),
             None => Err("TICKET_EXPIRED"),
         }
     }
@@ -471,7 +480,7 @@ impl License {
         }
         match self.standing {
             Standing::Issued => Ok(()),
-            Standing::Suspended => Err("ILLEGAL_TRANSITION"),
+            Standing::Suspended => Err("LICENSE_SUSPENDED"),
             Standing::Revoked => Err("LICENSE_FINAL"),
         }
     }
@@ -511,8 +520,8 @@ impl License {
 }
 
 impl Activation {
-    /// A ticket is out: one that has run out returned the seat to the device (T-17).
-    pub(crate) fn releasing(&self, now: DateTime<Utc>) -> bool {
+    /// A ticket is out.
+    pub(crate) fn ticket_out(&self, now: DateTime<Utc>) -> bool {
         self.end.is_none()
             && self
                 .tickets

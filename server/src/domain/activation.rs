@@ -167,8 +167,10 @@ pub fn check_build(license: &License, release: &Release) -> Result<(), Refusal> 
 }
 
 impl Activation {
-    /// The activation as it stands at `now`: a ticket that ran out has returned the seat to the device (never freed it).
-    pub(crate) fn at(mut self, now: DateTime<Utc>) -> Self {
+    /// The activation as it stands at `now`, with its license: a ticket that ran out has returned the seat to the device (never
+    /// freed it). Where an overlap has let another device in, the older one stays Releasing while there are more of them than
+    /// seats (DOMAIN 7): it may ask for another ticket, not for another certificate.
+    pub(crate) fn at(mut self, now: DateTime<Utc>, license: &License) -> Self {
         if let Some(deactivation) = &mut self.deactivation
             && deactivation.state == DeactivationState::TicketIssued
             && now >= deactivation.ticket_expires_at
@@ -177,7 +179,9 @@ impl Activation {
             {
                 deactivation.state = expired;
             }
-            if let Ok(active) = step(self.state, ActivationEvent::Timeout, Role::System) {
+            if license.usage.seats_taken <= license.seats
+                && let Ok(active) = step(self.state, ActivationEvent::Timeout, Role::System)
+            {
                 self.state = active;
             }
         }
@@ -238,6 +242,10 @@ impl Activation {
         how: Return,
     ) -> Result<(), Refusal> {
         let next = step(self.state, ActivationEvent::SubmitProof, role);
+        if next == Err(Reason::ActivationFinal) {
+            // No new ticket would help it.
+            return Err(Reason::ActivationFinal.into());
+        }
         let Some(deactivation) = &mut self.deactivation else {
             return Err(next.err().unwrap_or(Reason::TicketRequired).into());
         };

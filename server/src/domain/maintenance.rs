@@ -112,8 +112,8 @@ pub fn included(programme: &Programme, purchase_date: CivilDate) -> Option<Term>
 /// not asked here: an administrator records what was sold.
 ///
 /// # Errors
-/// [`Reason::InvalidTermCount`] for none, [`Reason::TooManyTerms`] for more than 50, more than the programme allows, or an end
-/// after 9999-12-31, [`Reason::CoverStillActive`] when they would overlap what was bought.
+/// [`Reason::InvalidTermCount`] for none, [`Reason::TooManyTerms`] for more than 50, more than the programme allows, more than a
+/// license may hold, or an end after 9999-12-31, [`Reason::CoverStillActive`] when they would overlap what was bought.
 pub fn next_terms(
     programme: &Programme,
     terms: &[Term],
@@ -125,6 +125,10 @@ pub fn next_terms(
         return Err(Reason::InvalidTermCount);
     }
     if count > programme.max_terms_per_order() {
+        return Err(Reason::TooManyTerms);
+    }
+    let held = u32::try_from(terms.len()).unwrap_or(u32::MAX);
+    if held.saturating_add(count) > MAX_TERMS {
         return Err(Reason::TooManyTerms);
     }
     let start = match (first, last_day(terms)) {
@@ -175,3 +179,6 @@ fn is_within(today: CivilDate, last: CivilDate, days: u32) -> bool {
     // A day after 9999 lies after every last day.
     today.plus_days(days).map_or(true, |day| day >= last)
 }
+
+/// The most terms that one license holds: each call reads all of them, and its record has to stay small.
+const MAX_TERMS: u32 = 500;

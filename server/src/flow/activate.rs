@@ -108,7 +108,8 @@ pub(crate) async fn activate(
             let release = release.clone()?;
             let mut license = own_generation(tx, &who)?;
             let today = inner.today(&license, now)?;
-            let held = live_activation(tx, &license, &shown.thumbprint())?.map(|held| held.at(now));
+            let held = live_activation(tx, &license, &shown.thumbprint())?
+                .map(|held| held.at(now, &license));
             let programme = inner.programme(&license.programme)?;
             let ask = Ask {
                 release: release.clone(),

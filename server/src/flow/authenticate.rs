@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use chrono::DateTime;
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use upkeep::code::Code;
 use upkeep::date::CivilDate;
 use upkeep::id::{
@@ -60,6 +60,10 @@ pub(crate) async fn authenticate(
     if kind != CredentialKind::DongleNumber && !deps.programmes.any_takes(serial, kind) {
         return Err(Reason::CredentialKindMismatch.into());
     }
+    // Whoever has to wait anyway need not queue for it; whoever queued is checked again below, by then knowing how the tries
+    // before ended: tries that come all at once are not free.
+    may_try(deps, call, serial)?;
+    let _turn = deps.passwords.turn(kind).await;
     guarded(
         deps,
         call,
@@ -68,6 +72,12 @@ pub(crate) async fn authenticate(
         compare(deps, serial, credential),
     )
     .await
+}
+
+fn may_try(deps: &Deps, call: &Call, serial: &SerialNumber) -> Result<(), Refusal> {
+    // The time of now, not of the call: it may have queued.
+    let (now, ip) = (deps.clock.now(), call.caller.ip);
+    guesses(deps, |limiter| limiter.check(now, serial, ip)).map_err(Refusal::from)
 }
 
 /// Runs a comparison of something secret behind the guess limit. A miss is counted, recorded and answered with `reason`.
@@ -84,13 +94,13 @@ pub(crate) async fn guarded<T>(
 where
     T: Send + 'static,
 {
-    let ip = call.caller.ip;
-    guesses(deps, |limiter| limiter.check(call.now, serial, ip)).map_err(Refusal::from)?;
+    may_try(deps, call, serial)?;
     if let Some(proved) = comparison.await? {
         guesses(deps, |limiter| limiter.succeed(serial));
         return Ok(proved);
     }
-    guesses(deps, |limiter| limiter.fail(call.now, serial, ip));
+    let (now, ip) = (deps.clock.now(), call.caller.ip);
+    guesses(deps, |limiter| limiter.fail(now, serial, ip));
     let serial = serial.clone();
     deps.commit(call.clone(), move |_, note| {
         note.subject = serial.to_string();
@@ -222,6 +232,14 @@ impl Passwords {
             )))
     }
 
+    /// A turn to compare a password, where that costs an argon2id; hold it until the result is counted.
+    async fn turn(&self, kind: CredentialKind) -> Option<SemaphorePermit<'_>> {
+        match (&self.weak, kind) {
+            (Some(gate), CredentialKind::Password) => gate.permits.acquire().await.ok(),
+            _ => None,
+        }
+    }
+
     /// Compares in constant time; without a verifier it does the same work and says no.
     async fn check(&self, mac: [u8; 32], verifier: Option<PasswordVerifier>) -> bool {
         let strong = match &verifier {
@@ -230,9 +248,6 @@ impl Passwords {
         };
         let Some(gate) = &self.weak else {
             return strong;
-        };
-        let Ok(_permit) = gate.permits.acquire().await else {
-            return false;
         };
         let phc = match verifier {
             Some(PasswordVerifier::Argon2(phc)) => phc,

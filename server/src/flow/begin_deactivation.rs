@@ -9,11 +9,11 @@ use upkeep::id::ActivationId;
 
 use super::activate::spend;
 use super::once::Principal;
-use super::verify::{self, Possession, load_own};
+use super::verify::{self, load_own};
 use super::{Call, Deps, Outcome, seconds, whole_micros};
 use crate::challenge::{self, Fresh, Purpose};
 use crate::domain::activation::{Deactivation, TicketWanted};
-use crate::domain::machine::DeactivationState;
+use crate::domain::machine::{ActivationEvent, ActivationState, DeactivationState, step};
 use crate::domain::refusal::Reason;
 use crate::random::bytes32;
 use crate::record::{save, wire_micros};
@@ -42,12 +42,7 @@ pub(crate) async fn by_device(
     call: Call,
     ask: verify::Request,
 ) -> Result<Ticket, Outcome> {
-    let possession = verify::possession(
-        deps,
-        &ask,
-        Purpose::BeginDeactivation,
-        binding::begin_deactivation,
-    )?;
+    verify::prove_possession(deps, &call, &ask, binding::begin_deactivation).await?;
     let fresh = challenge::check(
         &deps.pepper,
         Purpose::BeginDeactivation,
@@ -60,7 +55,7 @@ pub(crate) async fn by_device(
         call,
         principal,
         ask.activation,
-        Asked::ByDevice(possession, fresh),
+        Asked::ByDevice(fresh),
     )
     .await
 }
@@ -80,7 +75,7 @@ pub(crate) async fn by_staff(
 
 #[derive(Clone, Copy)]
 enum Asked {
-    ByDevice(Possession, Result<Fresh, Reason>),
+    ByDevice(Result<Fresh, Reason>),
     ByStaff,
 }
 
@@ -104,15 +99,18 @@ async fn begin(
             id.to_string().as_bytes(),
             move |tx, note| {
                 note.subject = id.to_string();
-                if let Asked::ByDevice(possession, fresh) = asked {
-                    let Possession::Shown = possession else {
-                        return Err(Reason::AttestationFailed.into());
-                    };
+                // The role comes before what the records say (N-10).
+                step(
+                    ActivationState::Active,
+                    ActivationEvent::BeginRelease,
+                    caller.role,
+                )?;
+                if let Asked::ByDevice(fresh) = asked {
                     spend(tx, fresh)?;
                 }
                 let (activation, mut license) = load_own(tx, &caller, &id)?;
                 note.serial = Some(license.serial.clone());
-                let mut activation = activation.at(now);
+                let mut activation = activation.at(now, &license);
                 let today = inner.today(&license, now)?;
                 let programme = inner.programme(&license.programme)?;
                 match activation.begin_release(&mut license, programme, caller.role, today)? {

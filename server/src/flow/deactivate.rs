@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::activate::verify_es256;
 use super::verify::load_own;
-use super::{Call, Deps, Fault, Outcome, seconds, whole_micros};
+use super::{Call, Deps, Fault, Outcome, refuse_stranger, seconds, whole_micros};
 use crate::domain::activation::{Activation, Return};
 use crate::domain::license::License;
 use crate::domain::machine::{DeactivationState, Role, UpgradeEvent, UpgradeState, step};
@@ -57,8 +57,13 @@ pub(crate) async fn deactivate(
     if let Some(error) = fault {
         return Err(error.into());
     }
-    let verified =
-        verified.map_err(|error| Refusal::new(Reason::ProofInvalid).detail(error.to_string()));
+    let verified = match verified {
+        Ok(verified) => verified,
+        Err(error) => {
+            let refusal = Refusal::new(Reason::ProofInvalid).detail(error.to_string());
+            return Err(refuse_stranger(deps, &call, String::new(), refusal).await);
+        }
+    };
     // 2 One transaction for both machines, the seat and a waiting update request.
     let (inner, now, caller) = (
         Arc::clone(deps),
@@ -68,7 +73,6 @@ pub(crate) async fn deactivate(
     let receipt_id = uuid_v7(&*deps.clock, &*deps.random);
     let committed = deps
         .commit(call, move |tx, note| {
-            let verified = verified.as_ref().map_err(Clone::clone)?;
             let said = verified.proof();
             note.subject = said.activation_id.to_string();
             let (activation, mut license) = load_own(tx, &caller, &said.activation_id)?;
@@ -78,8 +82,8 @@ pub(crate) async fn deactivate(
                     .detail("it is another device's proof")
                     .into());
             }
-            let mut activation = activation.at(now);
-            if is_recorded(&activation, verified) {
+            let mut activation = activation.at(now, &license);
+            if is_recorded(&activation, &verified) {
                 note.silence();
                 return Ok((activation, license));
             }

@@ -57,7 +57,7 @@ pub(crate) async fn give_up(
             note.reason = reason.clone();
             let (activation, mut license) = load_with_license(tx, &id)?;
             note.serial = Some(license.serial.clone());
-            let mut activation = activation.at(now);
+            let mut activation = activation.at(now, &license);
             let limit = match decision {
                 Decision::DeclareLost => Reason::LostLimit,
                 Decision::WaiveProof => {
@@ -115,7 +115,7 @@ pub(crate) async fn revoke(
             note.reason = reason.clone();
             let (activation, mut license) = load_with_license(tx, &id)?;
             note.serial = Some(license.serial.clone());
-            let mut activation = activation.at(now);
+            let mut activation = activation.at(now, &license);
             activation.state = step(activation.state, ActivationEvent::Revoke, role)?;
             if let Some(begun) = &mut activation.deactivation
                 && begun.state == DeactivationState::TicketIssued

@@ -15,7 +15,7 @@ use crate::domain::license::{Carrier, License, Usage, VmPermission};
 use crate::domain::machine::{LicenseEvent, LicenseState};
 use crate::domain::maintenance;
 use crate::domain::party::{Customer, Partner};
-use crate::domain::programme::CredentialKind;
+use crate::domain::programme::{CredentialKind, VmRule};
 use crate::domain::refusal::{Reason, Refusal, Violation};
 use crate::random::bytes32;
 use crate::record::license::LicenseWire;
@@ -52,7 +52,7 @@ struct Kept {
 ///
 /// # Errors
 /// ALREADY_EXISTS for a serial that ever was; INVALID_FIELD for a product, customer or partner that does not exist, a password
-/// where none belongs or none where one does.
+/// where none belongs or none where one does; VM_NOT_ALLOWED where the programme's `cover.vm` is `deny`.
 pub(crate) async fn create(
     deps: &Arc<Deps>,
     call: Call,
@@ -83,6 +83,11 @@ pub(crate) async fn create(
             let programme = inner.programme(&product.programme)?;
             let kinds = programme.credential_kinds(&ask.serial);
             check_password(kinds, &ask)?;
+            if ask.vm == VmPermission::Allowed && programme.cover_vm() == VmRule::Deny {
+                return Err(Refusal::new(Reason::VmNotAllowed)
+                    .detail("its programme sells no license for a virtual machine")
+                    .into());
+            }
             let license = License {
                 serial: ask.serial.clone(),
                 generation: 1,

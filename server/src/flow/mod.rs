@@ -24,7 +24,7 @@ pub(crate) mod upgrade_code;
 pub(crate) mod verify;
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use upkeep::artefact::Issuer;
@@ -62,6 +62,8 @@ pub struct Deps {
     pub(crate) programmes: Programmes,
     pub(crate) guesses: Mutex<GuessLimiter>,
     pub(crate) status_queries: Mutex<GuessLimiter>,
+    /// Refusals of callers who proved nothing: how many of them are put on record.
+    pub(crate) strangers: Mutex<GuessLimiter>,
     pub(crate) passwords: authenticate::Passwords,
     pub(crate) issuer: Issuer,
     pub(crate) kid: Thumbprint,
@@ -241,6 +243,42 @@ impl Caller {
             return Ok(());
         }
         Err(Reason::NotYourCustomer.into())
+    }
+}
+
+/// Refuses a caller who proved nothing. The refusal goes on record, but not without end: whoever sends rubbish all day gets the
+/// same answer, and fills no disk.
+///
+/// * `subject` - what the call was about, as far as it was readable.
+pub(crate) async fn refuse_stranger(
+    deps: &Arc<Deps>,
+    call: &Call,
+    subject: String,
+    refusal: Refusal,
+) -> Outcome {
+    let on_record = {
+        let mut strangers = deps
+            .strangers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let within = strangers.check_network(call.now, call.caller.ip).is_ok();
+        if within {
+            strangers.fail_network(call.now, call.caller.ip);
+        }
+        within
+    };
+    if !on_record {
+        return refusal.into();
+    }
+    let decided = deps
+        .commit(call.clone(), move |_, note| {
+            note.subject.clone_from(&subject);
+            Err::<(), _>(refusal.clone().into())
+        })
+        .await;
+    match decided {
+        Err(outcome) => outcome,
+        Ok(_) => Fault::Inconsistent("a refusal was granted").into(),
     }
 }
 

@@ -72,6 +72,7 @@ impl Deps {
             programmes: parts.programmes,
             guesses: Mutex::new(GuessLimiter::new(parts.guess_limits)),
             status_queries: Mutex::new(GuessLimiter::new(parts.guess_limits)),
+            strangers: Mutex::new(GuessLimiter::new(parts.guess_limits)),
             passwords,
             issuer: parts.issuer,
             kid,

@@ -1,12 +1,16 @@
 //! GetMaintenanceStatus: the flag of a serial, for anyone (T-02, A-22).
 
+use std::sync::PoisonError;
+
+use upkeep::serial::SerialNumber;
+
 use super::{Call, Deps, Outcome};
+use crate::domain::guess::GuessLimiter;
 use crate::domain::license::License;
 use crate::domain::machine::LicenseState;
 use crate::domain::maintenance;
 use crate::domain::refusal::Refusal;
 use crate::record::{Records, keys};
-use upkeep::serial::SerialNumber;
 
 /// The license whose flag may be shown: one that is covered today. Unknown, revoked, uncovered and expired serials all give
 /// `None`, so the answer tells no serial from another; and who asks for many of those has to wait.
@@ -19,11 +23,7 @@ pub(crate) fn public_status(
     serial: &SerialNumber,
 ) -> Result<Option<License>, Outcome> {
     let ip = call.caller.ip;
-    let mut limiter = deps
-        .status_queries
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    limiter.check(call.now, serial, ip).map_err(Refusal::from)?;
+    queries(deps, |limiter| limiter.check(call.now, serial, ip)).map_err(Refusal::from)?;
     let mut store = &deps.store;
     let license: Option<License> = store.load(&keys::license(serial))?;
     let shown = match license {
@@ -34,7 +34,13 @@ pub(crate) fn public_status(
         _ => None,
     };
     if shown.is_none() {
-        limiter.fail(call.now, serial, ip);
+        queries(deps, |limiter| limiter.fail(call.now, serial, ip));
     }
     Ok(shown)
+}
+
+/// The lock is held for counting, never while the store is read.
+fn queries<T>(deps: &Deps, act: impl FnOnce(&mut GuessLimiter) -> T) -> T {
+    let limiter = deps.status_queries.lock();
+    act(&mut limiter.unwrap_or_else(PoisonError::into_inner))
 }

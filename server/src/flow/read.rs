@@ -107,7 +107,7 @@ pub(crate) fn activations(
     for key in keys_found {
         let id = ActivationId::from_slice(keys::tail(&key, &range)).map_err(|_| MALFORMED)?;
         let activation: Activation = store.load(&keys::activation(&id))?.ok_or(MALFORMED)?;
-        found.push(activation.at(now));
+        found.push(activation.at(now, &license));
     }
     Ok(((found, next), license))
 }
@@ -193,6 +193,9 @@ pub(crate) fn history(
     let mut pairs = deps
         .store
         .scan_back(&range.from, &to, page.size.saturating_add(1))?;
+    if pairs.is_empty() && deps.store.get(&keys::license(serial))?.is_none() {
+        return Err(Refusal::new(Reason::NotFound).with("serial", serial).into());
+    }
     let next = next_token(deps, "history", &mut pairs, page.size);
     let mut entries = Vec::with_capacity(pairs.len());
     for (key, value) in pairs {

@@ -18,13 +18,13 @@ use crate::attest::{self, Appraised};
 use crate::challenge::{self, Purpose};
 use crate::domain::activation::{self, Ask, Granted};
 use crate::domain::license::{Carrier, License, VirtualEnvironment};
-use crate::domain::machine::{LicenseEvent, Role, UpgradeState};
+use crate::domain::machine::{LicenseEvent, Role, UpgradeState, step};
 use crate::domain::programme::CredentialKind;
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::upgrade::{self, Upgrade};
 use crate::random::uuid_v7;
 use crate::record::license::LicenseWire;
-use crate::record::{self, Reads, Record, Records, keys, save};
+use crate::record::{self, Record, Records, keys, save};
 use crate::store::Tx;
 
 /// A parsed RedeemUpgradeCode request.
@@ -194,6 +194,8 @@ fn supersede(
             .with("seats_taken", old.usage.seats_taken)
             .into());
     }
+    // A suspended license says so, as it does to Activate.
+    step(old.state, LicenseEvent::Activate, Role::EndUser)?;
     old.step(LicenseEvent::Supersede, Role::System)?;
     old.open_upgrade = None;
     Ok(old.next_generation(
@@ -234,10 +236,15 @@ fn find_code(
     code: &Code,
 ) -> Result<Option<(UpgradeId, u32)>, Outcome> {
     let mut store = &deps.store;
+    // The open request first, then the newest: however many were made and withdrawn before it, its code is found.
+    let license: Option<License> = store.load(&keys::license(serial))?;
+    let mut ids: Vec<UpgradeId> = license.and_then(|l| l.open_upgrade).into_iter().collect();
     let requests = keys::license_upgrades(serial);
+    for (key, _) in store.scan_back(&requests.from, &requests.to, MAX_REQUESTS)? {
+        ids.push(UpgradeId::from_slice(keys::tail(&key, &requests)).map_err(|_| MALFORMED)?);
+    }
     let mut found = None;
-    for (key, _) in store.range(&requests.from, &requests.to, MAX_REQUESTS)? {
-        let id = UpgradeId::from_slice(keys::tail(&key, &requests)).map_err(|_| MALFORMED)?;
+    for id in ids {
         let Some(upgrade) = store.load::<Upgrade>(&keys::upgrade(&id))? else {
             continue;
         };
@@ -269,6 +276,6 @@ fn product_of(deps: &Deps, serial: &SerialNumber) -> Result<ProductId, Outcome> 
     Ok(license.ok_or(MALFORMED)?.product)
 }
 
-/// Requests of one license that are looked through for a code.
-const MAX_REQUESTS: usize = 200;
+/// The newest requests of one license that are looked through for a code.
+const MAX_REQUESTS: usize = 50;
 const MALFORMED: Fault = Fault::Inconsistent("an update request and its license disagree");

@@ -63,9 +63,10 @@ pub(crate) async fn create(
         vm,
         license_type,
     } = required(&call.caller, &ask, known.as_ref())?;
-    if let Some(credential) = &ask.credential {
-        authenticate(deps, &call, &ask.serial, credential).await?;
-    }
+    let who = match &ask.credential {
+        Some(credential) => Some(authenticate(deps, &call, &ask.serial, credential).await?),
+        None => None,
+    };
     let Some(known) = known else {
         return Err(Reason::CredentialInvalid.into());
     };
@@ -98,6 +99,13 @@ pub(crate) async fn create(
             note.subject = id.to_string();
             let mut license: License = tx.load(&keys::license(&serial))?.ok_or(MALFORMED)?;
             caller.check_owns(Some(&license))?;
+            if who
+                .as_ref()
+                .is_some_and(|who| who.generation() != license.generation)
+            {
+                // Upgraded since the secret was compared.
+                return Err(Reason::CredentialInvalid.into());
+            }
             refuse_second(tx, &license, now)?;
             let programme = inner.programme(&license.programme)?;
             let releases = releases(tx, &license)?;

@@ -64,7 +64,10 @@ pub(crate) async fn issue(
         call.caller.clone(),
     );
     let principal = Principal::of(&call);
-    let body = id.to_string();
+    let body = match &ask {
+        Ask::Generate => id.to_string(),
+        Ask::Reissue { reason } => format!("{id}\0{reason}"),
+    };
     let committed = deps
         .once(call, principal, body.as_bytes(), move |tx, note| {
             note.subject = id.to_string();

@@ -8,7 +8,7 @@ use upkeep::key::PublicKey;
 
 use super::activate::{certificate, spend};
 use super::once::Principal;
-use super::{Call, Caller, Deps, Fault, Outcome, whole_micros};
+use super::{Call, Caller, Deps, Fault, Outcome, refuse_stranger, whole_micros};
 use crate::attest;
 use crate::challenge::{self, Purpose};
 use crate::domain::activation::Activation;
@@ -52,7 +52,7 @@ pub(crate) async fn verify(
     call: Call,
     ask: Request,
 ) -> Result<Verified, Outcome> {
-    let possession = possession(deps, &ask, Purpose::Verify, binding::verify)?;
+    prove_possession(deps, &call, &ask, binding::verify).await?;
     let fresh = challenge::check(&deps.pepper, Purpose::Verify, &ask.challenge, call.now);
     let (inner, now, id) = (Arc::clone(deps), whole_micros(call.now), ask.activation);
     let body = id.to_string();
@@ -63,13 +63,10 @@ pub(crate) async fn verify(
             body.as_bytes(),
             move |tx, note| {
                 note.subject = id.to_string();
-                let Possession::Shown = possession else {
-                    return Err(Reason::AttestationFailed.into());
-                };
                 spend(tx, fresh)?;
                 let (mut activation, license) = load_with_license(tx, &id)?;
                 note.serial = Some(license.serial.clone());
-                activation = activation.at(now);
+                activation = activation.at(now, &license);
                 activation.state = step(activation.state, ActivationEvent::Refresh, Role::EndUser)?;
                 check_license(&license, &activation)?;
                 activation.certificate = certificate(&inner, &license, &activation, now)?;
@@ -106,20 +103,17 @@ fn check_license(license: &License, activation: &Activation) -> Result<(), Outco
     }
 }
 
-/// Whether the caller holds the activation's device key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Possession {
-    Shown,
-    NotShown,
-}
-
-/// Verifies the device's signature over a call about its activation. An unknown activation costs one verification too.
-pub(crate) fn possession(
-    deps: &Deps,
+/// Verifies the device's signature over a call about its activation: nobody else gets even the kept answer of a retry. An unknown
+/// activation costs one verification too, and gets the same answer.
+///
+/// # Errors
+/// ATTESTATION_FAILED.
+pub(crate) async fn prove_possession(
+    deps: &Arc<Deps>,
+    call: &Call,
     ask: &Request,
-    purpose: Purpose,
     bind: fn(&[u8], &RequestId, &str) -> [u8; 32],
-) -> Result<Possession, Outcome> {
+) -> Result<(), Outcome> {
     let mut store = &deps.store;
     let known: Option<Activation> = store.load(&keys::activation(&ask.activation))?;
     let device = match &known {
@@ -132,17 +126,12 @@ pub(crate) fn possession(
         None => deps.own_key(&deps.kid).ok_or(MALFORMED)?,
     };
     let b = bind(&ask.challenge, &ask.request, &ask.activation.to_string());
-    debug_assert_ne!(
-        purpose,
-        Purpose::Activate,
-        "activation names its key itself"
-    );
     let shown = attest::appraise_software(&key, &b, &ask.signature).is_ok();
-    Ok(if shown & known.is_some() {
-        Possession::Shown
-    } else {
-        Possession::NotShown
-    })
+    if shown & known.is_some() {
+        return Ok(());
+    }
+    let subject = ask.activation.to_string();
+    Err(refuse_stranger(deps, call, subject, Reason::AttestationFailed.into()).await)
 }
 
 /// An activation and the current generation of its license.

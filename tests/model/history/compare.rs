@@ -110,13 +110,13 @@ impl Player {
         let found = self.world.support().list_activations(request).await;
         let found = found.unwrap().into_inner().activations;
         assert_eq!(found.len(), license.activations.len(), "{}", self.at);
-        for activation in &license.activations {
+        for (at, activation) in license.activations.iter().enumerate() {
             let found = found.iter().find(|a| a.activation_id == activation.id);
             let state = match activation.end {
                 Some(End::Deactivated) => v1::ActivationState::Deactivated,
                 Some(End::Lost) => v1::ActivationState::Lost,
                 Some(End::Revoked) => v1::ActivationState::Revoked,
-                None if activation.releasing(now) => v1::ActivationState::Releasing,
+                None if license.releasing(at, now) => v1::ActivationState::Releasing,
                 None => v1::ActivationState::Active,
             };
             assert_eq!(found.unwrap().state(), state, "{}", self.at);

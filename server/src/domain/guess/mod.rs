@@ -10,7 +10,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use upkeep::serial::SerialNumber;
 
 use crate::domain::refusal::{Reason, Refusal};
@@ -160,6 +160,30 @@ impl GuessLimiter {
         self.minute.fail(now);
     }
 
+    /// As [`check`](Self::check), for a call that names no serial number.
+    ///
+    /// # Errors
+    /// [`RetryAfter`] with the longer of the waits of network and server.
+    pub fn check_network(&mut self, now: DateTime<Utc>, ip: IpAddr) -> Result<(), RetryAfter> {
+        let now = self.time.at(now);
+        let wait = self
+            .networks
+            .wait(now, &Network::of(ip), &self.limits.network)
+            .max(self.minute.wait(now, self.limits.global_per_minute));
+        if wait.is_zero() {
+            Ok(())
+        } else {
+            Err(RetryAfter(wait))
+        }
+    }
+
+    /// Counts a failure from `ip` of a call that names no serial number.
+    pub fn fail_network(&mut self, now: DateTime<Utc>, ip: IpAddr) {
+        let now = self.time.at(now);
+        self.networks.fail(now, &Network::of(ip));
+        self.minute.fail(now);
+    }
+
     /// Forgets the failures of `serial`: its right credential was shown. The network's stay, or a caller with one license of
     /// its own could try all others for free.
     pub fn succeed(&mut self, serial: &SerialNumber) {
@@ -172,7 +196,8 @@ impl GuessLimiter {
     }
 }
 
-/// Time that never runs back: a clock that is set back stands still here until it moves on again.
+/// Time that never runs back: a clock that is set back stands still here until it moves on again. Calls that overtake each other
+/// by less than [`OVERTAKING`] do not set it back, or each of them would make it run faster.
 #[derive(Debug, Default)]
 struct Elapsed {
     last: Option<DateTime<Utc>>,
@@ -185,7 +210,12 @@ impl Elapsed {
             .last
             .and_then(|last| now.signed_duration_since(last).to_std().ok());
         self.total = self.total.saturating_add(step.unwrap_or_default());
-        self.last = Some(now);
+        let overtaken = self
+            .last
+            .is_some_and(|last| now < last && last.signed_duration_since(now) < OVERTAKING);
+        if !overtaken {
+            self.last = Some(now);
+        }
         self.total
     }
 }
@@ -216,3 +246,25 @@ impl Minute {
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
+const OVERTAKING: TimeDelta = TimeDelta::minutes(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_overtake_each_other_make_no_time() {
+        let noon = DateTime::UNIX_EPOCH;
+        let mut elapsed = Elapsed::default();
+        elapsed.at(noon + TimeDelta::seconds(60));
+        for _ in 0..100 {
+            elapsed.at(noon);
+            elapsed.at(noon + TimeDelta::seconds(60));
+        }
+        assert_eq!(elapsed.total, Duration::ZERO);
+        // A clock that is really set back goes on from there.
+        elapsed.at(noon - TimeDelta::hours(1));
+        elapsed.at(noon - TimeDelta::hours(1) + TimeDelta::seconds(7));
+        assert_eq!(elapsed.total, Duration::from_secs(7));
+    }
+}
