@@ -19,6 +19,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -74,12 +76,16 @@ pub(crate) struct Running {
     /// What it wrote to standard error so far, and the lines to come.
     seen: Vec<String>,
     lines: Receiver<String>,
+    /// Its TMPDIR: `dev` cleans up when it is stopped, but not when it is killed.
+    _scratch: TempDir,
 }
 
 impl Running {
     /// Starts it; standard output goes to `stdout`.
     pub(crate) fn start(command: &mut Command, stdout: Stdio) -> Self {
+        let scratch = TempDir::new().expect("directory");
         let mut child = command
+            .env("TMPDIR", scratch.path())
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(Stdio::piped())
@@ -98,6 +104,7 @@ impl Running {
             child,
             seen: Vec::new(),
             lines,
+            _scratch: scratch,
         }
     }
 
