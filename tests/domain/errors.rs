@@ -16,6 +16,22 @@ come with `google.rpc.RetryInfo`. The message says what, why and what next; a de
 This page is made from `server/src/domain/refusal/reason.rs`: `UPKEEP_BLESS=1 cargo test --test domain errors` rewrites it.
 ";
 
+/// What no rule answers: the listener, and faults.
+const TAIL: &str = "
+## Not refusals
+
+These come from the listener or from a fault, and say nothing about the request. A call that changes something may be repeated with
+the same `request_id`.
+
+| code | reason | what and why | what next |
+| --- | --- | --- | --- |
+| UNAVAILABLE | `OVERLOADED` | The server has as many calls in work as it takes. Nothing was done. | Try again after the time in the answer. |
+| UNAVAILABLE | `STORE_STOPPED` | The server stopped writing after a fault of its disk. | Try again later; the operator has to restart it. |
+| DEADLINE_EXCEEDED | `DEADLINE_EXCEEDED` | The call did not finish in time; it may still have taken effect. | Repeat it with the same `request_id`. |
+| INTERNAL | `INTERNAL` | The server failed; its log says how. | Tell the vendor the time of the call, or its `x-request-id`. |
+| OUT_OF_RANGE | none | The message is larger than this listener takes. | Send less. |
+";
+
 #[test]
 fn errors_md_lists_every_reason() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors.md");
@@ -155,5 +171,5 @@ fn page() -> String {
             writeln!(page, "| `{reason}` | {what} | {next} |").unwrap();
         }
     }
-    page
+    page + TAIL
 }

@@ -3,11 +3,12 @@
 //! An unknown serial, a wrong secret and a secret of another generation do the same work and get the same answer. Tries are
 //! limited before any work is done.
 
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError};
 
 use chrono::DateTime;
 use subtle::ConstantTimeEq;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use upkeep::code::Code;
 use upkeep::date::CivilDate;
 use upkeep::id::{
@@ -63,15 +64,32 @@ pub(crate) async fn authenticate(
     // Whoever has to wait anyway need not queue for it; whoever queued is checked again below, by then knowing how the tries
     // before ended: tries that come all at once are not free.
     may_try(deps, call, serial)?;
-    let _turn = deps.passwords.turn(kind).await;
+    let turn = deps.passwords.turn(kind).await;
     guarded(
         deps,
         call,
         serial,
         Reason::CredentialInvalid,
-        compare(deps, serial, credential),
+        compare(deps, serial, credential, turn.clone()),
     )
     .await
+}
+
+/// A try whose result is not known: one whose caller goes away meanwhile counts as a wrong one, or its work would be free.
+struct Trial<'a> {
+    deps: &'a Deps,
+    serial: &'a SerialNumber,
+    ip: IpAddr,
+    failed: bool,
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        if self.failed {
+            let now = self.deps.clock.now();
+            guesses(self.deps, |limiter| limiter.fail(now, self.serial, self.ip));
+        }
+    }
 }
 
 fn may_try(deps: &Deps, call: &Call, serial: &SerialNumber) -> Result<(), Refusal> {
@@ -95,12 +113,19 @@ where
     T: Send + 'static,
 {
     may_try(deps, call, serial)?;
-    if let Some(proved) = comparison.await? {
+    let mut trial = Trial {
+        deps,
+        serial,
+        ip: call.caller.ip,
+        failed: true,
+    };
+    let compared = comparison.await;
+    trial.failed = matches!(compared, Ok(None));
+    drop(trial);
+    if let Some(proved) = compared? {
         guesses(deps, |limiter| limiter.succeed(serial));
         return Ok(proved);
     }
-    let (now, ip) = (deps.clock.now(), call.caller.ip);
-    guesses(deps, |limiter| limiter.fail(now, serial, ip));
     let serial = serial.clone();
     deps.commit(call.clone(), move |_, note| {
         note.subject = serial.to_string();
@@ -114,6 +139,7 @@ async fn compare(
     deps: &Deps,
     serial: &SerialNumber,
     credential: &Credential,
+    turn: Option<Turn>,
 ) -> Result<Option<Authenticated>, Outcome> {
     let mut store = &deps.store;
     let known: Option<License> = store.load(&keys::license(serial))?;
@@ -135,7 +161,9 @@ async fn compare(
         Credential::Password(password) => {
             let mac = deps.pepper.password(serial, password);
             (
-                deps.passwords.check(mac, license.password.clone()).await,
+                deps.passwords
+                    .check(mac, license.password.clone(), turn)
+                    .await,
                 None,
             )
         }
@@ -177,9 +205,12 @@ pub(crate) struct Passwords {
     decoy: Vec<u8>,
 }
 
+/// A place at the gate, held by the comparison and by who waits for its result until that is counted.
+type Turn = Arc<OwnedSemaphorePermit>;
+
 /// argon2id behind a small gate: it costs a core for tens of milliseconds, so only so many run at once.
 struct Gate {
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     dummy: String,
 }
 
@@ -201,7 +232,7 @@ impl Passwords {
             argon2_phc(&[0; 32], salt).ok_or(Fault::Inconsistent("argon2id does not work"))?;
         Ok(Self {
             weak: Some(Arc::new(Gate {
-                permits: Semaphore::new(1),
+                permits: Arc::new(Semaphore::new(1)),
                 dummy,
             })),
             decoy: decoy_record(),
@@ -232,16 +263,23 @@ impl Passwords {
             )))
     }
 
-    /// A turn to compare a password, where that costs an argon2id; hold it until the result is counted.
-    async fn turn(&self, kind: CredentialKind) -> Option<SemaphorePermit<'_>> {
-        match (&self.weak, kind) {
-            (Some(gate), CredentialKind::Password) => gate.permits.acquire().await.ok(),
-            _ => None,
+    /// A turn to compare a password, where that costs an argon2id.
+    async fn turn(&self, kind: CredentialKind) -> Option<Turn> {
+        let gate = self.weak.as_ref()?;
+        if kind != CredentialKind::Password {
+            return None;
         }
+        let permit = Arc::clone(&gate.permits).acquire_owned().await.ok()?;
+        Some(Arc::new(permit))
     }
 
     /// Compares in constant time; without a verifier it does the same work and says no.
-    async fn check(&self, mac: [u8; 32], verifier: Option<PasswordVerifier>) -> bool {
+    async fn check(
+        &self,
+        mac: [u8; 32],
+        verifier: Option<PasswordVerifier>,
+        turn: Option<Turn>,
+    ) -> bool {
         let strong = match &verifier {
             Some(PasswordVerifier::Mac(kept)) => bool::from(kept.ct_eq(&mac)),
             _ => bool::from([0_u8; 32].ct_eq(&mac)) & false,
@@ -253,9 +291,12 @@ impl Passwords {
             Some(PasswordVerifier::Argon2(phc)) => phc,
             _ => gate.dummy.clone(),
         };
-        let slow = tokio::task::spawn_blocking(move || argon2_matches(&mac, &phc))
-            .await
-            .unwrap_or(false);
+        // The work goes on when its caller is gone, and so does its turn.
+        let work = move || {
+            let _turn = turn;
+            argon2_matches(&mac, &phc)
+        };
+        let slow = tokio::task::spawn_blocking(work).await.unwrap_or(false);
         strong | slow
     }
 

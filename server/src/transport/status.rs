@@ -102,8 +102,10 @@ fn code(class: Class) -> Code {
 fn failed(fault: &Fault) -> Status {
     tracing::error!(error = %fault, "a call failed");
     match fault {
-        Fault::Store(StoreError::Stopped { .. }) => Status::unavailable(
+        Fault::Store(StoreError::Stopped { .. }) => Status::with_error_details(
+            Code::Unavailable,
             "the server stopped writing after a fault and has to be restarted; try again later",
+            ErrorDetails::with_error_info("STORE_STOPPED", ERROR_DOMAIN, []),
         ),
         Fault::Store(_)
         | Fault::Record(_)
@@ -111,7 +113,11 @@ fn failed(fault: &Fault) -> Status {
         | Fault::Artefact(_)
         | Fault::Key(_)
         | Fault::Personal(_)
-        | Fault::Inconsistent(_) => Status::internal(FAILED),
+        | Fault::Inconsistent(_) => Status::with_error_details(
+            Code::Internal,
+            FAILED,
+            ErrorDetails::with_error_info("INTERNAL", ERROR_DOMAIN, []),
+        ),
     }
 }
 
