@@ -64,6 +64,7 @@ async fn many_withdrawn_requests_hide_no_code() {
                     secret: Some(wish.credential.clone()),
                 }),
                 update_request_id: last.clone(),
+                ..Default::default()
             })
             .await
             .unwrap();
@@ -84,6 +85,7 @@ async fn many_withdrawn_requests_hide_no_code() {
     let suspend = v1::SuspendLicenseRequest {
         serial: wish.serial.clone(),
         reason: "unpaid".into(),
+        ..Default::default()
     };
     support.suspend_license(suspend).await.unwrap();
     let (mut api, device) = (world.api().await, Device::new());
@@ -96,6 +98,7 @@ async fn many_withdrawn_requests_hide_no_code() {
         .resume_license(v1::ResumeLicenseRequest {
             serial: wish.serial.clone(),
             reason: "paid".into(),
+            ..Default::default()
         })
         .await
         .unwrap();

@@ -158,6 +158,7 @@ async fn probe(
     found.push(acme.get_update_request(request).await.unwrap_err());
     let request = v1::PartnerServiceWithdrawUpdateRequestRequest {
         update_request_id: update_request_id.clone(),
+        ..Default::default()
     };
     found.push(acme.withdraw_update_request(request).await.unwrap_err());
     let request = v1::PartnerServiceGenerateUpgradeCodeRequest {

@@ -86,10 +86,7 @@ pub(crate) async fn give_up(
             })
         })
         .await?;
-    let kept = committed.into_inner();
-    let activation =
-        Activation::from_wire(kept.activation.unwrap_or_default()).map_err(|_| MALFORMED)?;
-    let license = License::from_wire(kept.license.unwrap_or_default()).map_err(|_| MALFORMED)?;
+    let (activation, license) = read_kept(committed.into_inner())?;
     let receipt = sign_receipt(deps, &activation)?;
     Ok(Deactivated {
         receipt,
@@ -109,8 +106,10 @@ pub(crate) async fn revoke(
     reason: String,
 ) -> Result<(Activation, License), Outcome> {
     let (inner, now, role) = (Arc::clone(deps), whole_micros(call.now), call.caller.role);
+    let principal = Principal::of(&call);
+    let body = format!("{id}\0{reason}");
     let committed = deps
-        .commit(call, move |tx, note| {
+        .once(call, principal, body.as_bytes(), move |tx, note| {
             note.subject = id.to_string();
             note.reason = reason.clone();
             let (activation, mut license) = load_with_license(tx, &id)?;
@@ -126,10 +125,20 @@ pub(crate) async fn revoke(
             license.usage.seats_taken = license.usage.seats_taken.saturating_sub(1);
             seat_is_free(&inner, tx, &mut license, &activation, now)?;
             save(tx, &activation);
-            Ok((activation, license))
+            Ok(GivenUp {
+                activation: Some(activation.to_wire()),
+                license: Some(license.to_wire()),
+            })
         })
         .await?;
-    Ok(committed.into_inner())
+    read_kept(committed.into_inner())
+}
+
+fn read_kept(kept: GivenUp) -> Result<(Activation, License), Outcome> {
+    let activation =
+        Activation::from_wire(kept.activation.unwrap_or_default()).map_err(|_| MALFORMED)?;
+    let license = License::from_wire(kept.license.unwrap_or_default()).map_err(|_| MALFORMED)?;
+    Ok((activation, license))
 }
 
 const MALFORMED: Fault = Fault::Inconsistent("a kept answer can't be read");

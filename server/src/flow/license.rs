@@ -137,18 +137,22 @@ pub(crate) async fn decide(
     event: LicenseEvent,
     reason: String,
 ) -> Result<License, Outcome> {
-    let role = call.caller.role;
+    let (role, principal) = (call.caller.role, Principal::of(&call));
+    let body = format!("{serial}\0{reason}");
     let committed = deps
-        .commit(call, move |tx, note| {
+        .once(call, principal, body.as_bytes(), move |tx, note| {
             note.serial = Some(serial.clone());
             note.reason = reason.clone();
             let mut license: License = tx.load(&keys::license(&serial))?.ok_or(Reason::NotFound)?;
             license.step(event, role)?;
             save(tx, &license);
-            Ok(license)
+            Ok(Kept {
+                license: Some(license.to_wire()),
+            })
         })
         .await?;
-    Ok(committed.into_inner())
+    License::from_wire(committed.into_inner().license.unwrap_or_default())
+        .map_err(|_| MALFORMED.into())
 }
 
 /// Tells the activation code of the current generation, on record.

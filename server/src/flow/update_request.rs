@@ -135,10 +135,7 @@ pub(crate) async fn create(
             })
         })
         .await?;
-    let kept = committed.into_inner();
-    let upgrade = Upgrade::from_wire(kept.upgrade.unwrap_or_default()).map_err(|_| MALFORMED)?;
-    let license = License::from_wire(kept.license.unwrap_or_default()).map_err(|_| MALFORMED)?;
-    Ok((upgrade, license))
+    read_kept(committed.into_inner())
 }
 
 struct Wanted {
@@ -239,8 +236,14 @@ pub(crate) async fn decide(
     reason: String,
 ) -> Result<(Upgrade, License), Outcome> {
     let (now, caller) = (whole_micros(call.now), call.caller.clone());
+    let principal = match caller.role {
+        // Customers have no name of their own; who gets here has shown the secret of this request's license.
+        Role::EndUser => Principal::owner("update-request", &id.to_string()),
+        _ => Principal::of(&call),
+    };
+    let body = format!("{id}\0{reason}");
     let committed = deps
-        .commit(call, move |tx, note| {
+        .once(call, principal, body.as_bytes(), move |tx, note| {
             note.subject = id.to_string();
             note.reason = reason.clone();
             let (mut upgrade, mut license) = load_own(tx, &caller, &id, now)?;
@@ -257,10 +260,19 @@ pub(crate) async fn decide(
                 _ => {}
             }
             save(tx, &upgrade);
-            Ok((upgrade, license))
+            Ok(Kept {
+                upgrade: Some(upgrade.to_wire()),
+                license: Some(license.to_wire()),
+            })
         })
         .await?;
-    Ok(committed.into_inner())
+    read_kept(committed.into_inner())
+}
+
+fn read_kept(kept: Kept) -> Result<(Upgrade, License), Outcome> {
+    let upgrade = Upgrade::from_wire(kept.upgrade.unwrap_or_default()).map_err(|_| MALFORMED)?;
+    let license = License::from_wire(kept.license.unwrap_or_default()).map_err(|_| MALFORMED)?;
+    Ok((upgrade, license))
 }
 
 /// A request and the current generation of its license, for a caller who may see it.

@@ -39,17 +39,19 @@ impl Admin {
         request: &Request<T>,
         action: &'static str,
         event: LicenseEvent,
-        (serial, reason): (&str, Option<&str>),
+        (request_id, serial, reason): (&str, &str, Option<&str>),
     ) -> Result<v1::License, Status> {
         let caller = one_of(request, ROLES)?;
         let mut fields = Fields::new();
+        let request_id = fields.optional_request_id(request_id);
         let serial = fields.serial(serial);
         let reason = match reason {
             None => Some(String::new()),
             Some(reason) => fields.reason(reason),
         };
-        let (serial, reason) = fields.finish(|| Some((serial?, reason?)))?;
-        let call = call(&self.deps, action, caller, None);
+        let (request_id, serial, reason) =
+            fields.finish(|| Some((request_id?, serial?, reason?)))?;
+        let call = call(&self.deps, action, caller, request_id);
         let done = crate::flow::license::decide(&self.deps, call, serial, event, reason).await?;
         Ok(present::license(&self.deps, &done)?)
     }
@@ -348,7 +350,8 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::FulfilLicenseRequest>,
     ) -> Result<Response<v1::FulfilLicenseResponse>, Status> {
-        let names = (request.get_ref().serial.as_str(), None);
+        let asked = request.get_ref();
+        let names = (&*asked.request_id, &*asked.serial, None);
         let license = self
             .decide_license(&request, "FulfilLicense", LicenseEvent::Fulfil, names)
             .await?;
@@ -361,10 +364,8 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::ResumeLicenseRequest>,
     ) -> Result<Response<v1::ResumeLicenseResponse>, Status> {
-        let names = (
-            request.get_ref().serial.as_str(),
-            Some(request.get_ref().reason.as_str()),
-        );
+        let asked = request.get_ref();
+        let names = (&*asked.request_id, &*asked.serial, Some(&*asked.reason));
         let license = self
             .decide_license(&request, "ResumeLicense", LicenseEvent::Resume, names)
             .await?;
@@ -377,10 +378,8 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::RevokeLicenseRequest>,
     ) -> Result<Response<v1::RevokeLicenseResponse>, Status> {
-        let names = (
-            request.get_ref().serial.as_str(),
-            Some(request.get_ref().reason.as_str()),
-        );
+        let asked = request.get_ref();
+        let names = (&*asked.request_id, &*asked.serial, Some(&*asked.reason));
         let license = self
             .decide_license(&request, "RevokeLicense", LicenseEvent::Revoke, names)
             .await?;
@@ -396,10 +395,11 @@ impl AdminService for Admin {
         let caller = one_of(&request, ROLES)?;
         let asked = request.into_inner();
         let mut fields = Fields::new();
+        let request_id = fields.optional_request_id(&asked.request_id);
         let id = fields.activation_id(&asked.activation_id);
         let reason = fields.reason(&asked.reason);
-        let (id, reason) = fields.finish(|| Some((id?, reason?)))?;
-        let call = call(&self.deps, "RevokeActivation", caller, None);
+        let (request_id, id, reason) = fields.finish(|| Some((request_id?, id?, reason?)))?;
+        let call = call(&self.deps, "RevokeActivation", caller, request_id);
         let (activation, license) = give_up::revoke(&self.deps, call, id, reason).await?;
         let activation = Some(present::activation(&activation, &license));
         Ok(Response::new(v1::RevokeActivationResponse { activation }))
@@ -429,10 +429,12 @@ impl AdminService for Admin {
         let caller = one_of(&request, ROLES)?;
         let asked = request.into_inner();
         let mut fields = Fields::new();
+        let request_id = fields.optional_request_id(&asked.request_id);
         let serial = fields.serial(&asked.serial);
         let reason = fields.reason(&asked.reason);
-        let (serial, reason) = fields.finish(|| Some((serial?, reason?)))?;
-        let call = call(&self.deps, "TerminateMaintenance", caller, None);
+        let (request_id, serial, reason) =
+            fields.finish(|| Some((request_id?, serial?, reason?)))?;
+        let call = call(&self.deps, "TerminateMaintenance", caller, request_id);
         let license = maintenance::terminate(&self.deps, call, serial, reason).await?;
         let license = Some(present::license(&self.deps, &license)?);
         Ok(Response::new(v1::TerminateMaintenanceResponse { license }))

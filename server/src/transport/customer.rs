@@ -151,7 +151,15 @@ impl CustomerService for Customers {
             asked.credential.as_ref(),
             &asked.update_request_id,
         )?;
-        let call = call(&self.deps, "WithdrawUpdateRequest", caller.clone(), None);
+        let mut fields = Fields::new();
+        let request_id = fields.optional_request_id(&asked.request_id);
+        let request_id = fields.finish(|| request_id)?;
+        let call = call(
+            &self.deps,
+            "WithdrawUpdateRequest",
+            caller.clone(),
+            request_id,
+        );
         self.own_request(&call, &serial, &credential, &id).await?;
         let (upgrade, license) =
             update_request::decide(&self.deps, call, id, UpgradeEvent::Withdraw, String::new())

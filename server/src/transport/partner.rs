@@ -184,10 +184,17 @@ impl PartnerService for Partners {
         request: Request<v1::PartnerServiceWithdrawUpdateRequestRequest>,
     ) -> Result<Response<v1::PartnerServiceWithdrawUpdateRequestResponse>, Status> {
         let caller = one_of(&request, ROLES)?;
+        let asked = request.get_ref();
         let mut fields = Fields::new();
-        let id = fields.update_request_id(&request.get_ref().update_request_id);
-        let id = fields.finish(|| id)?;
-        let call = call(&self.deps, "WithdrawUpdateRequest", caller.clone(), None);
+        let request_id = fields.optional_request_id(&asked.request_id);
+        let id = fields.update_request_id(&asked.update_request_id);
+        let (request_id, id) = fields.finish(|| Some((request_id?, id?)))?;
+        let call = call(
+            &self.deps,
+            "WithdrawUpdateRequest",
+            caller.clone(),
+            request_id,
+        );
         let (upgrade, license) =
             update_request::decide(&self.deps, call, id, UpgradeEvent::Withdraw, String::new())
                 .await?;

@@ -33,14 +33,15 @@ impl Support {
         request: &Request<T>,
         action: &'static str,
         event: UpgradeEvent,
-        (id, reason): (&str, &str),
+        (request_id, id, reason): (&str, &str, &str),
     ) -> Result<v1::UpdateRequest, Status> {
         let caller = one_of(request, ROLES)?;
         let mut fields = Fields::new();
+        let request_id = fields.optional_request_id(request_id);
         let id = fields.update_request_id(id);
         let reason = fields.reason(reason);
-        let (id, reason) = fields.finish(|| Some((id?, reason?)))?;
-        let call = call(&self.deps, action, caller.clone(), None);
+        let (request_id, id, reason) = fields.finish(|| Some((request_id?, id?, reason?)))?;
+        let call = call(&self.deps, action, caller.clone(), request_id);
         let (upgrade, license) =
             update_request::decide(&self.deps, call, id, event, reason).await?;
         Ok(present::update_request(
@@ -240,7 +241,11 @@ impl SupportService for Support {
         request: Request<v1::ClearReferralRequest>,
     ) -> Result<Response<v1::ClearReferralResponse>, Status> {
         let asked = request.get_ref();
-        let names = (asked.update_request_id.as_str(), asked.reason.as_str());
+        let names = (
+            &*asked.request_id,
+            &*asked.update_request_id,
+            &*asked.reason,
+        );
         let done = self
             .decide_request(
                 &request,
@@ -259,7 +264,11 @@ impl SupportService for Support {
         request: Request<v1::RejectUpdateRequestRequest>,
     ) -> Result<Response<v1::RejectUpdateRequestResponse>, Status> {
         let asked = request.get_ref();
-        let names = (asked.update_request_id.as_str(), asked.reason.as_str());
+        let names = (
+            &*asked.request_id,
+            &*asked.update_request_id,
+            &*asked.reason,
+        );
         let done = self
             .decide_request(&request, "RejectUpdateRequest", UpgradeEvent::Reject, names)
             .await?;
@@ -311,10 +320,12 @@ impl SupportService for Support {
         let caller = one_of(&request, ROLES)?;
         let asked = request.into_inner();
         let mut fields = Fields::new();
+        let request_id = fields.optional_request_id(&asked.request_id);
         let serial = fields.serial(&asked.serial);
         let reason = fields.reason(&asked.reason);
-        let (serial, reason) = fields.finish(|| Some((serial?, reason?)))?;
-        let call = call(&self.deps, "SuspendLicense", caller, None);
+        let (request_id, serial, reason) =
+            fields.finish(|| Some((request_id?, serial?, reason?)))?;
+        let call = call(&self.deps, "SuspendLicense", caller, request_id);
         let license =
             license::decide(&self.deps, call, serial, LicenseEvent::Suspend, reason).await?;
         let license = Some(present::license(&self.deps, &license)?);

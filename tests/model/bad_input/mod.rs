@@ -292,6 +292,7 @@ fn texts_that_deceive() {
             let request = v1::SuspendLicenseRequest {
                 serial: NSP.to_owned(),
                 reason: text.clone(),
+                ..Default::default()
             };
             let answer = world.support().suspend_license(request).await;
             refused(answer, "INVALID_FIELD", &["reason"]);

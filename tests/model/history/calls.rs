@@ -224,6 +224,7 @@ impl Player {
         let request = v1::RevokeActivationRequest {
             activation_id: self.license(l).activations[at].id.clone(),
             reason: "fraud".to_owned(),
+            ..Default::default()
         };
         let answer = self.world.admin().revoke_activation(request).await;
         let open = self.license(l).activations[at].end.is_none();
@@ -292,6 +293,7 @@ impl Player {
             serial: self.license(l).serial.to_owned(),
             credential: Some(self.credential(l, Shown::Right).await),
             update_request_id,
+            ..Default::default()
         };
         let answer = self.world.customer().withdraw_update_request(request).await;
         let expected = self.license(l).withdraw(now);
@@ -403,16 +405,28 @@ impl Player {
         let mut admin = self.world.admin();
         let answer = match to {
             Standing::Suspended => {
-                let request = v1::SuspendLicenseRequest { serial, reason };
+                let request = v1::SuspendLicenseRequest {
+                    serial,
+                    reason,
+                    ..Default::default()
+                };
                 let answer = self.world.support().suspend_license(request).await;
                 answer.map(|_| ())
             }
             Standing::Issued => {
-                let request = v1::ResumeLicenseRequest { serial, reason };
+                let request = v1::ResumeLicenseRequest {
+                    serial,
+                    reason,
+                    ..Default::default()
+                };
                 admin.resume_license(request).await.map(|_| ())
             }
             Standing::Revoked => {
-                let request = v1::RevokeLicenseRequest { serial, reason };
+                let request = v1::RevokeLicenseRequest {
+                    serial,
+                    reason,
+                    ..Default::default()
+                };
                 admin.revoke_license(request).await.map(|_| ())
             }
         };
