@@ -326,3 +326,48 @@ async fn no_update_once_maintenance_has_expired() {
         .unwrap();
     world.running.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_is_taken_once_however_often_it_is_sent() {
+    let world = World::new("2026-03-01").await;
+    let mut admin = world.admin().await;
+    seed(&mut admin).await;
+    license(&mut admin, "LS-0009", 1, "2025-09-01").await;
+    let mut support = SupportServiceClient::new(world.staff(Role::Support, "eva").await);
+    let suspend = v1::SuspendLicenseRequest {
+        serial: "LS-0009".into(),
+        reason: "payment".into(),
+        request_id: request_id(),
+    };
+    let first = support
+        .suspend_license(suspend.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    // The reply was lost: the same request again is the same answer, not ILLEGAL_TRANSITION (I5, N-10).
+    assert_eq!(
+        support
+            .suspend_license(suspend.clone())
+            .await
+            .unwrap()
+            .into_inner(),
+        first
+    );
+    let other = v1::SuspendLicenseRequest {
+        reason: "fraud".into(),
+        ..suspend
+    };
+    assert_eq!(
+        reason(&support.suspend_license(other.clone()).await.unwrap_err()),
+        "REQUEST_ID_REUSED"
+    );
+    let again = v1::SuspendLicenseRequest {
+        request_id: request_id(),
+        ..other
+    };
+    assert_eq!(
+        reason(&support.suspend_license(again).await.unwrap_err()),
+        "ILLEGAL_TRANSITION"
+    );
+    world.running.stop().await.unwrap();
+}

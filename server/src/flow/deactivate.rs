@@ -94,13 +94,14 @@ pub(crate) async fn deactivate(
                 receipt: receipt(&inner, &activation, ProofGrade::Software, receipt_id, now)?,
                 reason: None,
             };
-            let role = if caller.role == Role::Admin {
-                Role::Support
-            } else {
-                caller.role
-            };
             let programme = inner.programme(&license.programme)?;
-            activation.submit_proof(&mut license, programme, role, said.nonce.as_bytes(), end)?;
+            activation.submit_proof(
+                &mut license,
+                programme,
+                caller.role,
+                said.nonce.as_bytes(),
+                end,
+            )?;
             license.count_return(inner.today(&license, now)?);
             tx.put(keys::proof(&activation.id), proof.as_bytes().to_vec());
             seat_is_free(&inner, tx, &mut license, &activation, now)?;
