@@ -170,7 +170,12 @@ fn a_flipped_byte_in_the_last_segment_is_found_unless_it_may_be_a_tail() {
     // In the last frame it looks like an unacknowledged tail; only the index knows better.
     for at in (tail..places[places.len() - 1]).step_by(5) {
         flip(&last, at);
+        let evidence = fs::read(&last).unwrap();
         let why = damaged(patient.open(), "ledger");
+        assert!(
+            fs::read(&last).unwrap() == evidence,
+            "a refusal cuts nothing off"
+        );
         assert!(
             why.contains("it ends with entry 27, but entry 28 was acknowledged"),
             "{why}"

@@ -98,18 +98,21 @@ impl Ledger {
     /// Cuts off an unacknowledged tail. Entries of earlier segments are checked when they are
     /// walked.
     ///
+    /// * `acknowledged` - the ledger is known to have reached this entry; nothing up to it is cut.
+    ///
     /// # Errors
     /// [`StoreError::Damaged`] with file and offset, [`StoreError::Newer`], [`StoreError::Io`].
     pub(super) fn open(
         fs: Arc<dyn Fs>,
         dir: &Path,
         segment_bytes: u64,
+        acknowledged: u64,
     ) -> Result<(Self, Head), StoreError> {
         let mut extents = survey(&*fs, dir)?;
         let Some(last) = extents.last_mut() else {
             return Err(StoreError::damaged(dir, "it holds no ledger segment"));
         };
-        let head = find_end(&*fs, last)?;
+        let head = find_end(&*fs, last, acknowledged)?;
         let room = room(segment_bytes);
         let writer = Segment::resume(&*fs, last.path.clone(), last.end, room, GROUP_BYTES)?;
         fs.sync_dir(dir)
@@ -376,7 +379,7 @@ fn survey(fs: &dyn Fs, dir: &Path) -> Result<Vec<Extent>, StoreError> {
 }
 
 /// Checks all entries of the last segment and sets its end behind the last sound one.
-fn find_end(fs: &dyn Fs, last: &mut Extent) -> Result<Head, StoreError> {
+fn find_end(fs: &dyn Fs, last: &mut Extent, acknowledged: u64) -> Result<Head, StoreError> {
     let path = last.path.clone();
     let file = fs.open(&path, Access::Read);
     let file = file.map_err(|error| StoreError::io("open", &path, error))?;
@@ -412,6 +415,20 @@ fn find_end(fs: &dyn Fs, last: &mut Extent) -> Result<Head, StoreError> {
                             entry.sequence()
                         ),
                     ));
+                }
+                if head.sequence() < acknowledged {
+                    return Err(StoreError::Damaged {
+                        why: format!(
+                            "it ends with entry {}, but entry {acknowledged} was acknowledged: {}, at byte {at}: {why}",
+                            head.sequence(),
+                            path.display(),
+                        ),
+                        file: path.parent().unwrap_or(&path).to_owned(),
+                        what_to_do: format!(
+                            "restore the ledger from a backup that reaches entry {acknowledged}; only to accept \
+                             the loss, move `index` and `index.state` away and start again"
+                        ),
+                    });
                 }
                 tracing::warn!(
                     segment = %path.display(), at, why, last_entry = head.sequence(),

@@ -41,7 +41,12 @@ impl SledEngine {
         cache: u64,
         segment_bytes: u64,
     ) -> Result<Self, StoreError> {
-        let (ledger, head) = Ledger::open(Arc::clone(&fs), &dir.join("ledger"), segment_bytes)?;
+        let mut marker = Marker::read(&*fs, dir)?;
+        // What was acknowledged is never taken for a torn tail, so that a refusal leaves the evidence where it is.
+        let acknowledged = marker.witnessed().map_or(0, |head| head.sequence());
+        let ledger_dir = dir.join("ledger");
+        let (ledger, head) =
+            Ledger::open(Arc::clone(&fs), &ledger_dir, segment_bytes, acknowledged)?;
         let opening = Opening {
             fs: &*fs,
             dir,
@@ -49,7 +54,6 @@ impl SledEngine {
             ledger: &ledger,
             head,
         };
-        let mut marker = Marker::read(&*fs, dir)?;
         let index = match opening.existing(&mut marker)? {
             Some(index) => index,
             None => opening.anew(&mut marker)?,
