@@ -209,7 +209,8 @@ enum Op {
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let op = prop_oneof![
         3 => (0_u32..2_000).prop_map(Op::Wait),
-        1 => (0_u32..100_000).prop_map(Op::SetBack),
+        // Less than five minutes is a call that was overtaken, which makes no time at all: the limiter's own tests have that.
+        1 => (300_u32..100_000).prop_map(Op::SetBack),
         12 => (0_u8..6, 0_u8..4).prop_map(|(serial, network)| Op::Try { serial, network }),
         1 => (0_u8..6).prop_map(|serial| Op::Right { serial }),
     ];
