@@ -371,3 +371,89 @@ async fn a_decision_is_taken_once_however_often_it_is_sent() {
     );
     world.running.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawn_seat_is_no_proof_of_deactivation() {
+    let world = World::new("2026-03-01").await;
+    let mut admin = world.admin().await;
+    seed(&mut admin).await;
+    let wish = license(&mut admin, "LS-0010", 1, "2025-09-01").await;
+    let mut api = world.api().await;
+    let seat = Device::new()
+        .activate(&mut api, &wish, &request_id())
+        .await
+        .unwrap();
+    let mut customer = CustomerServiceClient::new(world.products().await);
+    let asked = v1::CreateUpdateRequestRequest {
+        request_id: request_id(),
+        serial: wish.serial.clone(),
+        credential: Some(v1::Credential {
+            secret: Some(wish.credential.clone()),
+        }),
+        details: Some(v1::UpdateRequestDetails {
+            email: "it@baker.example".into(),
+            virtual_environment: v1::VirtualEnvironment::No.into(),
+            license_type: "single-user".into(),
+            ..Default::default()
+        }),
+    };
+    let update = customer
+        .create_update_request(asked)
+        .await
+        .unwrap()
+        .into_inner()
+        .update_request
+        .unwrap();
+    admin
+        .revoke_activation(v1::RevokeActivationRequest {
+            activation_id: seat.activation_id,
+            reason: "stolen".into(),
+            ..Default::default()
+        })
+        .await
+        .unwrap();
+    // The seat is free, but nothing was returned (T-17): the request waits on, and says what is left to do.
+    let read = v1::GetUpdateRequestRequest {
+        serial: wish.serial.clone(),
+        credential: Some(v1::Credential {
+            secret: Some(wish.credential.clone()),
+        }),
+        update_request_id: update.update_request_id,
+    };
+    let waiting = customer
+        .get_update_request(read.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .update_request
+        .unwrap();
+    assert_eq!(
+        waiting.state(),
+        v1::UpdateRequestState::AwaitingDeactivation
+    );
+    assert!(
+        waiting.next_step.contains("no proof"),
+        "{}",
+        waiting.next_step
+    );
+    // One more activation and return, and it goes on.
+    let device = Device::new();
+    let seat = device
+        .activate(&mut api, &wish, &request_id())
+        .await
+        .unwrap();
+    let ticket = device.ticket(&mut api, &seat.activation_id).await.unwrap();
+    let proof = device.prove(&ticket, &world.server_key().await);
+    api.deactivate(v1::DeactivateRequest { proof })
+        .await
+        .unwrap();
+    let approved = customer
+        .get_update_request(read)
+        .await
+        .unwrap()
+        .into_inner()
+        .update_request
+        .unwrap();
+    assert_eq!(approved.state(), v1::UpdateRequestState::Approved);
+    world.running.stop().await.unwrap();
+}

@@ -345,6 +345,7 @@ impl License {
             End::Revoked => {}
         }
         if self.taken() == 0
+            && self.is_paid_for()
             && let Some(request) = self.requests.last_mut()
             && request.at(now) == Asked::Waiting
         {
@@ -394,6 +395,13 @@ impl License {
         }
     }
 
+    /// Whether a return that no code has consumed is there, or none is due.
+    fn is_paid_for(&self) -> bool {
+        let returns = |a: &&Activation| matches!(a.end, Some(End::Deactivated | End::Lost));
+        let paid = self.current().filter(returns).any(|a| !a.consumed);
+        !self.needs_proof() || self.current().next().is_none() || paid
+    }
+
     /// I7: maintenance at the time of the code, every seat back, and a return that no other code has consumed.
     pub(crate) fn issue(&self, now: DateTime<Utc>) -> Verdict {
         match self.requests.last().unwrap().at(now) {
@@ -409,9 +417,7 @@ impl License {
         if self.taken() > 0 {
             return Err("SEAT_IN_USE");
         }
-        let returns = |a: &&Activation| matches!(a.end, Some(End::Deactivated | End::Lost));
-        let paid = self.current().filter(returns).any(|a| !a.consumed);
-        if !self.needs_proof() || self.current().next().is_none() || paid {
+        if self.is_paid_for() {
             return Ok(());
         }
         let generation = self.generation;

@@ -94,6 +94,14 @@ pub fn needs_return(license: &License) -> bool {
     license.usage.seats_taken > 0
 }
 
+/// Whether a code would be paid for by a recorded or waived return, where the programme asks for one. A license that was never
+/// activated owes none.
+pub fn is_paid_for(license: &License, programme: &Programme) -> bool {
+    let proof_due =
+        programme.needs_proof(license.carrier.protection()) && license.usage.activations > 0;
+    !proof_due || license.usage.unconsumed_returns > 0
+}
+
 /// Checks everything again and consumes the returns: at most one code per return (I6, I7). The caller signs afterwards.
 ///
 /// # Errors
@@ -114,9 +122,7 @@ pub fn issue(
     if needs_return(license) {
         return Err(Refusal::new(Reason::SeatInUse).with("seats_taken", license.usage.seats_taken));
     }
-    let proof_due =
-        programme.needs_proof(license.carrier.protection()) && license.usage.activations > 0;
-    if proof_due && license.usage.unconsumed_returns == 0 {
+    if !is_paid_for(license, programme) {
         let consumed_before = license.usage.return_epoch > 0;
         return Err(if consumed_before {
             Reason::ProofAlreadyUsed
@@ -229,6 +235,11 @@ impl Upgrade {
             }
             UpgradeState::Referred => {
                 "The vendor decides about the virtual environment; wait for its answer.".to_owned()
+            }
+            UpgradeState::AwaitingDeactivation if !needs_return(license) => {
+                "The last seat was withdrawn, which is no proof: activate the old license once more and deactivate it, \
+                 or ask the vendor's support."
+                    .to_owned()
             }
             UpgradeState::AwaitingDeactivation => format!(
                 "Deactivate the old license on every device ({} left), then have the code generated.",

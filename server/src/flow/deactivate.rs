@@ -20,7 +20,7 @@ use crate::domain::activation::{Activation, Return};
 use crate::domain::license::License;
 use crate::domain::machine::{DeactivationState, Role, UpgradeEvent, UpgradeState, step};
 use crate::domain::refusal::{Reason, Refusal};
-use crate::domain::upgrade::{Upgrade, needs_return};
+use crate::domain::upgrade::{Upgrade, is_paid_for, needs_return};
 use crate::random::uuid_v7;
 use crate::record::{Reads, Records, keys, save};
 use crate::store::Tx;
@@ -163,7 +163,7 @@ pub(crate) fn seat_is_free(
         &activation.device,
     ));
     forget_product_code(deps, tx, &license.serial, activation);
-    approve_waiting(tx, license, now)?;
+    approve_waiting(deps, tx, license, now)?;
     save(tx, activation);
     save(tx, license);
     Ok(())
@@ -184,11 +184,17 @@ fn forget_product_code(
 }
 
 /// An update request that waited for the return of the old license goes on once every seat is free (T-17).
-fn approve_waiting(tx: &mut Tx<'_>, license: &License, now: DateTime<Utc>) -> Result<(), Outcome> {
+fn approve_waiting(
+    deps: &Deps,
+    tx: &mut Tx<'_>,
+    license: &License,
+    now: DateTime<Utc>,
+) -> Result<(), Outcome> {
     let Some(id) = license.open_upgrade else {
         return Ok(());
     };
-    if needs_return(license) {
+    // A withdrawn seat is free but proves nothing: the request waits on unless another return pays for it.
+    if needs_return(license) || !is_paid_for(license, deps.programme(&license.programme)?) {
         return Ok(());
     }
     let upgrade: Option<Upgrade> = tx.load(&keys::upgrade(&id))?;
