@@ -74,6 +74,18 @@ uuid_id! {
     UpgradeId
 }
 uuid_id! {
+    /// One quote for maintenance.
+    QuoteId
+}
+uuid_id! {
+    /// One order of maintenance.
+    OrderId
+}
+uuid_id! {
+    /// One mail in the outbox.
+    MailId
+}
+uuid_id! {
     /// What a caller chose to make a retry safe (AIP-155). Any UUID version is accepted.
     RequestId
 }
@@ -161,6 +173,22 @@ name_id! {
 name_id! {
     /// A license type that the vendor offers in an update (T-30), such as `single-user` or `network`.
     LicenseType
+}
+name_id! {
+    /// A kind of license: `perpetual`, `subscription`, `free` (T-05).
+    LicenseKind
+}
+name_id! {
+    /// A type of maintenance contract, such as `gold` (T-06, T-07).
+    TierId
+}
+name_id! {
+    /// A region of the vendor's, such as `west-eu` (T-20).
+    RegionId
+}
+name_id! {
+    /// A software module with a list price of its own (V-12).
+    ModuleId
 }
 name_id! {
     /// The number of a hardware key, in lower case (P-17).

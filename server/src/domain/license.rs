@@ -7,12 +7,14 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use upkeep::date::{CivilDate, Term};
 use upkeep::id::{
-    AddOn, CustomerId, DongleNumber, Edition, LicenseType, PartnerId, ProductId, ProgrammeId,
-    UpgradeId,
+    AddOn, CustomerId, DongleNumber, Edition, LicenseKind, LicenseType, ModuleId, PartnerId,
+    ProductId, ProgrammeId, TierId, UpgradeId,
 };
 use upkeep::serial::SerialNumber;
 
-use crate::domain::machine::{LicenseEvent, LicenseState, Role, step};
+use crate::domain::machine::{LicenseEvent, LicenseState, Role, SmaState, step};
+use crate::domain::maintenance;
+use crate::domain::money::Money;
 use crate::domain::programme::{Programme, Protection};
 use crate::domain::refusal::{Reason, Refusal};
 
@@ -29,18 +31,57 @@ pub struct License {
     pub(crate) customer: CustomerId,
     pub(crate) partner: Option<PartnerId>,
     pub(crate) carrier: Carrier,
+    /// Perpetual, subscription, free: what maintenance comes along (T-05).
+    pub(crate) kind: LicenseKind,
     pub(crate) license_type: LicenseType,
     pub(crate) edition: Edition,
     pub(crate) add_ons: Vec<AddOn>,
+    /// The software modules in use, and how many of each (V-12).
+    pub(crate) modules: Vec<Module>,
     pub(crate) seats: u32,
     pub(crate) vm: VmPermission,
     pub(crate) purchased_on: CivilDate,
+    /// What was paid for the license itself, where it is known (V-07).
+    pub(crate) paid: Option<Money>,
+    /// The maintenance terms as they stand on the day the license was loaded for: those on record, then those that follow from
+    /// automatic extension (N-14).
     pub(crate) terms: Vec<Term>,
+    /// How many of `terms` are on record.
+    pub(crate) terms_on_record: usize,
+    pub(crate) contract: Contract,
+    pub(crate) placed: Placed,
     pub(crate) password: Option<PasswordVerifier>,
     pub(crate) usage: Usage,
     pub(crate) open_upgrade: Option<UpgradeId>,
     pub(crate) seal: Option<Seal>,
     pub(crate) created_at: DateTime<Utc>,
+}
+
+/// The maintenance contract beside its terms (T-04, N-12): flags and notices. Covered or not is read from the terms.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contract {
+    /// The type of contract (T-06, T-07).
+    pub(crate) tier: Option<TierId>,
+    /// The day on which a cancellation was received: the contract ends with its term (N-14).
+    pub(crate) cancelled_on: Option<CivilDate>,
+    /// The reminders that were sent for the present last day, by their days before it (N-09).
+    pub(crate) reminded: Vec<u32>,
+}
+
+/// Where the license stands in the dated indexes. Kept with it, so that moving it needs no look at what it was before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// In the index by last day.
+    pub(crate) last_day: Option<CivilDate>,
+    /// In the index of what is due.
+    pub(crate) due_on: Option<CivilDate>,
+}
+
+/// A software module in use (V-12).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    pub(crate) id: ModuleId,
+    pub(crate) count: u32,
 }
 
 /// What carries the license (T-21, P-18).
@@ -123,6 +164,58 @@ pub struct Seal {
 }
 
 impl License {
+    /// The license as it stands on the day `today`: terms that follow from automatic extension are added (N-12, N-14).
+    ///
+    /// They are derived on reading and never stored as truth; [`License::settle`] puts them on record.
+    #[must_use]
+    pub(crate) fn at(mut self, programme: &Programme, today: CivilDate) -> Self {
+        self.terms.truncate(self.terms_on_record);
+        let derived =
+            maintenance::extended(programme, &self.terms, self.contract.cancelled_on, today);
+        self.terms.extend(derived);
+        self
+    }
+
+    /// Puts derived terms on record; gives those that were not.
+    pub(crate) fn settle(&mut self) -> Vec<Term> {
+        let derived = self
+            .terms
+            .get(self.terms_on_record..)
+            .unwrap_or_default()
+            .to_vec();
+        self.terms_on_record = self.terms.len();
+        if !derived.is_empty() {
+            self.contract.reminded.clear();
+        }
+        derived
+    }
+
+    /// Puts bought terms on record, in order; what was derived before is settled with them. A new end is reminded of anew.
+    pub(crate) fn add_terms(&mut self, terms: impl IntoIterator<Item = Term>) {
+        self.terms.extend(terms);
+        self.terms.sort_unstable();
+        self.terms_on_record = self.terms.len();
+        self.contract.reminded.clear();
+    }
+
+    /// Takes the contract away: its terms no longer count (N-06).
+    pub(crate) fn end_contract(&mut self) {
+        self.terms.clear();
+        self.terms_on_record = 0;
+        self.contract = Contract::default();
+    }
+
+    /// The state of the contract; `None` where there never was one or it was terminated (DOMAIN 7).
+    pub(crate) fn contract_state(&self) -> Option<SmaState> {
+        if self.terms.is_empty() {
+            None
+        } else if self.contract.cancelled_on.is_some() {
+            Some(SmaState::EndsAtTerm)
+        } else {
+            Some(SmaState::InForce)
+        }
+    }
+
     /// Whether the caller's role and the state allow `event`, and the state after it.
     ///
     /// # Errors

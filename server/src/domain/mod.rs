@@ -16,6 +16,7 @@ pub mod guess;
 pub mod license;
 pub mod machine;
 pub mod maintenance;
+pub mod money;
 pub mod party;
 pub mod programme;
 pub mod refusal;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use upkeep::artefact::{ActivationCertificate, Confirmation, ReleaseManifest};
 use upkeep::binding;
 use upkeep::code::Code;
@@ -106,11 +107,11 @@ pub(crate) async fn activate(
             spend(tx, fresh)?;
             let shown = shown.as_ref().map_err(|_| Reason::AttestationFailed)?;
             let release = release.clone()?;
-            let mut license = own_generation(tx, &who)?;
+            let mut license = own_generation(&inner, tx, &who, now)?;
             let today = inner.today(&license, now)?;
             let held = live_activation(tx, &license, &shown.thumbprint())?
                 .map(|held| held.at(now, &license));
-            let programme = inner.programme(&license.programme)?;
+            let programme = inner.programme(&license)?;
             let ask = Ask {
                 release: release.clone(),
                 vm,
@@ -207,7 +208,7 @@ pub(crate) fn seat(
         );
     }
     save(tx, &activation);
-    save(tx, license);
+    deps.save_license(tx, license)?;
     Ok(activation)
 }
 
@@ -216,7 +217,7 @@ pub(crate) fn certificate(
     deps: &Deps,
     license: &License,
     activation: &Activation,
-    now: chrono::DateTime<chrono::Utc>,
+    now: DateTime<Utc>,
 ) -> Result<String, Fault> {
     deps.signing_input(&ActivationCertificate {
         iss: deps.issuer.clone(),
@@ -257,9 +258,13 @@ pub(crate) fn spend(tx: &mut Tx<'_>, fresh: Result<Fresh, Reason>) -> Result<(),
 }
 
 /// The license whose secret was shown; a secret of an older generation authorises nothing.
-pub(crate) fn own_generation(tx: &mut Tx<'_>, who: &Authenticated) -> Result<License, Outcome> {
-    let license: Option<License> = tx.load(&keys::license(who.serial()))?;
-    license
+pub(crate) fn own_generation(
+    deps: &Deps,
+    tx: &mut Tx<'_>,
+    who: &Authenticated,
+    now: DateTime<Utc>,
+) -> Result<License, Outcome> {
+    deps.license(tx, who.serial(), now)?
         .filter(|license| license.generation == who.generation())
         .ok_or_else(|| Reason::CredentialInvalid.into())
 }

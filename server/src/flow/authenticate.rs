@@ -10,9 +10,10 @@ use chrono::DateTime;
 use subtle::ConstantTimeEq;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use upkeep::code::Code;
-use upkeep::date::CivilDate;
+use upkeep::date::{CivilDate, Term};
 use upkeep::id::{
-    ActivationId, CustomerId, DongleNumber, Edition, LicenseType, ProductId, ProgrammeId,
+    ActivationId, CustomerId, DongleNumber, Edition, LicenseKind, LicenseType, ProductId,
+    ProgrammeId,
 };
 use upkeep::serial::SerialNumber;
 use zeroize::Zeroizing;
@@ -20,7 +21,9 @@ use zeroize::Zeroizing;
 use super::{Call, Deps, Fault, Outcome};
 use crate::domain::credential::Authenticated;
 use crate::domain::guess::GuessLimiter;
-use crate::domain::license::{Carrier, License, PasswordVerifier, Usage, VmPermission};
+use crate::domain::license::{
+    Carrier, Contract, License, PasswordVerifier, Placed, Usage, VmPermission,
+};
 use crate::domain::machine::LicenseState;
 use crate::domain::programme::CredentialKind;
 use crate::domain::refusal::{Reason, Refusal};
@@ -151,7 +154,7 @@ async fn compare(
     };
     let taken = deps
         .programmes
-        .get(&license.programme)
+        .get(&license.programme, license.programme_rev)
         .is_none_or(|programme| {
             programme
                 .credential_kinds(serial)
@@ -341,16 +344,22 @@ fn decoy_record() -> Vec<u8> {
             customer: CustomerId::parse("decoy").ok()?,
             partner: None,
             carrier: Carrier::SoftwareKey,
+            kind: LicenseKind::parse("perpetual").ok()?,
             license_type: LicenseType::parse("single-user").ok()?,
             edition: Edition::parse("standard").ok()?,
             add_ons: Vec::new(),
+            modules: Vec::new(),
             seats: 1,
             vm: VmPermission::NotAllowed,
             purchased_on: day,
-            terms: upkeep::date::Term::of_months(day, 12)
-                .ok()
-                .into_iter()
-                .collect(),
+            paid: None,
+            terms: vec![Term::of_months(day, 12).ok()?],
+            terms_on_record: 1,
+            contract: Contract::default(),
+            placed: Placed {
+                last_day: Some(day),
+                due_on: Some(day),
+            },
             password: Some(PasswordVerifier::Mac([0; 32])),
             usage: Usage::default(),
             open_upgrade: None,

@@ -108,11 +108,11 @@ async fn begin(
                 if let Asked::ByDevice(fresh) = asked {
                     spend(tx, fresh)?;
                 }
-                let (activation, mut license) = load_own(tx, &caller, &id)?;
+                let (activation, mut license) = load_own(&inner, tx, &caller, &id, now)?;
                 note.serial = Some(license.serial.clone());
                 let mut activation = activation.at(now, &license);
                 let today = inner.today(&license, now)?;
-                let programme = inner.programme(&license.programme)?;
+                let programme = inner.programme(&license)?;
                 match activation.begin_release(&mut license, programme, caller.role, today)? {
                     TicketWanted::SameAgain => {}
                     TicketWanted::New => {
@@ -136,7 +136,7 @@ async fn begin(
                             ticket_expires_at: expires_at,
                             outcome: None,
                         });
-                        save(tx, &license);
+                        inner.save_license(tx, &mut license)?;
                     }
                 }
                 save(tx, &activation);

@@ -26,7 +26,7 @@ pub(crate) async fn create_product(
     programme: ProgrammeId,
     build_key: Option<PublicKey>,
 ) -> Result<Product, Outcome> {
-    if deps.programmes.get(&programme).is_none() {
+    if deps.programmes.current(&programme).is_none() {
         let known: Vec<_> = deps
             .programmes
             .iter()

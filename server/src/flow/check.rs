@@ -285,7 +285,7 @@ fn codes(deps: &Deps, all: &All, found: &mut Found) {
         let counts = (usize::from(superseded), redeemed.count());
         found.same(counts, "I7 codes", &at, "redeemed codes");
         let needs_proof = deps
-            .programme(&license.programme)
+            .programme(license)
             .is_ok_and(|programme| programme.needs_proof(license.carrier.protection()));
         if needs_proof {
             let paid: BTreeSet<u32> = all

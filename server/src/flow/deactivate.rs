@@ -75,7 +75,8 @@ pub(crate) async fn deactivate(
         .commit(call, move |tx, note| {
             let said = verified.proof();
             note.subject = said.activation_id.to_string();
-            let (activation, mut license) = load_own(tx, &caller, &said.activation_id)?;
+            let (activation, mut license) =
+                load_own(&inner, tx, &caller, &said.activation_id, now)?;
             note.serial = Some(license.serial.clone());
             if activation.device != said.cnf.jkt || activation.serial != said.serial {
                 return Err(Refusal::new(Reason::ProofInvalid)
@@ -94,7 +95,7 @@ pub(crate) async fn deactivate(
                 receipt: receipt(&inner, &activation, ProofGrade::Software, receipt_id, now)?,
                 reason: None,
             };
-            let programme = inner.programme(&license.programme)?;
+            let programme = inner.programme(&license)?;
             activation.submit_proof(
                 &mut license,
                 programme,
@@ -165,7 +166,7 @@ pub(crate) fn seat_is_free(
     forget_product_code(deps, tx, &license.serial, activation);
     approve_waiting(deps, tx, license, now)?;
     save(tx, activation);
-    save(tx, license);
+    deps.save_license(tx, license)?;
     Ok(())
 }
 
@@ -194,7 +195,7 @@ fn approve_waiting(
         return Ok(());
     };
     // A withdrawn seat is free but proves nothing: the request waits on unless another return pays for it.
-    if needs_return(license) || !is_paid_for(license, deps.programme(&license.programme)?) {
+    if needs_return(license) || !is_paid_for(license, deps.programme(license)?) {
         return Ok(());
     }
     let upgrade: Option<Upgrade> = tx.load(&keys::upgrade(&id))?;

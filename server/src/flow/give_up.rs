@@ -55,7 +55,7 @@ pub(crate) async fn give_up(
         .once(call, principal, body.as_bytes(), move |tx, note| {
             note.subject = id.to_string();
             note.reason = reason.clone();
-            let (activation, mut license) = load_with_license(tx, &id)?;
+            let (activation, mut license) = load_with_license(&inner, tx, &id, now)?;
             note.serial = Some(license.serial.clone());
             let mut activation = activation.at(now, &license);
             let limit = match decision {
@@ -78,7 +78,7 @@ pub(crate) async fn give_up(
             };
             activation.give_up(&mut license, role, nonce, end)?;
             let today = inner.today(&license, now)?;
-            license.count_waiver(inner.programme(&license.programme)?, today, limit)?;
+            license.count_waiver(inner.programme(&license)?, today, limit)?;
             seat_is_free(&inner, tx, &mut license, &activation, now)?;
             Ok(GivenUp {
                 activation: Some(activation.to_wire()),
@@ -112,7 +112,7 @@ pub(crate) async fn revoke(
         .once(call, principal, body.as_bytes(), move |tx, note| {
             note.subject = id.to_string();
             note.reason = reason.clone();
-            let (activation, mut license) = load_with_license(tx, &id)?;
+            let (activation, mut license) = load_with_license(&inner, tx, &id, now)?;
             note.serial = Some(license.serial.clone());
             let mut activation = activation.at(now, &license);
             activation.state = step(activation.state, ActivationEvent::Revoke, role)?;

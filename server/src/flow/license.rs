@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use upkeep::code::Code;
-use upkeep::date::CivilDate;
-use upkeep::id::{AddOn, CustomerId, Edition, LicenseType, PartnerId, ProductId};
+use upkeep::date::{CivilDate, Term};
+use upkeep::id::{AddOn, CustomerId, Edition, LicenseKind, LicenseType, PartnerId, ProductId};
 use upkeep::serial::SerialNumber;
 use zeroize::Zeroizing;
 
 use super::once::Principal;
 use super::{Call, Deps, Fault, Outcome, whole_micros};
 use crate::domain::catalogue::Product;
-use crate::domain::license::{Carrier, License, Usage, VmPermission};
+use crate::domain::license::{Carrier, Contract, License, Placed, Usage, VmPermission};
 use crate::domain::machine::{LicenseEvent, LicenseState};
 use crate::domain::maintenance;
 use crate::domain::party::{Customer, Partner};
@@ -19,7 +19,7 @@ use crate::domain::programme::{CredentialKind, VmRule};
 use crate::domain::refusal::{Reason, Refusal, Violation};
 use crate::random::bytes32;
 use crate::record::license::LicenseWire;
-use crate::record::{Reads, Record, Records, keys, save};
+use crate::record::{Reads, Record, Records, keys};
 use crate::store::Tx;
 
 /// A parsed CreateLicense request.
@@ -80,7 +80,10 @@ pub(crate) async fn create(
                     .into());
             }
             let product = referenced(tx, &ask)?;
-            let programme = inner.programme(&product.programme)?;
+            let programme = inner
+                .programmes
+                .current(&product.programme)
+                .ok_or(super::UNKNOWN_PROGRAMME)?;
             let kinds = programme.credential_kinds(&ask.serial);
             check_password(kinds, &ask)?;
             if ask.vm == VmPermission::Allowed && programme.cover_vm() == VmRule::Deny {
@@ -88,7 +91,10 @@ pub(crate) async fn create(
                     .detail("its programme sells no license for a virtual machine")
                     .into());
             }
-            let license = License {
+            let terms: Vec<Term> = maintenance::included(programme, ask.purchased_on)
+                .into_iter()
+                .collect();
+            let mut license = License {
                 serial: ask.serial.clone(),
                 generation: 1,
                 state: ask.state,
@@ -98,15 +104,19 @@ pub(crate) async fn create(
                 customer: ask.customer.clone(),
                 partner: partner_of(tx, &ask)?,
                 carrier: ask.carrier.clone(),
+                kind: LicenseKind::parse("perpetual").map_err(|_| MALFORMED)?,
                 license_type: ask.license_type.clone(),
                 edition: ask.edition.clone(),
                 add_ons: ask.add_ons.clone(),
+                modules: Vec::new(),
                 seats: ask.seats,
                 vm: ask.vm,
                 purchased_on: ask.purchased_on,
-                terms: maintenance::included(programme, ask.purchased_on)
-                    .into_iter()
-                    .collect(),
+                paid: None,
+                terms_on_record: terms.len(),
+                terms,
+                contract: Contract::default(),
+                placed: Placed::default(),
                 password: password.clone(),
                 usage: Usage::default(),
                 open_upgrade: None,
@@ -114,7 +124,7 @@ pub(crate) async fn create(
                 created_at: now,
             };
             index(tx, &license);
-            save(tx, &license);
+            inner.save_license(tx, &mut license)?;
             Ok(Kept {
                 license: Some(license.to_wire()),
             })
@@ -137,15 +147,16 @@ pub(crate) async fn decide(
     event: LicenseEvent,
     reason: String,
 ) -> Result<License, Outcome> {
+    let (inner, now) = (Arc::clone(deps), whole_micros(call.now));
     let (role, principal) = (call.caller.role, Principal::of(&call));
     let body = format!("{serial}\0{reason}");
     let committed = deps
         .once(call, principal, body.as_bytes(), move |tx, note| {
             note.serial = Some(serial.clone());
             note.reason = reason.clone();
-            let mut license: License = tx.load(&keys::license(&serial))?.ok_or(Reason::NotFound)?;
+            let mut license = inner.license(tx, &serial, now)?.ok_or(Reason::NotFound)?;
             license.step(event, role)?;
-            save(tx, &license);
+            inner.save_license(tx, &mut license)?;
             Ok(Kept {
                 license: Some(license.to_wire()),
             })
@@ -179,9 +190,7 @@ pub(crate) async fn tell_activation_code(
 
 /// The activation code of a license, unless its serial takes a password or it is on a hardware key.
 fn activation_code(deps: &Deps, license: &License) -> Result<Option<Code>, Outcome> {
-    let kinds = deps
-        .programme(&license.programme)?
-        .credential_kinds(&license.serial);
+    let kinds = deps.programme(&license)?.credential_kinds(&license.serial);
     let takes_code =
         kinds.contains(&CredentialKind::ActivationCode) && license.carrier == Carrier::SoftwareKey;
     Ok(takes_code.then(|| deps.codes.activation(&license.serial, license.generation)))

@@ -11,8 +11,8 @@ use crate::domain::license::License;
 use crate::domain::machine::{LicenseState, SmaEvent, SmaState, step};
 use crate::domain::maintenance;
 use crate::domain::refusal::Reason;
+use crate::record::Record;
 use crate::record::license::LicenseWire;
-use crate::record::{Record, Records, keys, save};
 
 /// What is kept for retries.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -42,7 +42,7 @@ pub(crate) async fn add_terms(
     let committed = deps
         .once(call, principal, body.as_bytes(), move |tx, note| {
             note.serial = Some(serial.clone());
-            let mut license: License = tx.load(&keys::license(&serial))?.ok_or(Reason::NotFound)?;
+            let mut license = inner.license(tx, &serial, now)?.ok_or(Reason::NotFound)?;
             if matches!(
                 license.state,
                 LicenseState::Superseded | LicenseState::Revoked
@@ -50,11 +50,10 @@ pub(crate) async fn add_terms(
                 return Err(Reason::LicenseFinal.into());
             }
             let today = inner.today(&license, now)?;
-            let programme = inner.programme(&license.programme)?;
+            let programme = inner.programme(&license)?;
             let terms = maintenance::next_terms(programme, &license.terms, today, count, first)?;
-            license.terms.extend(terms);
-            license.terms.sort_unstable();
-            save(tx, &license);
+            license.add_terms(terms);
+            inner.save_license(tx, &mut license)?;
             Ok(Kept {
                 license: Some(license.to_wire()),
             })
@@ -74,21 +73,18 @@ pub(crate) async fn terminate(
     serial: SerialNumber,
     reason: String,
 ) -> Result<License, Outcome> {
+    let (inner, now) = (Arc::clone(deps), whole_micros(call.now));
     let (role, principal) = (call.caller.role, Principal::of(&call));
     let body = format!("{serial}\0{reason}");
     let committed = deps
         .once(call, principal, body.as_bytes(), move |tx, note| {
             note.serial = Some(serial.clone());
             note.reason = reason.clone();
-            let mut license: License = tx.load(&keys::license(&serial))?.ok_or(Reason::NotFound)?;
-            let contract = if license.terms.is_empty() {
-                SmaState::Terminated
-            } else {
-                SmaState::InForce
-            };
+            let mut license = inner.license(tx, &serial, now)?.ok_or(Reason::NotFound)?;
+            let contract = license.contract_state().unwrap_or(SmaState::Terminated);
             step(contract, SmaEvent::Terminate, role)?;
-            license.terms.clear();
-            save(tx, &license);
+            license.end_contract();
+            inner.save_license(tx, &mut license)?;
             Ok(Kept {
                 license: Some(license.to_wire()),
             })

@@ -15,6 +15,7 @@ pub(crate) mod maintenance;
 pub(crate) mod once;
 pub mod parts;
 pub(crate) mod party;
+pub(crate) mod place;
 pub(crate) mod public_status;
 pub(crate) mod read;
 pub(crate) mod redeem;
@@ -29,7 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, Utc};
 use upkeep::artefact::Issuer;
 use upkeep::date::CivilDate;
-use upkeep::id::{PartnerId, ProgrammeId, RequestId};
+use upkeep::id::{PartnerId, RequestId};
 use upkeep::jwks::KeySet;
 use upkeep::jws::{Claims, JwsError, SigningInput};
 use upkeep::key::{KeyError, PublicKey, Thumbprint};
@@ -44,7 +45,7 @@ use crate::domain::refusal::{Reason, Refusal};
 use crate::personal::{Personal, PersonalError};
 use crate::random::Random;
 use crate::record::event::Event;
-use crate::record::{self, RecordError, keys};
+use crate::record::{self, RecordError, Records, keys};
 use crate::secrets::{Codes, Pepper};
 use crate::signer::{SignError, Signer};
 use crate::store::{Committed, Store, StoreError, Tx};
@@ -174,11 +175,29 @@ impl Deps {
         committed.transpose().map_err(Outcome::Refused)
     }
 
-    /// The programme of a license, as this server has it loaded.
-    pub(crate) fn programme(&self, id: &ProgrammeId) -> Result<&Programme, Outcome> {
+    /// The programme of a license, in the revision that it was bought under (N-12).
+    pub(crate) fn programme(&self, license: &License) -> Result<&Programme, Outcome> {
         self.programmes
-            .get(id)
+            .get(&license.programme, license.programme_rev)
             .ok_or(Outcome::Failed(UNKNOWN_PROGRAMME))
+    }
+
+    /// The license of a serial as it stands at `now`: with the terms that automatic extension has added since.
+    pub(crate) fn license(
+        &self,
+        reads: &mut impl Records,
+        serial: &SerialNumber,
+        now: DateTime<Utc>,
+    ) -> Result<Option<License>, Outcome> {
+        let stored: Option<License> = reads.load(&keys::license(serial))?;
+        stored.map(|stored| self.as_of(stored, now)).transpose()
+    }
+
+    /// A stored license as it stands at `now`.
+    pub(crate) fn as_of(&self, stored: License, now: DateTime<Utc>) -> Result<License, Outcome> {
+        let today = self.today(&stored, now)?;
+        let programme = self.programme(&stored)?;
+        Ok(stored.at(programme, today))
     }
 
     /// The day it is for the license's programme (N-01).
@@ -187,7 +206,7 @@ impl Deps {
         license: &License,
         now: DateTime<Utc>,
     ) -> Result<CivilDate, Outcome> {
-        self.programme(&license.programme)?.today(now).map_err(|_| {
+        self.programme(license)?.today(now).map_err(|_| {
             Outcome::Failed(Fault::Inconsistent(
                 "the clock is outside the years 1970 to 9999",
             ))
@@ -292,7 +311,7 @@ pub(crate) fn seconds(at: DateTime<Utc>) -> u64 {
     u64::try_from(at.timestamp()).unwrap_or(0)
 }
 
-const UNKNOWN_PROGRAMME: Fault =
+pub(crate) const UNKNOWN_PROGRAMME: Fault =
     Fault::Inconsistent("a license follows a programme that this server has not loaded");
 
 fn write_event(tx: &mut Tx<'_>, call: &Call, note: Note, outcome: &str) {

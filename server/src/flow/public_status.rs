@@ -10,7 +10,6 @@ use crate::domain::license::License;
 use crate::domain::machine::LicenseState;
 use crate::domain::maintenance;
 use crate::domain::refusal::Refusal;
-use crate::record::{Records, keys};
 
 /// The license whose flag may be shown: one that is covered today. Unknown, revoked, uncovered and expired serials all give
 /// `None`, so the answer tells no serial from another; and who asks for many of those has to wait.
@@ -25,7 +24,7 @@ pub(crate) fn public_status(
     let ip = call.caller.ip;
     queries(deps, |limiter| limiter.check(call.now, serial, ip)).map_err(Refusal::from)?;
     let mut store = &deps.store;
-    let license: Option<License> = store.load(&keys::license(serial))?;
+    let license = deps.license(&mut store, serial, call.now)?;
     let shown = match license {
         Some(license) if license.state != LicenseState::Revoked => {
             let today = deps.today(&license, call.now)?;

@@ -34,7 +34,7 @@ pub(crate) fn license(
     serial: &SerialNumber,
 ) -> Result<License, Outcome> {
     let mut store = &deps.store;
-    let license: Option<License> = store.load(&keys::license(serial))?;
+    let license = deps.license(&mut store, serial, deps.clock.now())?;
     caller.check_owns(license.as_ref())?;
     license.ok_or_else(|| Refusal::new(Reason::NotFound).with("serial", serial).into())
 }

@@ -124,18 +124,18 @@ pub(crate) async fn redeem(
                     Some(appraised.as_ref().map_err(|_| Reason::AttestationFailed)?)
                 }
             };
-            let (mut upgrade, mut old) = load(tx, &id, &serial)?;
+            let (mut upgrade, mut old) = load(&inner, tx, &id, &serial, now)?;
             if number != upgrade.code_number {
                 return Err(Reason::CodeTooOld.into());
             }
             upgrade = upgrade.at(now);
-            let new = supersede(&mut upgrade, &mut old, device, dongle.as_ref(), vm, now)?;
+            let mut new = supersede(&mut upgrade, &mut old, device, dongle.as_ref(), vm, now)?;
             tx.put(
                 keys::superseded(&old.serial, old.generation),
                 record::encode(&old.to_wire()),
             );
             save(tx, &upgrade);
-            save(tx, &new);
+            inner.save_license(tx, &mut new)?;
             let mut kept = Kept {
                 license: Some(new.to_wire()),
                 ..Kept::default()
@@ -151,7 +151,7 @@ pub(crate) async fn redeem(
                         today,
                         now,
                     };
-                    activation::admit(&new, inner.programme(&new.programme)?, shown, &ask)?;
+                    activation::admit(&new, inner.programme(&new)?, shown, &ask)?;
                     let taken = seat(
                         &inner,
                         tx,
@@ -216,9 +216,7 @@ fn finish(deps: &Deps, kept: Kept) -> Result<Redeemed, Outcome> {
     } else {
         Some(deps.sign(&kept.file)?)
     };
-    let takes_code = deps
-        .programme(&license.programme)?
-        .credential_kinds(&license.serial);
+    let takes_code = deps.programme(&license)?.credential_kinds(&license.serial);
     let activation_code = (seat.is_some() && takes_code.contains(&CredentialKind::ActivationCode))
         .then(|| deps.codes.activation(&license.serial, license.generation));
     Ok(Redeemed {
@@ -258,12 +256,14 @@ fn find_code(
 }
 
 fn load(
+    deps: &Deps,
     tx: &mut Tx<'_>,
     id: &UpgradeId,
     serial: &SerialNumber,
+    now: DateTime<Utc>,
 ) -> Result<(Upgrade, License), Outcome> {
     let upgrade: Upgrade = tx.load(&keys::upgrade(id))?.ok_or(MALFORMED)?;
-    let license: License = tx.load(&keys::license(serial))?.ok_or(MALFORMED)?;
+    let license = deps.license(tx, serial, now)?.ok_or(MALFORMED)?;
     if upgrade.state != UpgradeState::Redeemed && upgrade.generation != license.generation {
         return Err(Reason::UpgradeFinal.into());
     }

@@ -56,7 +56,7 @@ pub(crate) async fn create(
 ) -> Result<(Upgrade, License), Outcome> {
     // 1 Who asks: a partner by its certificate, and everybody by the license's secret (T-22).
     let mut store = &deps.store;
-    let known: Option<License> = store.load(&keys::license(&ask.serial))?;
+    let known = deps.license(&mut store, &ask.serial, call.now)?;
     call.caller.check_owns(known.as_ref())?;
     let Wanted {
         wish_email,
@@ -97,7 +97,7 @@ pub(crate) async fn create(
         .once(call, principal, &ask.body, move |tx, note| {
             note.serial = Some(serial.clone());
             note.subject = id.to_string();
-            let mut license: License = tx.load(&keys::license(&serial))?.ok_or(MALFORMED)?;
+            let mut license = inner.license(tx, &serial, now)?.ok_or(MALFORMED)?;
             caller.check_owns(Some(&license))?;
             if who
                 .as_ref()
@@ -107,7 +107,7 @@ pub(crate) async fn create(
                 return Err(Reason::CredentialInvalid.into());
             }
             refuse_second(tx, &license, now)?;
-            let programme = inner.programme(&license.programme)?;
+            let programme = inner.programme(&license)?;
             let releases = releases(tx, &license)?;
             let today = inner.today(&license, now)?;
             let (state, target) = upgrade::submit(&license, programme, &wish, &releases, today)?;
@@ -128,7 +128,7 @@ pub(crate) async fn create(
             license.open_upgrade = Some(id);
             tx.put(keys::license_upgrade(&serial, &id), Vec::new());
             save(tx, &upgrade);
-            save(tx, &license);
+            inner.save_license(tx, &mut license)?;
             Ok(Kept {
                 upgrade: Some(upgrade.to_wire()),
                 license: Some(license.to_wire()),
@@ -221,7 +221,7 @@ pub(crate) fn read(
     now: DateTime<Utc>,
 ) -> Result<(Upgrade, License), Outcome> {
     let mut store = &deps.store;
-    load_own(&mut store, caller, id, now)
+    load_own(deps, &mut store, caller, id, now)
 }
 
 /// Moves a request by a person's decision: withdraw, clear the referral, reject.
@@ -235,7 +235,11 @@ pub(crate) async fn decide(
     event: UpgradeEvent,
     reason: String,
 ) -> Result<(Upgrade, License), Outcome> {
-    let (now, caller) = (whole_micros(call.now), call.caller.clone());
+    let (inner, now, caller) = (
+        Arc::clone(deps),
+        whole_micros(call.now),
+        call.caller.clone(),
+    );
     let principal = match caller.role {
         // Customers have no name of their own; who gets here has shown the secret of this request's license.
         Role::EndUser => Principal::owner("update-request", &id.to_string()),
@@ -246,7 +250,7 @@ pub(crate) async fn decide(
         .once(call, principal, body.as_bytes(), move |tx, note| {
             note.subject = id.to_string();
             note.reason = reason.clone();
-            let (mut upgrade, mut license) = load_own(tx, &caller, &id, now)?;
+            let (mut upgrade, mut license) = load_own(&inner, tx, &caller, &id, now)?;
             note.serial = Some(license.serial.clone());
             upgrade.state = step(upgrade.state, event, caller.role)?;
             match upgrade.state {
@@ -255,7 +259,7 @@ pub(crate) async fn decide(
                 }
                 UpgradeState::Withdrawn | UpgradeState::Rejected => {
                     license.open_upgrade = None;
-                    save(tx, &license);
+                    inner.save_license(tx, &mut license)?;
                 }
                 _ => {}
             }
@@ -277,6 +281,7 @@ fn read_kept(kept: Kept) -> Result<(Upgrade, License), Outcome> {
 
 /// A request and the current generation of its license, for a caller who may see it.
 pub(crate) fn load_own(
+    deps: &Deps,
     reads: &mut impl Records,
     caller: &Caller,
     id: &UpgradeId,
@@ -287,8 +292,8 @@ pub(crate) fn load_own(
         caller.check_owns(None)?;
         return Err(Reason::NotFound.into());
     };
-    let license: License = reads
-        .load(&keys::license(&upgrade.serial))?
+    let license = deps
+        .license(reads, &upgrade.serial, now)?
         .ok_or(MALFORMED)?;
     caller.check_owns(Some(&license))?;
     Ok((upgrade.at(now), license))

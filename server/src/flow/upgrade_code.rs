@@ -71,9 +71,9 @@ pub(crate) async fn issue(
     let committed = deps
         .once(call, principal, body.as_bytes(), move |tx, note| {
             note.subject = id.to_string();
-            let (mut upgrade, mut license) = load_own(tx, &caller, &id, now)?;
+            let (mut upgrade, mut license) = load_own(&inner, tx, &caller, &id, now)?;
             note.serial = Some(license.serial.clone());
-            let programme = inner.programme(&license.programme)?;
+            let programme = inner.programme(&license)?;
             let today = inner.today(&license, now)?;
             match &ask {
                 Ask::Generate => upgrade::issue(
@@ -98,7 +98,7 @@ pub(crate) async fn issue(
             }
             upgrade.file = file_form(&inner, &upgrade, &license, now)?;
             save(tx, &upgrade);
-            save(tx, &license);
+            inner.save_license(tx, &mut license)?;
             Ok(Kept {
                 upgrade: Some(upgrade.to_wire()),
             })

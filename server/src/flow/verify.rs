@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use upkeep::binding;
 use upkeep::id::{ActivationId, RequestId};
 use upkeep::key::PublicKey;
@@ -64,7 +65,7 @@ pub(crate) async fn verify(
             move |tx, note| {
                 note.subject = id.to_string();
                 spend(tx, fresh)?;
-                let (mut activation, license) = load_with_license(tx, &id)?;
+                let (mut activation, license) = load_with_license(&inner, tx, &id, now)?;
                 note.serial = Some(license.serial.clone());
                 activation = activation.at(now, &license);
                 activation.state = step(activation.state, ActivationEvent::Refresh, Role::EndUser)?;
@@ -136,25 +137,29 @@ pub(crate) async fn prove_possession(
 
 /// An activation and the current generation of its license.
 pub(crate) fn load_with_license(
+    deps: &Deps,
     reads: &mut impl Records,
     id: &ActivationId,
+    now: DateTime<Utc>,
 ) -> Result<(Activation, License), Outcome> {
     let activation: Activation = reads
         .load(&keys::activation(id))?
         .ok_or_else(|| Outcome::from(Reason::NotFound))?;
-    let license: License = reads
-        .load(&keys::license(&activation.serial))?
+    let license = deps
+        .license(reads, &activation.serial, now)?
         .ok_or(MALFORMED)?;
     Ok((activation, license))
 }
 
 /// As [`load_with_license`], for a caller who may see only its own customers' licenses.
 pub(crate) fn load_own(
+    deps: &Deps,
     reads: &mut impl Records,
     caller: &Caller,
     id: &ActivationId,
+    now: DateTime<Utc>,
 ) -> Result<(Activation, License), Outcome> {
-    let found = match load_with_license(reads, id) {
+    let found = match load_with_license(deps, reads, id, now) {
         Err(Outcome::Refused(refusal)) if refusal.reason == Reason::NotFound => {
             // A partner can't tell an unknown activation from a foreign one.
             caller.check_owns(None)?;

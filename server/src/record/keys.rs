@@ -21,8 +21,11 @@
 //! | `i/principal 0 request` | the answer of a request, for retries |
 //! | `j/expiry principal 0 request` | empty: which answers to forget when |
 //! | `x/serial 0 sequence` | history of a license |
+//! | `t/day serial`, `T/partner 0 day serial` | empty: licenses by the last day of their terms |
+//! | `z/day serial` | empty: licenses for which something is due on that day |
 
 use chrono::{DateTime, Utc};
+use upkeep::date::CivilDate;
 use upkeep::id::{
     ActivationId, CustomerId, DongleNumber, PartnerId, ProductId, RequestId, UpgradeId,
 };
@@ -279,6 +282,70 @@ pub(crate) fn history(serial: &SerialNumber) -> Range {
     Range::of_prefix(Key::table(b'x').text(serial.as_str()).done())
 }
 
+/// A license in the index by last day.
+pub(crate) fn expiring(last_day: CivilDate, serial: &SerialNumber) -> Vec<u8> {
+    Key::table(b't')
+        .day(last_day)
+        .raw(serial.as_str().as_bytes())
+        .done()
+}
+
+/// Licenses whose last day lies in `from..=to`, by day.
+pub(crate) fn expiring_between(from: CivilDate, to: CivilDate) -> Range {
+    days(Key::table(b't'), from, to)
+}
+
+/// The same license among its partner's.
+pub(crate) fn partner_expiring(
+    partner: &PartnerId,
+    last_day: CivilDate,
+    serial: &SerialNumber,
+) -> Vec<u8> {
+    Key::table(b'T')
+        .text(partner.as_str())
+        .day(last_day)
+        .raw(serial.as_str().as_bytes())
+        .done()
+}
+
+/// The partner's licenses whose last day lies in `from..=to`, by day.
+pub(crate) fn partner_expiring_between(
+    partner: &PartnerId,
+    from: CivilDate,
+    to: CivilDate,
+) -> Range {
+    days(Key::table(b'T').text(partner.as_str()), from, to)
+}
+
+/// A license for which something is due.
+pub(crate) fn due(day: CivilDate, serial: &SerialNumber) -> Vec<u8> {
+    Key::table(b'z')
+        .day(day)
+        .raw(serial.as_str().as_bytes())
+        .done()
+}
+
+/// Everything that is due on `day` or before, by day.
+pub(crate) fn due_until(day: CivilDate) -> Range {
+    Range {
+        from: Key::table(b'z').done(),
+        to: Range::of_prefix(Key::table(b'z').day(day).done()).to,
+    }
+}
+
+/// The serial at the end of a key of the dated indexes.
+pub(crate) fn dated_serial(key: &[u8]) -> Option<SerialNumber> {
+    let text = key.rsplit(|byte| *byte == 0).next()?;
+    SerialNumber::parse(std::str::from_utf8(text).ok()?).ok()
+}
+
+fn days(prefix: Key, from: CivilDate, to: CivilDate) -> Range {
+    Range {
+        from: Key(prefix.0.clone()).day(from).done(),
+        to: Range::of_prefix(prefix.day(to).done()).to,
+    }
+}
+
 /// Builds a key part by part.
 struct Key(Vec<u8>);
 
@@ -296,6 +363,11 @@ impl Key {
         self.0.extend_from_slice(text.as_bytes());
         self.0.push(0);
         self
+    }
+
+    /// `YYYY-MM-DD` and a zero byte: sorts by day.
+    fn day(self, day: CivilDate) -> Self {
+        self.text(&day.to_string())
     }
 
     /// Milliseconds since 1970; a time before that sorts first.

@@ -1,14 +1,19 @@
 //! The stored license.
 
+use upkeep::date::{CivilDate, Term};
 use upkeep::id::{
-    AddOn, CustomerId, DongleNumber, Edition, LicenseType, PartnerId, ProductId, ProgrammeId,
-    UpgradeId,
+    AddOn, CustomerId, DongleNumber, Edition, LicenseKind, LicenseType, ModuleId, PartnerId,
+    ProductId, ProgrammeId, TierId, UpgradeId,
 };
 use upkeep::serial::SerialNumber;
 
-use super::wire::{Bad, TermWire, array, date, from_micros, number_of, optional_text, value_of};
+use super::wire::{
+    Bad, MoneyWire, TermWire, array, date, from_micros, number_of, optional_text, text_of, value_of,
+};
 use super::{Record, keys};
-use crate::domain::license::{Carrier, License, PasswordVerifier, Seal, Usage, VmPermission};
+use crate::domain::license::{
+    Carrier, Contract, License, Module, PasswordVerifier, Placed, Seal, Usage, VmPermission,
+};
 use crate::domain::machine::LicenseState;
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -57,6 +62,30 @@ pub(crate) struct LicenseWire {
     seal: Option<SealWire>,
     #[prost(int64, tag = "22")]
     created_at: i64,
+    #[prost(string, tag = "23")]
+    kind: String,
+    #[prost(message, repeated, tag = "24")]
+    modules: Vec<ModuleWire>,
+    #[prost(message, optional, tag = "25")]
+    paid: Option<MoneyWire>,
+    #[prost(string, tag = "26")]
+    tier: String,
+    #[prost(string, tag = "27")]
+    cancelled_on: String,
+    #[prost(uint32, repeated, tag = "28")]
+    reminded: Vec<u32>,
+    #[prost(string, tag = "29")]
+    placed_last_day: String,
+    #[prost(string, tag = "30")]
+    placed_due_on: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ModuleWire {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(uint32, tag = "2")]
+    count: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -130,7 +159,12 @@ impl Record for License {
             seats: self.seats,
             vm_allowed: self.vm == VmPermission::Allowed,
             purchased_on: self.purchased_on.to_string(),
-            terms: self.terms.iter().map(TermWire::from).collect(),
+            terms: self
+                .terms
+                .iter()
+                .take(self.terms_on_record)
+                .map(TermWire::from)
+                .collect(),
             password_mac,
             password_argon2,
             usage: Some(usage_to_wire(&self.usage)),
@@ -143,6 +177,21 @@ impl Record for License {
                 until: seal.until.map(|at| at.timestamp_micros()),
             }),
             created_at: self.created_at.timestamp_micros(),
+            kind: self.kind.to_string(),
+            modules: self
+                .modules
+                .iter()
+                .map(|module| ModuleWire {
+                    id: module.id.to_string(),
+                    count: module.count,
+                })
+                .collect(),
+            paid: self.paid.map(MoneyWire::from),
+            tier: text_of(self.contract.tier.as_ref()),
+            cancelled_on: text_of(self.contract.cancelled_on.as_ref()),
+            reminded: self.contract.reminded.clone(),
+            placed_last_day: text_of(self.placed.last_day.as_ref()),
+            placed_due_on: text_of(self.placed.due_on.as_ref()),
         }
     }
 
@@ -155,6 +204,11 @@ impl Record for License {
             ([], false) => Some(PasswordVerifier::Argon2(wire.password_argon2)),
             (mac, _) => Some(PasswordVerifier::Mac(array(mac, "password_mac")?)),
         };
+        let terms: Vec<Term> = wire
+            .terms
+            .iter()
+            .map(TryInto::try_into)
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             serial: SerialNumber::parse(&wire.serial).map_err(|_| Bad("serial"))?,
             generation: wire.generation,
@@ -168,6 +222,18 @@ impl Record for License {
                 None => Carrier::SoftwareKey,
                 Some(number) => Carrier::HardwareKey(number),
             },
+            kind: LicenseKind::parse(&wire.kind).map_err(|_| Bad("kind"))?,
+            modules: wire
+                .modules
+                .iter()
+                .map(|module| {
+                    Ok(Module {
+                        id: ModuleId::parse(&module.id).map_err(|_| Bad("modules"))?,
+                        count: module.count,
+                    })
+                })
+                .collect::<Result<_, _>>()?,
+            paid: wire.paid.map(TryInto::try_into).transpose()?,
             license_type: LicenseType::parse(&wire.license_type)
                 .map_err(|_| Bad("license_type"))?,
             edition: Edition::parse(&wire.edition).map_err(|_| Bad("edition"))?,
@@ -183,11 +249,17 @@ impl Record for License {
                 VmPermission::NotAllowed
             },
             purchased_on: date(&wire.purchased_on, "purchased_on")?,
-            terms: wire
-                .terms
-                .iter()
-                .map(TryInto::try_into)
-                .collect::<Result<_, _>>()?,
+            terms_on_record: terms.len(),
+            terms,
+            contract: Contract {
+                tier: optional_text(&wire.tier, "tier", TierId::parse)?,
+                cancelled_on: optional_text(&wire.cancelled_on, "cancelled_on", CivilDate::parse)?,
+                reminded: wire.reminded,
+            },
+            placed: Placed {
+                last_day: optional_text(&wire.placed_last_day, "placed", CivilDate::parse)?,
+                due_on: optional_text(&wire.placed_due_on, "placed", CivilDate::parse)?,
+            },
             password,
             usage: usage_from_wire(wire.usage.unwrap_or_default())?,
             open_upgrade: match wire.open_upgrade.as_slice() {

@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use upkeep::date::{CivilDate, Term};
 
+use crate::domain::money::{Currency, Money};
+
 /// A stored field that no version of this server writes.
 #[derive(Debug, thiserror::Error)]
 #[error("field {0} holds no value this server knows")]
@@ -27,6 +29,11 @@ pub(crate) fn optional_text<T, E>(
     } else {
         parse(text).map(Some).map_err(|_| Bad(field))
     }
+}
+
+/// The way back of [`optional_text`].
+pub(crate) fn text_of(value: Option<&impl ToString>) -> String {
+    value.map(ToString::to_string).unwrap_or_default()
 }
 
 pub(crate) fn array<const N: usize>(bytes: &[u8], field: &'static str) -> Result<[u8; N], Bad> {
@@ -81,5 +88,32 @@ impl TryFrom<&TermWire> for Term {
             date(&wire.last, "term.last")?,
         )
         .map_err(|_| Bad("term"))
+    }
+}
+
+/// An amount of money.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct MoneyWire {
+    #[prost(int64, tag = "1")]
+    minor: i64,
+    #[prost(string, tag = "2")]
+    currency: String,
+}
+
+impl From<Money> for MoneyWire {
+    fn from(money: Money) -> Self {
+        Self {
+            minor: money.minor(),
+            currency: money.currency().code().to_owned(),
+        }
+    }
+}
+
+impl TryFrom<MoneyWire> for Money {
+    type Error = Bad;
+
+    fn try_from(wire: MoneyWire) -> Result<Self, Bad> {
+        let currency = Currency::parse(&wire.currency).map_err(|_| Bad("currency"))?;
+        Money::new(wire.minor, currency).map_err(|_| Bad("money"))
     }
 }

@@ -26,7 +26,9 @@ pub(super) fn timestamp(at: DateTime<Utc>) -> Timestamp {
     Timestamp::from(SystemTime::from(at))
 }
 
+/// A license as it stands now, whenever it was loaded.
 pub(super) fn license(deps: &Deps, license: &License) -> Result<v1::License, Outcome> {
+    let license = &deps.as_of(license.clone(), deps.clock.now())?;
     Ok(v1::License {
         serial: license.serial.to_string(),
         generation: license.generation,
@@ -80,8 +82,9 @@ pub(super) fn maintenance_status(
     deps: &Deps,
     license: &License,
 ) -> Result<v1::MaintenanceStatus, Outcome> {
+    let license = &deps.as_of(license.clone(), deps.clock.now())?;
     let today = deps.today(license, deps.clock.now())?;
-    let flag = match maintenance::flag(deps.programme(&license.programme)?, &license.terms, today) {
+    let flag = match maintenance::flag(deps.programme(license)?, &license.terms, today) {
         Flag::Protected => v1::MaintenanceFlag::Protected,
         Flag::ExpiringSoon => v1::MaintenanceFlag::ExpiringSoon,
         Flag::Expired => v1::MaintenanceFlag::Expired,

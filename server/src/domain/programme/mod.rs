@@ -1,8 +1,6 @@
 //! Programmes: a vendor's rules as data (DOMAIN 4). A product names its programme; no rule asks which vendor it is.
 //!
-//! This is what activation, deactivation and upgrades need of DOMAIN 4. Prices, lapses, automatic extension, groups on one
-//! hardware key, tiers, support, add-ons, reminders, downloads and regions are a later addition; their keys are refused until
-//! then, so that no file promises what the server does not do. `docs/programmes.md` explains every key.
+//! A file is read and checked as a whole by `read`; `policy` has its sections as values. `docs/programmes.md` explains every key.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -11,12 +9,19 @@ use upkeep::id::ProgrammeId;
 use upkeep::level::AssuranceLevel;
 use upkeep::serial::SerialNumber;
 
+use self::policy::{
+    AddOns, Assurance, AutoExtend, Cover, Download, Expand, Free, Group, Lapse, Legacy, Proof,
+    Quote, Rates, Region, Remind, Renew, Status, Support, Tier, Unlock, Update,
+};
+use crate::domain::money::Currency;
 use crate::domain::vocabulary::vocabulary;
 
 pub use self::error::{ProgrammeError, ProgrammeErrors};
+pub use self::policy::{Audience, PriceRule};
 pub use self::set::Programmes;
 
 mod error;
+pub(crate) mod policy;
 mod read;
 mod section;
 mod set;
@@ -84,12 +89,34 @@ pub struct Programme {
     id: ProgrammeId,
     revision: u32,
     time_zone: Tz,
+    currency: Option<Currency>,
+    /// Where a customer buys, for people, such as `self_service` (T-10, P-17, V-19).
+    channel: String,
+    /// Other names that people know it by (S-16).
+    aliases: Vec<String>,
+    /// The last day on which it is sold; contracts that exist go on (V-06).
+    sold_until: Option<CivilDate>,
     cover: Cover,
+    tiers: Vec<Tier>,
     renew: Renew,
-    soon: Soon,
+    lapse: Lapse,
+    auto_extend: Option<AutoExtend>,
+    group: Option<Group>,
+    unlock: Option<Unlock>,
+    free: Option<Free>,
+    add_ons: Option<AddOns>,
+    support: Vec<Support>,
     update: Update,
     proof: Proof,
     assurance: Assurance,
+    rates: Option<Rates>,
+    expand: Option<Expand>,
+    legacy: Option<Legacy>,
+    remind: Vec<Remind>,
+    status: Status,
+    download: Option<Download>,
+    regions: Vec<Region>,
+    quote: Quote,
 }
 
 impl Programme {
@@ -156,7 +183,7 @@ impl Programme {
 
     /// From when on maintenance counts as expiring soon (S-12, A-06).
     pub fn soon(&self) -> Soon {
-        self.soon
+        self.status.soon
     }
 
     /// Whether an update needs proof that the old license was deactivated (T-17, T-21).
@@ -220,47 +247,119 @@ impl Programme {
     pub fn returns_per_365_days(&self) -> u32 {
         self.assurance.returns_per_365_days
     }
-}
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Cover {
-    included_months: u32,
-    term_months: u32,
-    vm: VmRule,
-}
+    /// The currency of its prices; `None` where a person quotes everything.
+    pub fn currency(&self) -> Option<Currency> {
+        self.currency
+    }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Renew {
-    opens_clear_days: Option<u32>,
-    grace_days: u32,
-    max_terms_per_order: u32,
-}
+    /// Where a customer buys, for people, such as `self_service` (T-10, P-17, V-19).
+    pub fn channel(&self) -> &str {
+        &self.channel
+    }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Update {
-    proof_for: Vec<Protection>,
-    sma_checked_at: SmaCheck,
-    vm: VmRule,
-    credentials: Vec<CredentialRule>,
-    request_days: u32,
-}
+    /// Other names that people know it by (S-16).
+    pub fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct CredentialRule {
-    serial_prefix: String,
-    any_of: Vec<CredentialKind>,
-}
+    /// The last day on which it is sold (V-06); `None` for no end.
+    pub fn sold_until(&self) -> Option<CivilDate> {
+        self.sold_until
+    }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Proof {
-    min_level: AssuranceLevel,
-    ticket_days: u32,
-    waivers_per_365_days: u32,
-    overlap_days: u32,
-}
+    /// What a new license brings along.
+    pub(crate) fn cover(&self) -> &Cover {
+        &self.cover
+    }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Assurance {
-    activate_min_level: AssuranceLevel,
-    returns_per_365_days: u32,
+    /// Renewals.
+    pub(crate) fn renew(&self) -> &Renew {
+        &self.renew
+    }
+
+    /// What happens after a lapse.
+    pub(crate) fn lapse(&self) -> &Lapse {
+        &self.lapse
+    }
+
+    /// Update requests.
+    pub(crate) fn update(&self) -> &Update {
+        &self.update
+    }
+
+    /// How maintenance is shown.
+    pub(crate) fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Quotes.
+    pub(crate) fn quote(&self) -> &Quote {
+        &self.quote
+    }
+
+    /// Extension without an order (V-05); `None` where nothing extends by itself (S-17).
+    pub(crate) fn auto_extend(&self) -> Option<&AutoExtend> {
+        self.auto_extend.as_ref()
+    }
+
+    /// How licenses on one dongle belong together (P-04); `None` where they do not.
+    pub(crate) fn group(&self) -> Option<&Group> {
+        self.group.as_ref()
+    }
+
+    /// Unlock codes for dongles (P-08).
+    pub(crate) fn unlock(&self) -> Option<&Unlock> {
+        self.unlock.as_ref()
+    }
+
+    /// Free Editions (S-28).
+    pub(crate) fn free(&self) -> Option<&Free> {
+        self.free.as_ref()
+    }
+
+    /// Add-ons that need maintenance (S-09).
+    pub(crate) fn add_ons(&self) -> Option<&AddOns> {
+        self.add_ons.as_ref()
+    }
+
+    /// The yearly rates on module prices (V-13).
+    pub(crate) fn rates(&self) -> Option<&Rates> {
+        self.rates.as_ref()
+    }
+
+    /// Credit when a system is expanded (V-07).
+    pub(crate) fn expand(&self) -> Option<&Expand> {
+        self.expand.as_ref()
+    }
+
+    /// The programme that this one replaced (V-06).
+    pub(crate) fn legacy(&self) -> Option<&Legacy> {
+        self.legacy.as_ref()
+    }
+
+    /// Downloads (V-11).
+    pub(crate) fn download(&self) -> Option<&Download> {
+        self.download.as_ref()
+    }
+
+    /// The types of contract (T-06).
+    pub(crate) fn tiers(&self) -> &[Tier] {
+        &self.tiers
+    }
+
+    /// Support, product by product (P-10).
+    pub(crate) fn support(&self) -> &[Support] {
+        &self.support
+    }
+
+    /// Reminders before the end (T-11).
+    pub(crate) fn remind(&self) -> &[Remind] {
+        &self.remind
+    }
+
+    /// The vendor's offices (T-20).
+    pub(crate) fn regions(&self) -> &[Region] {
+        &self.regions
+    }
 }

@@ -8,11 +8,9 @@ use upkeep::id::ProgrammeId;
 use upkeep::level::AssuranceLevel;
 
 use super::error::{ProgrammeError, ProgrammeErrors};
+use super::policy::*;
 use super::section::{Problems, Section};
-use super::{
-    Assurance, Cover, CredentialKind, CredentialRule, Programme, Proof, Protection, Renew,
-    SmaCheck, Soon, Update, VmRule,
-};
+use super::{CredentialKind, Programme, Protection, SmaCheck, Soon, VmRule};
 
 /// Reads the text of `file`; defaults stand for what is absent.
 pub(super) fn read(file: &str, text: &str) -> Result<Programme, ProgrammeErrors> {
@@ -42,12 +40,44 @@ fn read_root(table: &Table, problems: &mut Problems<'_>) -> Option<Programme> {
         id,
         revision,
         time_zone,
+        currency: None,
+        channel: String::new(),
+        aliases: Vec::new(),
+        sold_until: None,
         cover,
+        tiers: Vec::new(),
         renew,
-        soon,
+        lapse: Lapse {
+            mode: LapseMode::FromPurchase,
+            price: PriceRule::Quote,
+            major_release: MajorRelease::Ignore,
+        },
+        auto_extend: None,
+        group: None,
+        unlock: None,
+        free: None,
+        add_ons: None,
+        support: Vec::new(),
         update,
         proof,
         assurance,
+        rates: None,
+        expand: None,
+        legacy: None,
+        remind: Vec::new(),
+        status: Status {
+            soon,
+            protected: "green".to_owned(),
+            expiring: "red".to_owned(),
+            lookup_by: Vec::new(),
+            public_by: Vec::new(),
+        },
+        download: None,
+        regions: Vec::new(),
+        quote: Quote {
+            fields: Vec::new(),
+            valid_days: 30,
+        },
     })
 }
 
@@ -80,6 +110,7 @@ fn read_identity(
 
 fn read_cover(mut section: Section<'_>, problems: &mut Problems<'_>) -> Cover {
     let cover = Cover {
+        license_kinds: Vec::new(),
         included_months: section
             .number(problems, "included_months", 0..=MAX_MONTHS)
             .unwrap_or(0),
@@ -103,6 +134,7 @@ fn read_renew(mut section: Section<'_>, problems: &mut Problems<'_>) -> Renew {
         max_terms_per_order: section
             .number(problems, "max_terms_per_order", 1..=MAX_TERMS)
             .unwrap_or(MAX_TERMS),
+        price: PriceRule::Quote,
     };
     section.close(problems);
     renew
@@ -143,6 +175,8 @@ fn read_update(mut section: Section<'_>, problems: &mut Problems<'_>) -> Update 
         vm: section
             .word(problems, "vm", VmRule::WORDS)
             .unwrap_or(VmRule::Refer),
+        price_minor: 0,
+        fields: UpdateField::ALL.to_vec(),
         credentials: read_credentials(&mut section, problems),
         request_days: section
             .number(problems, "request_days", 1..=MAX_DAYS)

@@ -1,4 +1,4 @@
-//! The programmes that a server knows, by id. Reading the files is the caller's.
+//! The programmes that a server knows, by id and revision. Reading the files is the caller's.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,13 @@ use upkeep::serial::SerialNumber;
 use super::error::{ProgrammeError, ProgrammeErrors};
 use super::{CredentialKind, Programme};
 
-/// A set of programmes with different ids.
+/// A set of programmes. Of each there may be several revisions: new licenses are sold under the newest, and a contract keeps the
+/// one that it was bought under (N-12).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Programmes(BTreeMap<ProgrammeId, Programme>);
+pub struct Programmes(BTreeMap<ProgrammeId, BTreeMap<u32, Programme>>);
 
 impl Programmes {
-    /// The four programmes that come with the server: the vendors of the source documents.
+    /// The programmes that come with the server: the vendors of the source documents.
     ///
     /// # Errors
     /// None in a released server: a test reads them all.
@@ -24,50 +25,71 @@ impl Programmes {
     /// Reads programmes from pairs of file name and text.
     ///
     /// # Errors
-    /// Everything that is wrong in any of them, and ids that two files share.
+    /// Everything that is wrong in any of them, and revisions that two files share.
     pub fn load<N, T>(files: &[(N, T)]) -> Result<Self, ProgrammeErrors>
     where
         N: AsRef<str>,
         T: AsRef<str>,
     {
-        let mut found = BTreeMap::new();
-        let mut origins: BTreeMap<ProgrammeId, &str> = BTreeMap::new();
+        let mut found = Self::default();
+        let mut origins: BTreeMap<(ProgrammeId, u32), &str> = BTreeMap::new();
         let mut errors = Vec::new();
         for (name, text) in files {
             match Programme::parse(name.as_ref(), text.as_ref()) {
                 Err(problems) => errors.extend(problems),
                 Ok(programme) => {
-                    let id = programme.id().clone();
-                    if let Some(first) = origins.insert(id.clone(), name.as_ref()) {
-                        let problem = format!("{id} is the id of {first} as well");
-                        errors.push(ProgrammeError::new(name.as_ref(), "programme.id", problem));
+                    let (id, revision) = (programme.id().clone(), programme.revision());
+                    let origin = origins.insert((id.clone(), revision), name.as_ref());
+                    if let Some(first) = origin {
+                        let problem = format!("{first} holds {id} in revision {revision} as well");
+                        errors.push(ProgrammeError::new(name.as_ref(), "programme.rev", problem));
                     }
-                    found.insert(id, programme);
+                    found.insert(programme);
                 }
             }
         }
         if errors.is_empty() {
-            Ok(Self(found))
+            Ok(found)
         } else {
             Err(ProgrammeErrors::new(errors))
         }
     }
 
-    /// The programme called `id`.
-    pub fn get(&self, id: &ProgrammeId) -> Option<&Programme> {
-        self.0.get(id)
+    /// The programme called `id` in its newest revision: the one that is sold.
+    pub fn current(&self, id: &ProgrammeId) -> Option<&Programme> {
+        self.0.get(id)?.values().next_back()
+    }
+
+    /// The programme called `id` in one revision.
+    pub fn get(&self, id: &ProgrammeId, revision: u32) -> Option<&Programme> {
+        self.0.get(id)?.get(&revision)
+    }
+
+    /// Adds a revision, in place of the same one.
+    pub fn insert(&mut self, programme: Programme) {
+        self.0
+            .entry(programme.id().clone())
+            .or_default()
+            .insert(programme.revision(), programme);
     }
 
     /// Whether any programme takes such a secret for this serial. Asked before a serial is looked up, so that the answer says
     /// nothing about whether the serial exists.
     pub fn any_takes(&self, serial: &SerialNumber, kind: CredentialKind) -> bool {
-        self.iter()
+        self.revisions()
             .any(|programme| programme.credential_kinds(serial).contains(&kind))
     }
 
-    /// All of them, by id.
+    /// The newest revision of each, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Programme> {
-        self.0.values()
+        self.0
+            .values()
+            .filter_map(|known| known.values().next_back())
+    }
+
+    /// Every revision of each.
+    pub fn revisions(&self) -> impl Iterator<Item = &Programme> {
+        self.0.values().flat_map(BTreeMap::values)
     }
 }
 

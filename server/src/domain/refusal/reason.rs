@@ -105,6 +105,12 @@ reasons! {
     InvalidTermCount, "INVALID_TERM_COUNT", InvalidArgument,
         "Zero maintenance terms were asked for.",
         "Ask for at least one term.";
+    CurrencyMismatch, "CURRENCY_MISMATCH", InvalidArgument,
+        "Amounts of different currencies meet, or the currency is not the programme's.",
+        "Give every amount in the programme's currency.";
+    AmountOutOfRange, "AMOUNT_OUT_OF_RANGE", OutOfRange,
+        "An amount of money is negative, or larger than any that can be kept.",
+        "Correct the amount, the number of modules or the number of terms.";
     ManifestRequired, "MANIFEST_REQUIRED", InvalidArgument,
         "This product states its build date by a signed release manifest, and the request carries none.",
         "Send the release manifest that was built into the product.";
@@ -137,6 +143,9 @@ reasons! {
     VmNotAllowed, "VM_NOT_ALLOWED", PermissionDenied,
         "The license does not include use in a virtual machine.",
         "Use a physical machine, or ask the vendor for a license that allows virtual machines.";
+    SupportNotIncluded, "SUPPORT_NOT_INCLUDED", PermissionDenied,
+        "This maintenance agreement does not include technical support.",
+        "Use the documentation, or change to a type of agreement that includes support.";
     AttestationFailed, "ATTESTATION_FAILED", PermissionDenied,
         "The device did not prove that it holds its key, or not at the level of assurance that the programme needs.",
         "Try again on the device itself. If it fails again, send the vendor the answer's details.";
@@ -246,6 +255,36 @@ reasons! {
     UpgradeRequired, "UPGRADE_REQUIRED", FailedPrecondition,
         "A major release came out while maintenance was not in force, so maintenance alone does not reach it.",
         "Ask the vendor for a quote for the upgrade.";
+    ProgrammeClosed, "PROGRAMME_CLOSED", FailedPrecondition,
+        "This maintenance programme is no longer sold; agreements that exist go on under it.",
+        "Buy maintenance under the programme that replaced it.";
+    TierUnknown, "TIER_UNKNOWN", InvalidArgument,
+        "The programme has no maintenance agreement of this type.",
+        "Choose one of the types listed in the answer.";
+    PriceUnknown, "PRICE_UNKNOWN", FailedPrecondition,
+        "The price book has no price for this on that day.",
+        "Ask the vendor for a quote, or have the price added to the price book.";
+    QuotePending, "QUOTE_PENDING", FailedPrecondition,
+        "A person at the vendor has to price this quote first.",
+        "Wait for the vendor's answer, then order.";
+    QuoteExpired, "QUOTE_EXPIRED", FailedPrecondition,
+        "The quote is no longer valid.",
+        "Ask for a new quote.";
+    QuoteOutdated, "QUOTE_OUTDATED", FailedPrecondition,
+        "Since it was quoted the license's maintenance has changed, or the day makes it another purchase.",
+        "Ask for a new quote.";
+    QuoteOrdered, "QUOTE_ORDERED", AlreadyExists,
+        "This quote was ordered before: each is good for one order.",
+        "Look at the order named in the answer.";
+    AddonNotCovered, "ADDON_NOT_COVERED", FailedPrecondition,
+        "The add-on needs maintenance in force, and this license has none today or did not buy the add-on.",
+        "Renew or reinstate the maintenance agreement; the product itself goes on working.";
+    UpdateRequired, "UPDATE_REQUIRED", FailedPrecondition,
+        "The add-on runs with the newest release only.",
+        "Install the newest release; maintenance covers it.";
+    VersionNotSupported, "VERSION_NOT_SUPPORTED", FailedPrecondition,
+        "Support is given for the newest major version only.",
+        "Update to the newest major version and ask again.";
     CotermIncomplete, "COTERM_INCOMPLETE", FailedPrecondition,
         "All licenses on one hardware key share one end date and are renewed together, and some are missing.",
         "Add the licenses listed in the answer to the order.";
@@ -275,6 +314,9 @@ reasons! {
     CodeTooOld, "CODE_TOO_OLD", FailedPrecondition,
         "A newer code was applied to this license or hardware key, or the code has run out.",
         "Use the newest code, or ask the reseller or the vendor for one.";
+    CodeWouldShorten, "CODE_WOULD_SHORTEN", FailedPrecondition,
+        "The code would bring the date in the hardware key forward.",
+        "Use the newest code for this hardware key.";
     WrongDevice, "WRONG_DEVICE", FailedPrecondition,
         "The code or credential is bound to another device.",
         "Use it on the device that it was made for.";

@@ -1,7 +1,7 @@
 //! Maintenance: what a license's terms cover, and where the next ones go (N-02, N-04 to N-06, N-09, N-11).
 //!
 //! Terms are what was bought; everything here is read from them and a day. Terms of a terminated contract are left out by the
-//! caller (DOMAIN 7). Prices, reinstatement and renewal orders are a later addition.
+//! caller (DOMAIN 7).
 
 use chrono::Days;
 use upkeep::date::{CivilDate, DateError, Term};
@@ -9,6 +9,12 @@ use upkeep::date::{CivilDate, DateError, Term};
 use crate::domain::programme::{Programme, Soon};
 use crate::domain::refusal::Reason;
 use crate::domain::vocabulary::vocabulary;
+
+pub use self::extend::extended;
+pub(crate) use self::remind::next_due;
+
+mod extend;
+mod remind;
 
 vocabulary! {
     /// The flag that a customer sees (S-12).
@@ -127,8 +133,8 @@ pub fn next_terms(
     if count > programme.max_terms_per_order() {
         return Err(Reason::TooManyTerms);
     }
-    let held = u32::try_from(terms.len()).unwrap_or(u32::MAX);
-    if held.saturating_add(count) > MAX_TERMS {
+    let asked = usize::try_from(count).unwrap_or(usize::MAX);
+    if terms.len().saturating_add(asked) > MAX_TERMS {
         return Err(Reason::TooManyTerms);
     }
     let start = match (first, last_day(terms)) {
@@ -181,4 +187,4 @@ fn is_within(today: CivilDate, last: CivilDate, days: u32) -> bool {
 }
 
 /// The most terms that one license holds: each call reads all of them, and its record has to stay small.
-const MAX_TERMS: u32 = 500;
+const MAX_TERMS: usize = 500;
