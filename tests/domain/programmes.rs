@@ -274,7 +274,7 @@ fn a_set_names_every_file_that_is_wrong() {
     assert!(
         errors
             .to_string()
-            .contains("c.toml: programme.id: p is the id of a.toml as well")
+            .contains("c.toml: programme.rev: a.toml holds p in revision 1 as well")
     );
     assert!(Programmes::load(&[("a.toml", good)]).is_ok());
 }
