@@ -11,7 +11,7 @@ use crate::domain::refusal::Reason;
 use crate::domain::vocabulary::vocabulary;
 
 pub use self::extend::extended;
-pub(crate) use self::remind::next_due;
+pub(crate) use self::remind::{days_before, next_due};
 
 mod extend;
 mod remind;

@@ -17,14 +17,17 @@ use crate::domain::money::Currency;
 use crate::domain::vocabulary::vocabulary;
 
 pub use self::error::{ProgrammeError, ProgrammeErrors};
+pub use self::kept::Kept;
 pub use self::policy::{Audience, PriceRule};
-pub use self::set::Programmes;
+pub use self::set::{Programmes, built_in_files};
 
 mod error;
+mod kept;
 pub(crate) mod policy;
 mod read;
 mod section;
 mod set;
+mod warnings;
 
 vocabulary! {
     /// How a license is protected against copying (T-21).
@@ -126,6 +129,19 @@ impl Programme {
     /// Everything that is wrong with it, each with file and key.
     pub fn parse(file: &str, text: &str) -> Result<Self, ProgrammeErrors> {
         read::read(file, text)
+    }
+
+    /// Reads a programme from a table that was made elsewhere; `file` names it in errors.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn from_table(file: &str, table: &toml::Table) -> Result<Self, ProgrammeErrors> {
+        read::read_table(file, table)
+    }
+
+    /// What is allowed, but probably not meant, one sentence each: a reinstatement that costs no more than a renewal (S-24), say.
+    pub fn warnings(&self) -> Vec<String> {
+        warnings::warnings(self)
     }
 
     /// Its id, such as `teklynx-sma`.
