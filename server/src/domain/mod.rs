@@ -21,5 +21,6 @@ pub mod party;
 pub mod programme;
 pub mod refusal;
 pub mod upgrade;
+pub mod upgrade_check;
 
 mod vocabulary;
