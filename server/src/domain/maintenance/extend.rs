@@ -18,27 +18,40 @@ pub fn extended(
     today: CivilDate,
 ) -> Vec<Term> {
     let mut added = Vec::new();
-    let (Some(rule), Some(mut end)) = (programme.auto_extend(), last_day(terms)) else {
+    let Some(mut end) = last_day(terms) else {
         return added;
     };
-    let held = terms.len();
-    while today > end
-        && !cancelled_on.is_some_and(|day| is_in_time(day, end, rule.notice_days))
-        && held.saturating_add(added.len()) < MAX_TERMS
-    {
-        // After 9999-12-31 there is nothing to extend to.
-        let next = end
-            .next()
-            .and_then(|first| Term::of_months(first, rule.months));
-        let Ok(term) = next else { break };
-        end = term.last();
-        added.push(term);
+    loop {
+        let held = terms.len().saturating_add(added.len());
+        match following(programme, held, end, cancelled_on) {
+            Some(term) if term.first() <= today => {
+                end = term.last();
+                added.push(term);
+            }
+            _ => return added,
+        }
     }
-    added
+}
+
+/// The term that follows the last day `end` by itself. `None` where nothing extends, when a cancellation came in time, for a
+/// license that holds as many terms as it may, and after 9999-12-31.
+///
+/// * `held` - how many terms the license holds.
+pub(super) fn following(
+    programme: &Programme,
+    held: usize,
+    end: CivilDate,
+    cancelled_on: Option<CivilDate>,
+) -> Option<Term> {
+    let rule = programme.auto_extend()?;
+    if held >= MAX_TERMS || cancelled_on.is_some_and(|day| is_in_time(day, end, rule.notice_days)) {
+        return None;
+    }
+    Term::of_months(end.next().ok()?, rule.months).ok()
 }
 
 /// Whether a cancellation received on `day` stops the extension at the end `end` (N-14).
-pub(super) fn is_in_time(day: CivilDate, end: CivilDate, notice_days: u32) -> bool {
+fn is_in_time(day: CivilDate, end: CivilDate, notice_days: u32) -> bool {
     day.plus_days(notice_days)
         .is_ok_and(|with_notice| with_notice <= end)
 }

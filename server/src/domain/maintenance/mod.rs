@@ -10,9 +10,11 @@ use crate::domain::programme::{Programme, Soon};
 use crate::domain::refusal::Reason;
 use crate::domain::vocabulary::vocabulary;
 
+pub(crate) use self::due::{Due, Reminder, decide};
 pub use self::extend::extended;
 pub(crate) use self::remind::next_due;
 
+mod due;
 mod extend;
 mod remind;
 
