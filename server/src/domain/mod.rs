@@ -15,6 +15,7 @@ pub mod credential;
 pub mod guess;
 pub mod license;
 pub mod machine;
+pub mod mail;
 pub mod maintenance;
 pub mod money;
 pub mod party;

@@ -13,6 +13,7 @@ pub(crate) mod give_up;
 pub(crate) mod license;
 pub(crate) mod maintenance;
 pub(crate) mod once;
+pub(crate) mod outbox;
 pub mod parts;
 pub(crate) mod party;
 pub(crate) mod place;

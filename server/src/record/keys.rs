@@ -23,11 +23,14 @@
 //! | `x/serial 0 sequence` | history of a license |
 //! | `t/day serial`, `T/partner 0 day serial` | empty: licenses by the last day of their terms |
 //! | `z/day serial` | empty: licenses for which something is due on that day |
+//! | `M/mail` | mail in the outbox, whatever became of it |
+//! | `N/time mail` | empty: mails that wait, by their next attempt; dead ones stand behind all times |
+//! | `K/text` | the mail (16 bytes) that was queued for this, so that there is one |
 
 use chrono::{DateTime, Utc};
 use upkeep::date::CivilDate;
 use upkeep::id::{
-    ActivationId, CustomerId, DongleNumber, PartnerId, ProductId, RequestId, UpgradeId,
+    ActivationId, CustomerId, DongleNumber, MailId, PartnerId, ProductId, RequestId, UpgradeId,
 };
 use upkeep::key::Thumbprint;
 use upkeep::serial::SerialNumber;
@@ -339,12 +342,65 @@ pub(crate) fn dated_serial(key: &[u8]) -> Option<SerialNumber> {
     SerialNumber::parse(std::str::from_utf8(text).ok()?).ok()
 }
 
+pub(crate) fn mail(id: &MailId) -> Vec<u8> {
+    Key::table(b'M').raw(id.as_bytes()).done()
+}
+
+/// All mails, oldest first.
+pub(crate) fn mails() -> Range {
+    Range::of_prefix(Key::table(b'M').done())
+}
+
+/// A mail that waits for its attempt at `at`.
+pub(crate) fn queued_mail(at: DateTime<Utc>, id: &MailId) -> Vec<u8> {
+    Key::table(b'N').time(at).raw(id.as_bytes()).done()
+}
+
+/// The mails whose attempt is due at `now`, to the millisecond, in that order.
+pub(crate) fn due_mails(now: DateTime<Utc>) -> Range {
+    Range {
+        from: Key::table(b'N').done(),
+        to: Range::of_prefix(Key::table(b'N').time(now).done()).to,
+    }
+}
+
+/// The mails that wait, due or not.
+pub(crate) fn waiting_mails() -> Range {
+    Range {
+        from: Key::table(b'N').done(),
+        to: Key::table(b'N').raw(&NEVER).done(),
+    }
+}
+
+/// A mail that was given up: behind all that wait, oldest first.
+pub(crate) fn dead_mail(id: &MailId) -> Vec<u8> {
+    Key::table(b'N').raw(&NEVER).raw(id.as_bytes()).done()
+}
+
+/// The mails that were given up.
+pub(crate) fn dead_mails() -> Range {
+    Range::of_prefix(Key::table(b'N').raw(&NEVER).done())
+}
+
+/// The mail of a key of the send queue.
+pub(crate) fn queued_mail_id(key: &[u8]) -> Option<MailId> {
+    MailId::from_slice(key.get(10..)?).ok()
+}
+
+/// The mail that there is for `text`.
+pub(crate) fn mail_once(text: &str) -> Vec<u8> {
+    Key::table(b'K').raw(text.as_bytes()).done()
+}
+
 fn days(prefix: Key, from: CivilDate, to: CivilDate) -> Range {
     Range {
         from: Key(prefix.0.clone()).day(from).done(),
         to: Range::of_prefix(prefix.day(to).done()).to,
     }
 }
+
+/// The time of what is never due: no instant of this server's is as late.
+const NEVER: [u8; 8] = [0xFF; 8];
 
 /// Builds a key part by part.
 struct Key(Vec<u8>);

@@ -8,6 +8,7 @@ pub(crate) mod catalogue;
 pub mod event;
 pub mod keys;
 pub(crate) mod license;
+pub(crate) mod mail;
 pub(crate) mod once;
 pub(crate) mod party;
 pub(crate) mod upgrade;
