@@ -9,6 +9,8 @@ pub(crate) mod begin_deactivation;
 pub(crate) mod catalogue;
 pub mod check;
 pub(crate) mod deactivate;
+pub mod due;
+pub(crate) mod expiring;
 pub(crate) mod give_up;
 pub(crate) mod license;
 pub(crate) mod maintenance;
@@ -238,6 +240,15 @@ impl Deps {
 }
 
 impl Caller {
+    /// The server itself, for what runs beside the calls.
+    pub(crate) fn system() -> Self {
+        Self {
+            role: Role::System,
+            id: None,
+            ip: std::net::Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+
     /// `customer`, `partner/acme`, `support/eva`, `admin/root`.
     pub(crate) fn actor(&self) -> String {
         let role = match self.role {

@@ -252,7 +252,9 @@ impl AtWork {
     /// The life of a server: work until asked to stop or unable to go on, then the way down, in order.
     async fn run(mut self, asked: watch::Receiver<bool>) -> Result<(), ServeError> {
         let store = self.deps.store().clone();
-        let sweeping = tokio::spawn(background::sweep(Arc::clone(&self.deps)));
+        let mut beside = JoinSet::new();
+        beside.spawn(background::sweep(Arc::clone(&self.deps)));
+        beside.spawn(background::due(Arc::clone(&self.deps)));
         let cause = tokio::select! {
             () = told(asked) => None,
             fault = background::stopped(&store) => Some(ServeError::Store(fault)),
@@ -269,8 +271,7 @@ impl AtWork {
         let _ = self.drain.send(true);
         while self.listeners.join_next().await.is_some() {}
         // 3. What runs beside the calls.
-        sweeping.abort();
-        let _ended = sweeping.await;
+        beside.shutdown().await;
         // 4. What calls have handed on is committed; then the directory is free.
         let closed = tokio::task::spawn_blocking(move || store.close()).await;
         tracing::info!("stopped");

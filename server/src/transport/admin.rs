@@ -1,6 +1,7 @@
 //! AdminService: the vendor's administrators.
 
 mod license;
+mod reminders;
 
 use std::sync::Arc;
 
@@ -477,5 +478,14 @@ impl AdminService for Admin {
             entries,
             next_page_token,
         }))
+    }
+
+    async fn run_reminders(
+        &self,
+        request: Request<v1::RunRemindersRequest>,
+    ) -> Result<Response<v1::RunRemindersResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let answer = reminders::run(&self.deps, request.get_ref()).await?;
+        Ok(Response::new(answer))
     }
 }

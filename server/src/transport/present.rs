@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
+use upkeep::date::Term;
 use upkeep::level::{AssuranceLevel, ProofGrade};
 use upkeep::rpc::v1;
 
@@ -57,20 +58,20 @@ pub(super) fn license(deps: &Deps, license: &License) -> Result<v1::License, Out
         virtual_environment_allowed: license.vm == VmPermission::Allowed,
         purchase_date: license.purchased_on.to_string(),
         maintenance: Some(maintenance_status(deps, license)?),
-        terms: license
-            .terms
-            .iter()
-            .map(|term| v1::MaintenanceTerm {
-                first_date: term.first().to_string(),
-                last_date: term.last().to_string(),
-            })
-            .collect(),
+        terms: license.terms.iter().map(term).collect(),
         update_request_id: license
             .open_upgrade
             .map(|id| id.to_string())
             .unwrap_or_default(),
         create_time: Some(timestamp(license.created_at)),
     })
+}
+
+pub(super) fn term(term: &Term) -> v1::MaintenanceTerm {
+    v1::MaintenanceTerm {
+        first_date: term.first().to_string(),
+        last_date: term.last().to_string(),
+    }
 }
 
 pub(super) fn licenses(deps: &Deps, found: &[License]) -> Result<Vec<v1::License>, Outcome> {

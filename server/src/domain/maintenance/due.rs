@@ -32,6 +32,8 @@ pub(crate) struct Reminder {
     pub(crate) last_day: CivilDate,
     /// Who gets it. Never the reseller where there is none.
     pub(crate) to: Audience,
+    /// Whether the rule names the reseller, and there is none (T-10).
+    pub(crate) is_fallback: bool,
 }
 
 /// What is due for `license`, which stands as of the day `today` (see [`License::at`]).
@@ -76,6 +78,7 @@ pub(crate) fn decide(programme: &Programme, license: &License, today: CivilDate)
             days_before: rule.days_before,
             due_on,
             last_day: end,
+            is_fallback: to != rule.to,
             to,
         });
     }

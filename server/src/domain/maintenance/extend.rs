@@ -3,6 +3,7 @@
 use upkeep::date::{CivilDate, Term};
 
 use super::{MAX_TERMS, last_day};
+use crate::domain::license::License;
 use crate::domain::programme::Programme;
 
 /// The terms that `terms` have grown by until the day `today`, none of which is on record (N-12).
@@ -31,6 +32,13 @@ pub fn extended(
             _ => return added,
         }
     }
+}
+
+/// Whether a license goes on by itself at its present end (V-05).
+pub(crate) fn extends(programme: &Programme, license: &License) -> bool {
+    let end = last_day(&license.terms);
+    let cancelled_on = license.contract.cancelled_on;
+    end.is_some_and(|end| following(programme, license.terms.len(), end, cancelled_on).is_some())
 }
 
 /// The term that follows the last day `end` by itself. `None` where nothing extends, when a cancellation came in time, for a

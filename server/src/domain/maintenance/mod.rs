@@ -12,6 +12,7 @@ use crate::domain::vocabulary::vocabulary;
 
 pub(crate) use self::due::{Due, Reminder, decide};
 pub use self::extend::extended;
+pub(crate) use self::extend::extends;
 pub(crate) use self::remind::next_due;
 
 mod due;
