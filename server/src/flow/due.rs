@@ -15,7 +15,7 @@ use super::read::{self, Page, Paged};
 use super::{Call, Caller, Deps, Fault, Note, Outcome, whole_micros};
 use crate::domain::license::License;
 use crate::domain::mail::{MailKind, Recipient};
-use crate::domain::maintenance::{Due, Reminder, decide};
+use crate::domain::maintenance::{Due, Notice, decide};
 use crate::domain::party::{Customer, Partner};
 use crate::domain::programme::Audience;
 use crate::record::event::Event;
@@ -153,8 +153,8 @@ impl Looked {
     fn keys(&self) -> usize {
         match self {
             Self::License(_, due) if !due.is_empty() => {
-                let reminders = due.reminders.len().saturating_mul(KEYS_OF_A_MAIL);
-                KEYS_OF_A_LICENSE.saturating_add(reminders)
+                let mails = due.notices.len().saturating_mul(KEYS_OF_A_MAIL);
+                KEYS_OF_A_LICENSE.saturating_add(mails)
             }
             _ => 0,
         }
@@ -173,7 +173,7 @@ fn look(deps: &Deps, tx: &mut Tx<'_>, key: &[u8], now: DateTime<Utc>) -> Result<
     let today = deps.today(&license, now)?;
     let mut due = decide(deps.programme(&license)?, &license, today);
     // A programme with that many reminders gets the rest of them by the next pass.
-    due.reminders.truncate(MOST_REMINDERS);
+    due.notices.truncate(MOST_NOTICES);
     Ok(Looked::License(Box::new(license), due))
 }
 
@@ -219,14 +219,14 @@ fn settle(
     due: &Due,
 ) -> Result<Pass, Outcome> {
     let mut sent = Vec::new();
-    for reminder in &due.reminders {
-        let to = recipient(deps, tx, &license, reminder.to)?;
-        sent.push(format!("{} days before, to {to}", reminder.days_before));
+    for notice in &due.notices {
+        let to = recipient(deps, tx, &license, notice.to)?;
+        sent.push(format!("{} days before, to {to}", notice.days_before));
         let kind = MailKind::Reminder {
             serial: license.serial.clone(),
-            last_day: reminder.last_day,
-            days_before: reminder.days_before,
-            to: reminder.to,
+            last_day: notice.last_day,
+            days_before: notice.days_before,
+            to: notice.to,
         };
         enqueue(deps, tx, call.now, kind, to)?;
     }
@@ -235,7 +235,7 @@ fn settle(
     write_history(tx, call, &license, due, &sent);
     Ok(Pass {
         settled: 1,
-        mails: count(due.reminders.len()),
+        mails: count(due.notices.len()),
         extensions: count(due.extension.len()),
         passed: count(due.passed.len()),
         ..Pass::default()
@@ -309,7 +309,7 @@ pub(crate) struct Planned {
 /// A mail that a pass would queue.
 #[derive(Clone, Debug)]
 pub(crate) struct PlannedMail {
-    pub(crate) reminder: Reminder,
+    pub(crate) notice: Notice,
     pub(crate) to: Recipient,
     /// The language tag on record for who gets it; empty where nobody said.
     pub(crate) language: String,
@@ -352,11 +352,11 @@ pub(crate) fn preview(
             continue;
         }
         let mut mails = Vec::new();
-        for reminder in due.reminders {
-            let to = recipient(deps, &mut store, &license, reminder.to)?;
+        for notice in due.notices {
+            let to = recipient(deps, &mut store, &license, notice.to)?;
             mails.push(PlannedMail {
                 language: language(&mut store, &to)?,
-                reminder,
+                notice,
                 to,
             });
         }
@@ -418,5 +418,5 @@ const MOST_KEYS: usize = 450;
 const KEYS_OF_A_LICENSE: usize = 12;
 /// The mail, its place in the queue, and what it is the one mail of.
 const KEYS_OF_A_MAIL: usize = 3;
-const MOST_REMINDERS: usize = 100;
+const MOST_NOTICES: usize = 100;
 const OUT_OF_TIME: Fault = Fault::Inconsistent("the clock is outside the years 1970 to 9999");

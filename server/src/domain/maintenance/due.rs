@@ -5,7 +5,7 @@
 use upkeep::date::{CivilDate, Term};
 
 use super::last_day;
-use super::remind::days_before;
+use super::remind::{Reseller, days_before, reminders};
 use crate::domain::license::License;
 use crate::domain::machine::LicenseState;
 use crate::domain::programme::{Audience, Programme};
@@ -16,14 +16,14 @@ pub(crate) struct Due {
     /// Terms that automatic extension has added and that are not on record.
     pub(crate) extension: Vec<Term>,
     /// Reminders to send, in the order of the programme's rules.
-    pub(crate) reminders: Vec<Reminder>,
+    pub(crate) notices: Vec<Notice>,
     /// Reminders whose day has come when there was nothing left to remind of, by their days before the end: marked, never sent.
     pub(crate) passed: Vec<u32>,
 }
 
 /// A reminder to send (T-11, S-18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Reminder {
+pub(crate) struct Notice {
     /// The rule that asks for it.
     pub(crate) days_before: u32,
     /// The day that the rule names; a day in the past is due at once.
@@ -56,31 +56,26 @@ pub(crate) fn decide(programme: &Programme, license: &License, today: CivilDate)
         true => &license.contract.reminded,
         false => &[],
     };
-    for rule in programme.remind() {
-        let Some(due_on) = days_before(end, rule.days_before) else {
-            continue;
-        };
-        if due_on > today || reminded.contains(&rule.days_before) {
-            continue;
+    if today > end {
+        let rules = programme.remind().iter().map(|rule| rule.days_before);
+        due.passed = rules.filter(|days| !reminded.contains(days)).collect();
+        return due;
+    }
+    let reseller = match license.partner {
+        Some(_) => Reseller::Known,
+        None => Reseller::None,
+    };
+    let reminders = reminders(programme, today, end, reseller);
+    for (reminder, rule) in reminders.into_iter().zip(programme.remind()) {
+        if reminder.send_on <= today && !reminded.contains(&rule.days_before) {
+            due.notices.push(Notice {
+                days_before: rule.days_before,
+                due_on: days_before(end, rule.days_before).unwrap_or(today),
+                last_day: end,
+                to: reminder.to,
+                is_fallback: reminder.to != rule.to,
+            });
         }
-        if today > end {
-            due.passed.push(rule.days_before);
-            continue;
-        }
-        let to = match rule.to {
-            Audience::Reseller if license.partner.is_none() => {
-                let named = rule.fallback.filter(|to| *to != Audience::Reseller);
-                named.unwrap_or(Audience::VendorRegion)
-            }
-            to => to,
-        };
-        due.reminders.push(Reminder {
-            days_before: rule.days_before,
-            due_on,
-            last_day: end,
-            is_fallback: to != rule.to,
-            to,
-        });
     }
     due
 }
@@ -88,13 +83,13 @@ pub(crate) fn decide(programme: &Programme, license: &License, today: CivilDate)
 impl Due {
     /// Whether nothing is due.
     pub(crate) fn is_empty(&self) -> bool {
-        self.extension.is_empty() && self.reminders.is_empty() && self.passed.is_empty()
+        self.extension.is_empty() && self.notices.is_empty() && self.passed.is_empty()
     }
 
     /// Marks everything as done: terms go on record, reminders and passed ones into the notices.
     pub(crate) fn settle(&self, license: &mut License) {
         license.settle();
-        let sent = self.reminders.iter().map(|reminder| reminder.days_before);
+        let sent = self.notices.iter().map(|notice| notice.days_before);
         let notices = &mut license.contract.reminded;
         notices.extend(sent.chain(self.passed.iter().copied()));
         notices.sort_unstable();

@@ -25,6 +25,7 @@ pub(crate) mod policy;
 mod read;
 mod section;
 mod set;
+mod warnings;
 
 vocabulary! {
     /// How a license is protected against copying (T-21).
@@ -126,6 +127,19 @@ impl Programme {
     /// Everything that is wrong with it, each with file and key.
     pub fn parse(file: &str, text: &str) -> Result<Self, ProgrammeErrors> {
         read::read(file, text)
+    }
+
+    /// Reads a programme from a table that was made elsewhere; `file` names it in errors.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn from_table(file: &str, table: &toml::Table) -> Result<Self, ProgrammeErrors> {
+        read::read_table(file, table)
+    }
+
+    /// What is allowed, but probably not meant, one sentence each: a reinstatement that costs no more than a renewal (S-24), say.
+    pub fn warnings(&self) -> Vec<String> {
+        warnings::warnings(self)
     }
 
     /// Its id, such as `teklynx-sma`.

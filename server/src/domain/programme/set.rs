@@ -93,10 +93,14 @@ impl Programmes {
     }
 }
 
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 5] = [
     (
         "perkinelmer.toml",
         include_str!("../../../programmes/perkinelmer.toml"),
+    ),
+    (
+        "seetec-maintenance.toml",
+        include_str!("../../../programmes/seetec-maintenance.toml"),
     ),
     (
         "seetec.toml",

@@ -60,13 +60,13 @@ fn reminders(planned: &Planned) -> Vec<v1::DueReminder> {
         };
         v1::DueReminder {
             serial: planned.serial.to_string(),
-            last_date: mail.reminder.last_day.to_string(),
-            days_before: mail.reminder.days_before,
-            due_date: mail.reminder.due_on.to_string(),
+            last_date: mail.notice.last_day.to_string(),
+            days_before: mail.notice.days_before,
+            due_date: mail.notice.due_on.to_string(),
             recipient_kind: kind.to_owned(),
             recipient_id: id,
             language: mail.language.clone(),
-            fallback: mail.reminder.is_fallback,
+            fallback: mail.notice.is_fallback,
         }
     };
     planned.mails.iter().map(one).collect()
