@@ -4,6 +4,7 @@
 //! nothing. What the ledger itself promises (the chain, the replay) is [`crate::store::verify`]'s.
 
 mod indexes;
+mod mail;
 mod seats;
 mod terms;
 mod upgrades;
@@ -55,6 +56,8 @@ pub fn verify_records(deps: &Deps) -> Result<Vec<Violation>, Fault> {
     upgrades::requests(&all, &mut found);
     upgrades::signing_inputs(&all, &mut found);
     terms::terms(&all, &mut found);
+    terms::places(deps, &all, &mut found)?;
+    mail::outbox(deps, &mut found)?;
     indexes::indexes(deps, &all, &mut found)?;
     indexes::kept_answers(deps, &mut found)?;
     Ok(found.0)

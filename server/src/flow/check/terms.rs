@@ -1,6 +1,10 @@
 //! Maintenance: what was bought, and where it is looked for by its dates.
 
-use super::{All, Found, name};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{All, Found, name, same_keys};
+use crate::flow::place::{index_keys, place_of};
+use crate::flow::{Deps, Fault};
 
 /// I9: maintenance terms stand in order and no day is paid for twice.
 pub(super) fn terms(all: &All, found: &mut Found) {
@@ -16,4 +20,35 @@ pub(super) fn terms(all: &All, found: &mut Found) {
             "out of order or overlapping",
         );
     }
+}
+
+/// The dated indexes say what the terms on record, the notices and the programme say: nothing is missing and nothing is left over.
+/// A license follows a programme revision that is known (N-12).
+pub(super) fn places(deps: &Deps, all: &All, found: &mut Found) -> Result<(), Fault> {
+    let mut expected: BTreeMap<u8, BTreeSet<Vec<u8>>> = b"tTz"
+        .iter()
+        .map(|table| (*table, BTreeSet::new()))
+        .collect();
+    for license in all.current().into_values() {
+        let Ok(programme) = deps.programme(license) else {
+            found.check(
+                false,
+                "index P",
+                name(license),
+                "no such programme revision",
+            );
+            continue;
+        };
+        let placed = (license.placed.clone(), place_of(programme, license));
+        found.same(placed, "index z", name(license), "its place");
+        for key in index_keys(license) {
+            if let Some(table) = key.first() {
+                expected.entry(*table).or_default().insert(key);
+            }
+        }
+    }
+    for (table, keys_expected) in &expected {
+        same_keys(deps, *table, keys_expected, "index by date", found)?;
+    }
+    Ok(())
 }
