@@ -19,6 +19,7 @@ pub(crate) mod outbox;
 pub mod parts;
 pub(crate) mod party;
 pub(crate) mod place;
+pub(crate) mod programme;
 pub(crate) mod public_status;
 pub(crate) mod read;
 pub(crate) mod redeem;

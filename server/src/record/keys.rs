@@ -26,11 +26,13 @@
 //! | `M/mail` | mail in the outbox, whatever became of it |
 //! | `N/time mail` | empty: mails that wait, by their next attempt; dead ones stand behind all times |
 //! | `K/text` | the mail (16 bytes) that was queued for this, so that there is one |
+//! | `P/programme 0 revision` | a programme revision as its file said it; never deleted |
 
 use chrono::{DateTime, Utc};
 use upkeep::date::CivilDate;
 use upkeep::id::{
-    ActivationId, CustomerId, DongleNumber, MailId, PartnerId, ProductId, RequestId, UpgradeId,
+    ActivationId, CustomerId, DongleNumber, MailId, PartnerId, ProductId, ProgrammeId, RequestId,
+    UpgradeId,
 };
 use upkeep::key::Thumbprint;
 use upkeep::serial::SerialNumber;
@@ -334,6 +336,18 @@ pub(crate) fn due_until(day: CivilDate) -> Range {
         from: Key::table(b'z').done(),
         to: Range::of_prefix(Key::table(b'z').day(day).done()).to,
     }
+}
+
+pub(crate) fn programme(id: &ProgrammeId, revision: u32) -> Vec<u8> {
+    Key::table(b'P')
+        .text(id.as_str())
+        .raw(&revision.to_be_bytes())
+        .done()
+}
+
+/// All programme revisions, by programme, oldest first.
+pub(crate) fn programmes() -> Range {
+    Range::of_prefix(Key::table(b'P').done())
 }
 
 /// The day and the license of a key of the index of what is due.

@@ -11,6 +11,7 @@ pub(crate) mod license;
 pub(crate) mod mail;
 pub(crate) mod once;
 pub(crate) mod party;
+pub(crate) mod programme;
 pub(crate) mod upgrade;
 mod wire;
 

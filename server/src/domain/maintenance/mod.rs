@@ -16,8 +16,8 @@ pub use self::extend::extended;
 pub(crate) use self::extend::extends;
 pub use self::legacy::{LegacyAction, legacy};
 pub use self::purchase::next_terms;
-pub(crate) use self::remind::next_due;
 pub use self::remind::{Reminder, Reseller, reminders};
+pub(crate) use self::remind::{days_before, next_due};
 
 pub mod access;
 mod cover;
