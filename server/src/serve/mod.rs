@@ -164,6 +164,11 @@ impl Server {
         })
     }
 
+    /// What its flows work on, for a program that calls them without a socket.
+    pub fn deps(&self) -> &Arc<Deps> {
+        &self.deps
+    }
+
     /// Releases the data directory without having served.
     ///
     /// # Errors

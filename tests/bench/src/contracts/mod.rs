@@ -16,8 +16,7 @@ use serde_json::{Value, json};
 
 use self::client::Client;
 use self::vendor::Vendor;
-use crate::cpu;
-use crate::micros;
+use crate::{cpu, float, micros};
 
 /// Measures the due pass, status and quotes with few contracts and with many
 #[derive(Debug, clap::Args)]
@@ -59,7 +58,11 @@ const SMALL: u32 = 1_000;
 const QUICK: u32 = 20_000;
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let count = if arguments.quick { QUICK } else { arguments.count };
+    let count = if arguments.quick {
+        QUICK
+    } else {
+        arguments.count
+    };
     // So many days for the small store that there is something to measure.
     let small = measure(arguments, SMALL, 60)?;
     let large = measure(arguments, count, 1)?;
@@ -91,7 +94,7 @@ fn measure(arguments: &Arguments, count: u32, days: u32) -> anyhow::Result<Measu
     }
     let used = cpu::of_process(std::process::id())?.saturating_sub(before);
     eprintln!("{count} contracts: calling");
-    let mut client = Client::connect(vendor.serve()?)?;
+    let client = Client::connect(vendor.serve()?)?;
     let status_us = client.statuses(count, arguments.calls)?;
     let quote_us = client.quotes(count, arguments.calls)?;
     let resident_mib = resident_mib()?;
@@ -113,7 +116,10 @@ fn measure(arguments: &Arguments, count: u32, days: u32) -> anyhow::Result<Measu
 
 fn print(small: &Measured, large: &Measured) {
     let row = |what: &str, small: f64, large: f64| {
-        println!("{what:<44} {small:>12.1} {large:>12.1} {:>8.2}", large / small);
+        println!(
+            "{what:<44} {small:>12.1} {large:>12.1} {:>8.2}",
+            large / small
+        );
     };
     println!(
         "{:<44} {:>12} {:>12} {:>8}",
@@ -129,8 +135,16 @@ fn print(small: &Measured, large: &Measured) {
         small.us_per_due,
         large.us_per_due,
     );
-    row("GetMaintenance: server CPU, us", small.status_us, large.status_us);
-    row("CreateQuote: server CPU, us", small.quote_us, large.quote_us);
+    row(
+        "GetMaintenance: server CPU, us",
+        small.status_us,
+        large.status_us,
+    );
+    row(
+        "CreateQuote: server CPU, us",
+        small.quote_us,
+        large.quote_us,
+    );
     row(
         "memory of client and server, MiB",
         float(small.resident_mib),
@@ -139,7 +153,13 @@ fn print(small: &Measured, large: &Measured) {
     for one in [small, large] {
         println!(
             "{} contracts, {} days: {} index keys and {} licenses read, {} due, {} mails, {} terms",
-            one.count, one.days, one.keys_read, one.licenses_read, one.due, one.mails, one.extensions
+            one.count,
+            one.days,
+            one.keys_read,
+            one.licenses_read,
+            one.due,
+            one.mails,
+            one.extensions
         );
     }
 }
@@ -171,8 +191,4 @@ fn resident_mib() -> anyhow::Result<u64> {
         .and_then(|rest| rest.split_whitespace().next())
         .and_then(|kib| kib.parse::<u64>().ok());
     Ok(kib.context("/proc has no VmRSS here: this benchmark needs Linux")? / 1024)
-}
-
-fn float(n: u64) -> f64 {
-    u32::try_from(n).map_or(f64::INFINITY, f64::from)
 }

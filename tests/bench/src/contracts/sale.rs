@@ -77,7 +77,7 @@ impl Sale {
             };
             admin.create_customer(request).await?;
         }
-        Ok(())
+        self.prices().await
     }
 
     /// `count` licenses, bought over the last year, so that their contracts end over the next one.
@@ -127,8 +127,45 @@ impl Sale {
             edition: "pro".to_owned(),
             seats: 1,
             purchase_date: bought.to_string(),
-            ..self.modules(product)
+            ..with_maintenance(product)
         })
+    }
+
+    /// A price for what is priced by its modules.
+    async fn prices(&self) -> anyhow::Result<()> {
+        let price = v1::Price {
+            product_id: "video".to_owned(),
+            item: v1::PriceItem::Module.into(),
+            item_id: MODULE.to_owned(),
+            unit: v1::PriceUnit::Seat.into(),
+            amount: Some(v1::Money {
+                currency: "EUR".to_owned(),
+                minor_units: 120_000,
+            }),
+            valid_from_date: "2020-01-01".to_owned(),
+            ..Default::default()
+        };
+        let request = v1::ImportPricesRequest {
+            prices: vec![price],
+            ..Default::default()
+        };
+        self.admin.clone().import_prices(request).await?;
+        Ok(())
+    }
+}
+
+/// What is bought along where the programme includes no maintenance.
+fn with_maintenance(product: &str) -> v1::CreateLicenseRequest {
+    if product != "video" {
+        return v1::CreateLicenseRequest::default();
+    }
+    v1::CreateLicenseRequest {
+        maintenance_terms: 1,
+        modules: vec![v1::LicenseModule {
+            module_id: MODULE.to_owned(),
+            count: 3,
+        }],
+        ..Default::default()
     }
 }
 
@@ -154,6 +191,7 @@ impl Service<http::Request<tonic::body::Body>> for AsAdmin {
     }
 }
 
+const MODULE: &str = "camera";
 const PARTNERS: u32 = 20;
 const CUSTOMERS: u32 = 200;
 const IN_FLIGHT: usize = 256;

@@ -90,7 +90,9 @@ impl Vendor {
 
     /// The due pass for the day on which the clock stands.
     pub(crate) fn pass(&self) -> anyhow::Result<Pass> {
-        let pass = self.runtime.block_on(due::run(self.server.deps(), u64::MAX));
+        let pass = self
+            .runtime
+            .block_on(due::run(self.server.deps(), u64::MAX));
         pass.map_err(|outcome| anyhow!("the due pass failed: {outcome:?}"))
     }
 
