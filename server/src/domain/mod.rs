@@ -23,5 +23,6 @@ pub mod party;
 pub mod programme;
 pub mod refusal;
 pub mod upgrade;
+pub mod upgrade_check;
 
 mod vocabulary;

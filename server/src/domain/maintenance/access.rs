@@ -229,7 +229,10 @@ pub fn add_on(
             refuse("this edition has no add-ons")
         };
     }
-    let Some(rule) = programme.add_ons().filter(|rule| rule.ids.contains(add_on)) else {
+    let Some(rule) = programme
+        .add_ons()
+        .filter(|rule| rule.ids.is_empty() || rule.ids.contains(add_on))
+    else {
         return Ok(());
     };
     if !holding.is_covered() {
