@@ -35,6 +35,8 @@ pub(crate) async fn with_faults(rig: Rig) -> World {
             display_name: customer.to_owned(),
             email: format!("it@{customer}.example"),
             partner_id: partner.to_owned(),
+            region_id: "apac".to_owned(),
+            language: "de".to_owned(),
             ..Default::default()
         };
         world.admin().create_customer(request).await.unwrap();

@@ -33,6 +33,7 @@ pub(super) enum Command {
 #[command(after_help = "\
 Examples:
   upkeep-server partner add acme --name \"Acme GmbH\" --data /var/lib/upkeep --out ./for-acme
+  upkeep-server partner add acme --name \"Acme GmbH\" --email sales@acme.example --language de --data /var/lib/upkeep
   upkeep-server partner add acme --name \"Acme GmbH\" --data /var/lib/upkeep --address localhost:7444
 
 Works while the server runs, and while it does not. Writes ID.crt, ID.key and ca.crt.")]
@@ -43,6 +44,28 @@ pub(super) struct AddArgs {
     /// Its name, as people say it
     #[arg(long)]
     name: String,
+
+    /// Where reminders for its customers go
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    email: String,
+
+    /// The language of its mails: a tag such as en, de, fr or ja
+    #[arg(
+        long,
+        value_name = "TAG",
+        default_value = "",
+        hide_default_value = true
+    )]
+    language: String,
+
+    /// The vendor's region that looks after it, by its id in the programme
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    region: String,
 
     /// Where the certificate files go
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -92,7 +115,7 @@ pub(super) struct ListArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct Reach {
     #[command(flatten)]
-    place: Place,
+    pub(super) place: Place,
 
     /// The running server's staff address, where it is not the configured one
     #[arg(long, value_name = "HOST:PORT")]
@@ -125,6 +148,9 @@ async fn add(args: &AddArgs) -> Result<(), Failure> {
         request_id: uuid_v7(&SystemClock, &SystemRandom).to_string(),
         partner_id: args.id.clone(),
         display_name: args.name.clone(),
+        email: args.email.clone(),
+        language: args.language.clone(),
+        region_id: args.region.clone(),
     };
     let mut admin = args.reach.open(config.settings(), &keys).await?;
     let created = admin.client.create_partner(request).await;

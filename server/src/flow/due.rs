@@ -255,7 +255,7 @@ fn recipient(
         (Audience::Reseller, None) | (Audience::VendorRegion, _) => {
             let customer: Option<Customer> = reads.load(&keys::customer(&license.customer))?;
             let regions = deps.programme(license)?.regions();
-            let region = customer.and_then(|_| None);
+            let region = customer.and_then(|customer| customer.contact.region);
             Recipient::Vendor(region.filter(|id| regions.iter().any(|known| known.id == *id)))
         }
     })
@@ -373,15 +373,15 @@ fn language(reads: &mut impl Records, to: &Recipient) -> Result<String, Outcome>
     let contact = match to {
         Recipient::Customer(id) => {
             let found: Option<Customer> = reads.load(&keys::customer(id))?;
-            found.map(|_| Contact)
+            found.map(|customer| customer.contact)
         }
         Recipient::Partner(id) => {
             let found: Option<Partner> = reads.load(&keys::partner(id))?;
-            found.map(|_| Contact)
+            found.map(|partner| partner.contact)
         }
         Recipient::Vendor(_) | Recipient::Requester(_) => None,
     };
-    Ok(contact.map(|_: Contact| String::new()).unwrap_or_default())
+    Ok(contact.map(|contact| contact.language).unwrap_or_default())
 }
 
 /// Whether it is `day` now for some programme.
@@ -420,4 +420,3 @@ const KEYS_OF_A_LICENSE: usize = 12;
 const KEYS_OF_A_MAIL: usize = 3;
 const MOST_NOTICES: usize = 100;
 const OUT_OF_TIME: Fault = Fault::Inconsistent("the clock is outside the years 1970 to 9999");
-struct Contact;

@@ -12,6 +12,7 @@ pub(crate) mod deactivate;
 pub mod due;
 pub(crate) mod expiring;
 pub(crate) mod give_up;
+pub(crate) mod letter;
 pub(crate) mod license;
 pub(crate) mod maintenance;
 pub(crate) mod once;
@@ -46,6 +47,7 @@ use crate::domain::license::License;
 use crate::domain::machine::Role;
 use crate::domain::programme::{Programme, Programmes};
 use crate::domain::refusal::{Reason, Refusal};
+use crate::mail::Stationery;
 use crate::personal::{Personal, PersonalError};
 use crate::random::Random;
 use crate::record::event::Event;
@@ -65,6 +67,7 @@ pub struct Deps {
     pub(crate) pepper: Pepper,
     pub(crate) personal: Personal,
     pub(crate) programmes: Programmes,
+    pub(crate) stationery: Stationery,
     pub(crate) guesses: Mutex<GuessLimiter>,
     pub(crate) status_queries: Mutex<GuessLimiter>,
     /// Refusals of callers who proved nothing: how many of them are put on record.
