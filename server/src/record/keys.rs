@@ -445,6 +445,13 @@ pub(crate) fn dongle(number: &DongleNumber) -> Vec<u8> {
     Key::table(b'G').raw(number.as_str().as_bytes()).done()
 }
 
+/// The day and the license of a key of the index of what is due.
+pub(crate) fn due_parts(key: &[u8]) -> Option<(CivilDate, SerialNumber)> {
+    let (day, _) = key.get(2..)?.split_at_checked(10)?;
+    let day = CivilDate::parse(std::str::from_utf8(day).ok()?).ok()?;
+    Some((day, dated_serial(key)?))
+}
+
 /// The serial at the end of a key of the dated indexes.
 pub(crate) fn dated_serial(key: &[u8]) -> Option<SerialNumber> {
     let text = key.rsplit(|byte| *byte == 0).next()?;
