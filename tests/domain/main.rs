@@ -1,4 +1,4 @@
-//! The pure rules from outside: refusals, state machines, programmes, maintenance, the guess limiter and the golden vectors.
+//! The pure rules from outside: refusals, state machines, programmes, maintenance and the guess limiter.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,5 +12,4 @@ mod machines;
 mod maintenance;
 mod programme_rules;
 mod programmes;
-mod vectors;
 mod world;

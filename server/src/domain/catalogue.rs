@@ -26,10 +26,10 @@ pub struct Release {
     pub(crate) created_at: DateTime<Utc>,
 }
 
-/// The release that an update is for: the one asked for, else the newest build that maintenance covers (T-15, S-19).
-pub(crate) fn newest_covered(releases: &[Release], last_day: CivilDate) -> Option<&Release> {
+/// The newest of the releases that are `open` to a license (T-15, S-19).
+pub(crate) fn newest(releases: &[Release], open: impl Fn(&Release) -> bool) -> Option<&Release> {
     releases
         .iter()
-        .filter(|release| release.build_date <= last_day)
+        .filter(|release| open(release))
         .max_by_key(|release| (release.build_date, release.version.numbers()))
 }

@@ -22,5 +22,6 @@ pub mod party;
 pub mod programme;
 pub mod refusal;
 pub mod upgrade;
+pub mod upgrade_check;
 
 mod vocabulary;

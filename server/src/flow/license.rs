@@ -13,9 +13,9 @@ use super::{Call, Deps, Fault, Outcome, whole_micros};
 use crate::domain::catalogue::Product;
 use crate::domain::license::{Carrier, Contract, License, Placed, Usage, VmPermission};
 use crate::domain::machine::{LicenseEvent, LicenseState};
-use crate::domain::maintenance;
+use crate::domain::maintenance::{self, NewLicense, VmProduct};
 use crate::domain::party::{Customer, Partner};
-use crate::domain::programme::{CredentialKind, VmRule};
+use crate::domain::programme::CredentialKind;
 use crate::domain::refusal::{Reason, Refusal, Violation};
 use crate::random::bytes32;
 use crate::record::license::LicenseWire;
@@ -86,14 +86,22 @@ pub(crate) async fn create(
                 .ok_or(super::UNKNOWN_PROGRAMME)?;
             let kinds = programme.credential_kinds(&ask.serial);
             check_password(kinds, &ask)?;
-            if ask.vm == VmPermission::Allowed && programme.cover_vm() == VmRule::Deny {
-                return Err(Refusal::new(Reason::VmNotAllowed)
-                    .detail("its programme sells no license for a virtual machine")
-                    .into());
-            }
-            let terms: Vec<Term> = maintenance::included(programme, ask.purchased_on)
-                .into_iter()
-                .collect();
+            let kind = LicenseKind::parse("perpetual").map_err(|_| MALFORMED)?;
+            let terms: Vec<Term> = maintenance::cover_of_new(
+                programme,
+                &NewLicense {
+                    kind: &kind,
+                    edition: Some(&ask.edition),
+                    // An administrator records what the vendor has decided to sell (T-08).
+                    vm: match ask.vm {
+                        VmPermission::Allowed => VmProduct::Cleared,
+                        VmPermission::NotAllowed => VmProduct::No,
+                    },
+                    on: ask.purchased_on,
+                },
+            )?
+            .into_iter()
+            .collect();
             let mut license = License {
                 serial: ask.serial.clone(),
                 generation: 1,
@@ -104,7 +112,7 @@ pub(crate) async fn create(
                 customer: ask.customer.clone(),
                 partner: partner_of(tx, &ask)?,
                 carrier: ask.carrier.clone(),
-                kind: LicenseKind::parse("perpetual").map_err(|_| MALFORMED)?,
+                kind,
                 license_type: ask.license_type.clone(),
                 edition: ask.edition.clone(),
                 add_ons: ask.add_ons.clone(),

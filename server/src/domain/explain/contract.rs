@@ -3,7 +3,7 @@
 use upkeep::date::{CivilDate, Term};
 
 use super::{count, listed};
-use crate::domain::maintenance;
+use crate::domain::maintenance::{self, NewLicense, VmProduct};
 use crate::domain::programme::Programme;
 use crate::domain::programme::VmRule;
 use crate::domain::programme::policy::{Grant, LapseMode, MajorRelease};
@@ -46,7 +46,7 @@ pub(super) fn identity(programme: &Programme) -> Vec<String> {
 pub(super) fn cover(programme: &Programme, bought_on: CivilDate) -> Vec<String> {
     let cover = programme.cover();
     let mut found = Vec::new();
-    match maintenance::included(programme, bought_on) {
+    match included(programme, bought_on) {
         Some(term) => found.push(format!(
             "A license of kind {} comes with {} of maintenance: bought on {bought_on}, it is covered through {}.",
             super::either(&cover.license_kinds),
@@ -190,8 +190,21 @@ pub(super) fn example_end(programme: &Programme, bought_on: CivilDate) -> Option
     maintenance::last_day(&example_terms(programme, bought_on))
 }
 
+/// What comes with a new license of a kind that the programme covers.
+fn included(programme: &Programme, bought_on: CivilDate) -> Option<Term> {
+    let license = NewLicense {
+        kind: programme.cover().license_kinds.first()?,
+        edition: None,
+        vm: VmProduct::No,
+        on: bought_on,
+    };
+    maintenance::cover_of_new(programme, &license)
+        .ok()
+        .flatten()
+}
+
 pub(super) fn example_terms(programme: &Programme, bought_on: CivilDate) -> Vec<Term> {
-    maintenance::included(programme, bought_on)
+    included(programme, bought_on)
         .or_else(|| Term::of_months(bought_on, programme.term_months()).ok())
         .into_iter()
         .collect()

@@ -18,7 +18,7 @@ use crate::domain::vocabulary::vocabulary;
 
 pub use self::error::{ProgrammeError, ProgrammeErrors};
 pub use self::kept::Kept;
-pub use self::policy::{Audience, PriceRule};
+pub use self::policy::{Audience, PriceRule, UpdateField};
 pub use self::set::{Programmes, built_in_files};
 
 mod error;
@@ -226,6 +226,15 @@ impl Programme {
             .iter()
             .filter(|rule| serial.as_str().starts_with(&rule.serial_prefix))
             .max_by_key(|rule| rule.serial_prefix.len())
+            .map_or(&[], |rule| &rule.any_of)
+    }
+
+    /// The credentials of serial numbers that no other prefix names (T-26).
+    pub(crate) fn other_credential_kinds(&self) -> &[CredentialKind] {
+        let rules = &self.update.credentials;
+        rules
+            .iter()
+            .find(|rule| rule.serial_prefix.is_empty())
             .map_or(&[], |rule| &rule.any_of)
     }
 
