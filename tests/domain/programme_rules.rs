@@ -489,7 +489,7 @@ fn days_that_do_not_exist_are_refused_by_key() {
         errors.starts_with("p.toml: line 1, at sold_until: "),
         "{errors}"
     );
-    let closed = format!("{NO_CURRENCY}").replace("tz", "sold_until = 2009-12-31, tz");
+    let closed = NO_CURRENCY.replace("tz", "sold_until = 2009-12-31, tz");
     let programme = Programme::parse("p.toml", &closed).unwrap();
     assert_eq!(programme.sold_until(), Some(day("2009-12-31")));
 }
