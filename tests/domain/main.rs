@@ -10,5 +10,6 @@ mod errors;
 mod guess;
 mod machines;
 mod maintenance;
+mod programme_rules;
 mod programmes;
 mod world;
