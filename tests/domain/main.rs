@@ -11,4 +11,5 @@ mod guess;
 mod machines;
 mod maintenance;
 mod programmes;
+mod purchase;
 mod world;
