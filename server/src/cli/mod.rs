@@ -15,6 +15,7 @@ mod init;
 mod output;
 mod partner;
 mod place;
+mod programme;
 mod release;
 mod serve;
 mod signals;
@@ -83,6 +84,8 @@ enum Command {
     #[command(subcommand)]
     Config(config::Command),
     #[command(subcommand)]
+    Programme(programme::Command),
+    #[command(subcommand)]
     Partner(partner::Command),
     #[command(subcommand)]
     Staff(staff::Command),
@@ -99,6 +102,7 @@ impl Command {
             Self::Serve(args) => serve::run(&args),
             Self::Dev(args) => dev::run(&args),
             Self::Config(command) => config::run(&command),
+            Self::Programme(command) => programme::run(&command),
             Self::Partner(command) => partner::run(&command),
             Self::Staff(command) => staff::run(&command),
             Self::Health(args) => health::run(&args),

@@ -16,6 +16,7 @@ pub(crate) mod once;
 pub mod parts;
 pub(crate) mod party;
 pub(crate) mod place;
+pub(crate) mod programme;
 pub(crate) mod public_status;
 pub(crate) mod read;
 pub(crate) mod redeem;

@@ -23,11 +23,12 @@
 //! | `x/serial 0 sequence` | history of a license |
 //! | `t/day serial`, `T/partner 0 day serial` | empty: licenses by the last day of their terms |
 //! | `z/day serial` | empty: licenses for which something is due on that day |
+//! | `P/programme 0 revision` | a programme revision as its file said it; never deleted |
 
 use chrono::{DateTime, Utc};
 use upkeep::date::CivilDate;
 use upkeep::id::{
-    ActivationId, CustomerId, DongleNumber, PartnerId, ProductId, RequestId, UpgradeId,
+    ActivationId, CustomerId, DongleNumber, PartnerId, ProductId, ProgrammeId, RequestId, UpgradeId,
 };
 use upkeep::key::Thumbprint;
 use upkeep::serial::SerialNumber;
@@ -331,6 +332,18 @@ pub(crate) fn due_until(day: CivilDate) -> Range {
         from: Key::table(b'z').done(),
         to: Range::of_prefix(Key::table(b'z').day(day).done()).to,
     }
+}
+
+pub(crate) fn programme(id: &ProgrammeId, revision: u32) -> Vec<u8> {
+    Key::table(b'P')
+        .text(id.as_str())
+        .raw(&revision.to_be_bytes())
+        .done()
+}
+
+/// All programme revisions, by programme, oldest first.
+pub(crate) fn programmes() -> Range {
+    Range::of_prefix(Key::table(b'P').done())
 }
 
 /// The serial at the end of a key of the dated indexes.

@@ -10,6 +10,7 @@ pub mod keys;
 pub(crate) mod license;
 pub(crate) mod once;
 pub(crate) mod party;
+pub(crate) mod programme;
 pub(crate) mod upgrade;
 mod wire;
 

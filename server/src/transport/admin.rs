@@ -1,6 +1,7 @@
 //! AdminService: the vendor's administrators.
 
 mod license;
+mod programme;
 
 use std::sync::Arc;
 
@@ -438,6 +439,20 @@ impl AdminService for Admin {
         let license = maintenance::terminate(&self.deps, call, serial, reason).await?;
         let license = Some(present::license(&self.deps, &license)?);
         Ok(Response::new(v1::TerminateMaintenanceResponse { license }))
+    }
+
+    async fn list_programmes(
+        &self,
+        request: Request<v1::ListProgrammesRequest>,
+    ) -> Result<Response<v1::ListProgrammesResponse>, Status> {
+        programme::list(&self.deps, request)
+    }
+
+    async fn get_programme(
+        &self,
+        request: Request<v1::GetProgrammeRequest>,
+    ) -> Result<Response<v1::GetProgrammeResponse>, Status> {
+        programme::get(&self.deps, request)
     }
 
     async fn get_server_info(

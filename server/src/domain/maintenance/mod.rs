@@ -14,8 +14,8 @@ pub use self::expand::{Expansion, Maintained, expand};
 pub use self::extend::extended;
 pub use self::legacy::{LegacyAction, legacy};
 pub use self::purchase::next_terms;
-pub(crate) use self::remind::next_due;
 pub use self::remind::{Reminder, Reseller, reminders};
+pub(crate) use self::remind::{days_before, next_due};
 
 pub mod access;
 mod cover;
