@@ -17,6 +17,7 @@ mod partner;
 mod place;
 mod programme;
 mod release;
+mod reminders;
 mod serve;
 mod signals;
 mod staff;
@@ -91,6 +92,8 @@ enum Command {
     Staff(staff::Command),
     Health(health::Args),
     #[command(subcommand)]
+    Reminders(reminders::Command),
+    #[command(subcommand)]
     Release(release::Command),
     Completions(completions::Args),
 }
@@ -106,6 +109,7 @@ impl Command {
             Self::Partner(command) => partner::run(&command),
             Self::Staff(command) => staff::run(&command),
             Self::Health(args) => health::run(&args),
+            Self::Reminders(command) => reminders::run(&command),
             Self::Release(command) => release::run(&command),
             Self::Completions(args) => completions::run(&args, &mut command()),
         }

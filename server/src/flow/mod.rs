@@ -3,24 +3,38 @@
 //! A flow authenticates, lets the domain decide inside one transaction that writes everything, and signs afterwards. Transport
 //! calls flows; flows call the domain, the store and the signer; nothing calls back up.
 
+pub(crate) mod access_check;
 pub(crate) mod activate;
+pub(crate) mod asker;
 pub(crate) mod authenticate;
 pub(crate) mod begin_deactivation;
+pub(crate) mod cancel;
 pub(crate) mod catalogue;
 pub mod check;
+pub(crate) mod contract;
 pub(crate) mod deactivate;
+pub(crate) mod deal;
+pub mod due;
+pub(crate) mod expansion;
+pub(crate) mod expiring;
 pub(crate) mod give_up;
+pub(crate) mod letter;
 pub(crate) mod license;
 pub(crate) mod maintenance;
 pub(crate) mod once;
+pub(crate) mod order;
+pub(crate) mod outbox;
 pub mod parts;
 pub(crate) mod party;
 pub(crate) mod place;
+pub(crate) mod price_book;
 pub(crate) mod programme;
 pub(crate) mod public_status;
+pub(crate) mod quote;
 pub(crate) mod read;
 pub(crate) mod redeem;
 pub mod sweep;
+pub(crate) mod unlock_code;
 pub(crate) mod update_request;
 pub(crate) mod upgrade_code;
 pub(crate) mod verify;
@@ -43,6 +57,7 @@ use crate::domain::license::License;
 use crate::domain::machine::Role;
 use crate::domain::programme::{Programme, Programmes};
 use crate::domain::refusal::{Reason, Refusal};
+use crate::mail::Stationery;
 use crate::personal::{Personal, PersonalError};
 use crate::random::Random;
 use crate::record::event::Event;
@@ -62,6 +77,7 @@ pub struct Deps {
     pub(crate) pepper: Pepper,
     pub(crate) personal: Personal,
     pub(crate) programmes: Programmes,
+    pub(crate) stationery: Stationery,
     pub(crate) guesses: Mutex<GuessLimiter>,
     pub(crate) status_queries: Mutex<GuessLimiter>,
     /// Refusals of callers who proved nothing: how many of them are put on record.
@@ -238,6 +254,15 @@ impl Deps {
 }
 
 impl Caller {
+    /// The server itself, for what runs beside the calls.
+    pub(crate) fn system() -> Self {
+        Self {
+            role: Role::System,
+            id: None,
+            ip: std::net::Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+
     /// `customer`, `partner/acme`, `support/eva`, `admin/root`.
     pub(crate) fn actor(&self) -> String {
         let role = match self.role {

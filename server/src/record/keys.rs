@@ -24,15 +24,25 @@
 //! | `t/day serial`, `T/partner 0 day serial` | empty: licenses by the last day of their terms |
 //! | `z/day serial` | empty: licenses for which something is due on that day |
 //! | `P/programme 0 revision` | a programme revision as its file said it; never deleted |
+//! | `M/mail` | mail in the outbox, whatever became of it |
+//! | `N/time mail` | empty: mails that wait, by their next attempt; dead ones stand behind all times |
+//! | `K/text` | the mail (16 bytes) that was queued for this, so that there is one |
+//! | `B/product 0 item 0 edition 0 type 0 day` | price; `*` stands for all editions, all types |
+//! | `Q/quote`, `J/serial 0 quote` | quote; find them by license |
+//! | `O/order`, `o/serial 0 order` | order; find them by license |
+//! | `G/dongle` | the last unlock code of a hardware key |
 
 use chrono::{DateTime, Utc};
 use upkeep::date::CivilDate;
 use upkeep::id::{
-    ActivationId, CustomerId, DongleNumber, PartnerId, ProductId, ProgrammeId, RequestId, UpgradeId,
+    ActivationId, CustomerId, DongleNumber, MailId, OrderId, PartnerId, ProductId, ProgrammeId,
+    QuoteId, RequestId, UpgradeId,
 };
 use upkeep::key::Thumbprint;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
+
+use crate::domain::price_book::Thing;
 
 /// A half-open key range.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -346,10 +356,156 @@ pub(crate) fn programmes() -> Range {
     Range::of_prefix(Key::table(b'P').done())
 }
 
+/// A price of the price book.
+pub(crate) fn price(thing: &Thing, valid_from: CivilDate) -> Vec<u8> {
+    priced(thing).day(valid_from).done()
+}
+
+/// The prices of a thing that hold on `day` or held before, by the day from which they hold.
+pub(crate) fn prices_until(thing: &Thing, day: CivilDate) -> Range {
+    Range {
+        from: priced(thing).done(),
+        to: Range::of_prefix(priced(thing).day(day).done()).to,
+    }
+}
+
+/// The prices of a product, or all.
+pub(crate) fn prices(product: Option<&ProductId>) -> Range {
+    let all = Key::table(b'B');
+    Range::of_prefix(match product {
+        None => all.done(),
+        Some(product) => all.text(product.as_str()).done(),
+    })
+}
+
+fn priced(thing: &Thing) -> Key {
+    let or_all = |text: Option<&str>| text.unwrap_or("*").to_owned();
+    Key::table(b'B')
+        .text(thing.product.as_str())
+        .text(&thing.item.to_string())
+        .text(&or_all(
+            thing.edition.as_ref().map(|edition| edition.as_str()),
+        ))
+        .text(&or_all(
+            thing.license_type.as_ref().map(|kind| kind.as_str()),
+        ))
+}
+
+pub(crate) fn quote(id: &QuoteId) -> Vec<u8> {
+    Key::table(b'Q').raw(id.as_bytes()).done()
+}
+
+/// All quotes, oldest first.
+pub fn quotes() -> Range {
+    Range::of_prefix(Key::table(b'Q').done())
+}
+
+pub(crate) fn license_quote(serial: &SerialNumber, id: &QuoteId) -> Vec<u8> {
+    Key::table(b'J')
+        .text(serial.as_str())
+        .raw(id.as_bytes())
+        .done()
+}
+
+pub(crate) fn license_quotes(serial: &SerialNumber) -> Range {
+    Range::of_prefix(Key::table(b'J').text(serial.as_str()).done())
+}
+
+/// Where the quote stands that the end of an index key names.
+pub(crate) fn quote_of_index(tail: &[u8]) -> Option<Vec<u8>> {
+    QuoteId::from_slice(tail).ok().map(|id| quote(&id))
+}
+
+pub(crate) fn order(id: &OrderId) -> Vec<u8> {
+    Key::table(b'O').raw(id.as_bytes()).done()
+}
+
+/// All orders, oldest first.
+pub fn orders() -> Range {
+    Range::of_prefix(Key::table(b'O').done())
+}
+
+pub(crate) fn license_order(serial: &SerialNumber, id: &OrderId) -> Vec<u8> {
+    Key::table(b'o')
+        .text(serial.as_str())
+        .raw(id.as_bytes())
+        .done()
+}
+
+pub(crate) fn license_orders(serial: &SerialNumber) -> Range {
+    Range::of_prefix(Key::table(b'o').text(serial.as_str()).done())
+}
+
+/// Where the order stands that the end of an index key names.
+pub(crate) fn order_of_index(tail: &[u8]) -> Option<Vec<u8>> {
+    OrderId::from_slice(tail).ok().map(|id| order(&id))
+}
+
+pub(crate) fn dongle(number: &DongleNumber) -> Vec<u8> {
+    Key::table(b'G').raw(number.as_str().as_bytes()).done()
+}
+
+/// The day and the license of a key of the index of what is due.
+pub(crate) fn due_parts(key: &[u8]) -> Option<(CivilDate, SerialNumber)> {
+    let (day, _) = key.get(2..)?.split_at_checked(10)?;
+    let day = CivilDate::parse(std::str::from_utf8(day).ok()?).ok()?;
+    Some((day, dated_serial(key)?))
+}
+
 /// The serial at the end of a key of the dated indexes.
 pub(crate) fn dated_serial(key: &[u8]) -> Option<SerialNumber> {
     let text = key.rsplit(|byte| *byte == 0).next()?;
     SerialNumber::parse(std::str::from_utf8(text).ok()?).ok()
+}
+
+pub(crate) fn mail(id: &MailId) -> Vec<u8> {
+    Key::table(b'M').raw(id.as_bytes()).done()
+}
+
+/// All mails, oldest first.
+pub(crate) fn mails() -> Range {
+    Range::of_prefix(Key::table(b'M').done())
+}
+
+/// A mail that waits for its attempt at `at`.
+pub(crate) fn queued_mail(at: DateTime<Utc>, id: &MailId) -> Vec<u8> {
+    Key::table(b'N').time(at).raw(id.as_bytes()).done()
+}
+
+/// The mails whose attempt is due at `now`, to the millisecond, in that order.
+pub(crate) fn due_mails(now: DateTime<Utc>) -> Range {
+    Range {
+        from: Key::table(b'N').done(),
+        to: Range::of_prefix(Key::table(b'N').time(now).done()).to,
+    }
+}
+
+/// The mails that wait, due or not.
+pub(crate) fn waiting_mails() -> Range {
+    Range {
+        from: Key::table(b'N').done(),
+        to: Key::table(b'N').raw(&NEVER).done(),
+    }
+}
+
+/// A mail that was given up: behind all that wait, oldest first.
+pub(crate) fn dead_mail(id: &MailId) -> Vec<u8> {
+    Key::table(b'N').raw(&NEVER).raw(id.as_bytes()).done()
+}
+
+/// The mails that were given up.
+pub(crate) fn dead_mails() -> Range {
+    Range::of_prefix(Key::table(b'N').raw(&NEVER).done())
+}
+
+/// The mail of a key of the send queue.
+pub(crate) fn queued_mail_id(key: &[u8]) -> Option<MailId> {
+    MailId::from_slice(key.get(10..)?).ok()
+}
+
+/// The mail that there is for `text`.
+pub(crate) fn mail_once(text: &str) -> Vec<u8> {
+    Key::table(b'K').raw(text.as_bytes()).done()
 }
 
 fn days(prefix: Key, from: CivilDate, to: CivilDate) -> Range {
@@ -358,6 +514,9 @@ fn days(prefix: Key, from: CivilDate, to: CivilDate) -> Range {
         to: Range::of_prefix(prefix.day(to).done()).to,
     }
 }
+
+/// The time of what is never due: no instant of this server's is as late.
+const NEVER: [u8; 8] = [0xFF; 8];
 
 /// Builds a key part by part.
 struct Key(Vec<u8>);

@@ -4,19 +4,21 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
+use upkeep::date::Term;
 use upkeep::level::{AssuranceLevel, ProofGrade};
 use upkeep::rpc::v1;
 
+use super::maintenance::present as contract;
 use crate::domain::activation::Activation;
 use crate::domain::catalogue::{Product, Release};
 use crate::domain::license::{Carrier, License, VirtualEnvironment, VmPermission};
 use crate::domain::machine::{
     ActivationState, DeactivationState, LicenseState, Role, UpgradeState,
 };
-use crate::domain::maintenance::{self, Flag};
-use crate::domain::party::Partner;
+use crate::domain::mail::{Mail, MailState};
+use crate::domain::maintenance;
 use crate::domain::upgrade::Upgrade;
-use crate::flow::party::Opened;
+use crate::flow::party::{Opened, OpenedPartner};
 use crate::flow::update_request::email_field;
 use crate::flow::upgrade_code::Issued;
 use crate::flow::{Caller, Deps, Outcome};
@@ -57,20 +59,32 @@ pub(super) fn license(deps: &Deps, license: &License) -> Result<v1::License, Out
         virtual_environment_allowed: license.vm == VmPermission::Allowed,
         purchase_date: license.purchased_on.to_string(),
         maintenance: Some(maintenance_status(deps, license)?),
-        terms: license
-            .terms
-            .iter()
-            .map(|term| v1::MaintenanceTerm {
-                first_date: term.first().to_string(),
-                last_date: term.last().to_string(),
-            })
-            .collect(),
+        terms: contract::terms(license),
         update_request_id: license
             .open_upgrade
             .map(|id| id.to_string())
             .unwrap_or_default(),
         create_time: Some(timestamp(license.created_at)),
+        license_kind: license.kind.to_string(),
+        tier_id: license
+            .contract
+            .tier
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        modules: contract::modules(&license.modules),
+        paid: license.paid.map(contract::money),
+        programme_id: license.programme.to_string(),
+        programme_revision: license.programme_rev,
     })
+}
+
+pub(super) fn term(term: &Term, derived: bool) -> v1::MaintenanceTerm {
+    v1::MaintenanceTerm {
+        first_date: term.first().to_string(),
+        last_date: term.last().to_string(),
+        derived,
+    }
 }
 
 pub(super) fn licenses(deps: &Deps, found: &[License]) -> Result<Vec<v1::License>, Outcome> {
@@ -84,16 +98,12 @@ pub(super) fn maintenance_status(
 ) -> Result<v1::MaintenanceStatus, Outcome> {
     let license = &deps.as_of(license.clone(), deps.clock.now())?;
     let today = deps.today(license, deps.clock.now())?;
-    let flag = match maintenance::flag(deps.programme(license)?, &license.terms, today) {
-        Flag::Protected => v1::MaintenanceFlag::Protected,
-        Flag::ExpiringSoon => v1::MaintenanceFlag::ExpiringSoon,
-        Flag::Expired => v1::MaintenanceFlag::Expired,
-    };
+    let flag = maintenance::flag(deps.programme(license)?, &license.terms, today);
     let last_date = maintenance::last_day(&license.terms)
         .map(|day| day.to_string())
         .unwrap_or_default();
     Ok(v1::MaintenanceStatus {
-        flag: flag.into(),
+        flag: contract::flag(flag).into(),
         last_date,
     })
 }
@@ -225,14 +235,54 @@ pub(super) fn customer(opened: Opened) -> v1::Customer {
             .map(ToString::to_string)
             .unwrap_or_default(),
         create_time: Some(timestamp(opened.customer.created_at)),
+        language: opened.customer.contact.language,
+        region_id: opened
+            .customer
+            .contact
+            .region
+            .map(|region| region.to_string())
+            .unwrap_or_default(),
     }
 }
 
-pub(super) fn partner(partner: &Partner) -> v1::Partner {
+pub(super) fn partner(opened: OpenedPartner) -> v1::Partner {
+    let OpenedPartner { partner, email } = opened;
     v1::Partner {
         partner_id: partner.id.to_string(),
-        display_name: partner.display_name.clone(),
+        display_name: partner.display_name,
         create_time: Some(timestamp(partner.created_at)),
+        email,
+        language: partner.contact.language,
+        region_id: partner
+            .contact
+            .region
+            .map(|region| region.to_string())
+            .unwrap_or_default(),
+    }
+}
+
+pub(super) fn mail(mail: &Mail) -> v1::Mail {
+    v1::Mail {
+        mail_id: mail.id.to_string(),
+        kind: mail.kind.template().to_string(),
+        recipient: mail.to.to_string(),
+        state: match mail.state {
+            MailState::Pending => v1::MailState::Pending,
+            MailState::Sent => v1::MailState::Sent,
+            MailState::Dead => v1::MailState::Dead,
+            MailState::Cancelled => v1::MailState::Cancelled,
+        }
+        .into(),
+        serial: mail
+            .kind
+            .serial()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        attempts: mail.attempts,
+        next_attempt_time: mail.next_attempt_at.map(timestamp),
+        last_error: mail.last_error.clone(),
+        create_time: Some(timestamp(mail.created_at)),
+        settle_time: mail.settled_at.map(timestamp),
     }
 }
 
