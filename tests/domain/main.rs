@@ -12,4 +12,5 @@ mod machines;
 mod maintenance;
 mod programme_rules;
 mod programmes;
+mod purchase;
 mod world;
