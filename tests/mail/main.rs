@@ -19,9 +19,9 @@ mod world;
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use upkeep::armor;
 use upkeep::artefact::UpgradeCode;
 use upkeep::rpc::v1::{self, MailState};
+use upkeep::{armor, jws, key};
 use upkeep_server::config::{MailSecurity, MailSettings};
 
 use crate::binaries::{run, upkeep_server};
@@ -60,8 +60,15 @@ async fn code_mail(security: MailSecurity, language: &str, words: &[&str]) {
     }
     let name = format!("upgrade-code-{SERIAL}.txt");
     let file = message["files"][&name].as_str().unwrap();
-    assert_eq!(file.trim_end(), code.file.trim_end());
-    armor::read_either::<UpgradeCode>(file).unwrap();
+    // Mail ends lines in its own way; what is inside is what the server signed.
+    assert_eq!(
+        file.lines().collect::<Vec<_>>(),
+        code.file.lines().collect::<Vec<_>>()
+    );
+    let sealed = armor::read_either::<UpgradeCode>(file).unwrap();
+    let keys = world.server_keys().await;
+    let read = jws::verify::<UpgradeCode>(&sealed, |kid| keys.get(kid).cloned(), key::verify);
+    assert_eq!(read.unwrap().claims().serial.as_str(), SERIAL);
     let sent = world
         .mail("it is on record as sent", |mail| {
             mail.state() == MailState::Sent

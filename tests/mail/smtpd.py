@@ -15,12 +15,15 @@ import asyncio
 import email
 import email.policy
 import json
+import logging
 import pathlib
 import ssl
 import sys
 
 from aiosmtpd.smtp import SMTP, AuthResult
 
+# The library warns of itself on standard error.
+logging.getLogger("mail.log").setLevel(logging.CRITICAL)
 directory, mode = pathlib.Path(sys.argv[1]), sys.argv[2]
 
 

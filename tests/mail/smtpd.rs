@@ -37,6 +37,7 @@ impl Smtpd {
         fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(dir.path().join("login"), "licenses:s3cret of the test").unwrap();
         let mut child = Command::new(python)
+            .args(["-W", "ignore"])
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mail/smtpd.py"))
             .arg(dir.path())
             .arg(security.as_str())

@@ -8,7 +8,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tonic::transport::Channel;
+use upkeep::jwks::KeySet;
 use upkeep::rpc::v1;
+use upkeep::rpc::v1::activation_service_client::ActivationServiceClient;
 use upkeep::rpc::v1::admin_service_client::AdminServiceClient;
 use upkeep::rpc::v1::support_service_client::SupportServiceClient;
 use upkeep_server::clock::{Clock, ManualClock, SystemClock};
@@ -181,6 +183,16 @@ impl World {
             .await
             .unwrap();
         (id, code.into_inner().upgrade_code.unwrap())
+    }
+
+    /// The server's verification keys, as products get them.
+    pub(crate) async fn server_keys(&self) -> KeySet {
+        let running = self.running.as_ref().unwrap();
+        let channel = dial(running.products_addr(), &self.ca, None).await;
+        let mut products = ActivationServiceClient::new(channel);
+        let request = v1::GetVerificationKeysRequest {};
+        let answer = products.get_verification_keys(request).await.unwrap();
+        KeySet::parse(answer.into_inner().jwks.as_bytes()).unwrap()
     }
 
     async fn request_update(&self, to: &str) -> String {
