@@ -26,6 +26,7 @@ impl Label {
             Self::Artefact(Typ::Proof) => "UPKEEP DEACTIVATION PROOF",
             Self::Artefact(Typ::Receipt) => "UPKEEP DEACTIVATION RECEIPT",
             Self::Artefact(Typ::Upgrade) => "UPKEEP UPGRADE CODE",
+            Self::Artefact(Typ::Unlock) => "UPKEEP UNLOCK CODE",
             Self::Artefact(Typ::Release) => "UPKEEP RELEASE MANIFEST",
             Self::HardwareProof => "UPKEEP HARDWARE DEACTIVATION PROOF",
         }

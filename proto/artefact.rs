@@ -15,6 +15,7 @@ use crate::key::Thumbprint;
 mod activation;
 mod deactivation;
 mod release;
+mod unlock;
 mod upgrade;
 
 pub use activation::{ActivationCertificate, Counter};
@@ -23,6 +24,7 @@ pub use deactivation::{
     verify_proof,
 };
 pub use release::ReleaseManifest;
+pub use unlock::UnlockCode;
 pub use upgrade::{BoundTo, UpgradeCode};
 
 /// An artefact that can be shown to a person, as it stands above the armour in a file.

@@ -28,18 +28,21 @@ pub enum Typ {
     Receipt,
     /// An upgrade code in its file form.
     Upgrade,
+    /// An unlock code for a dongle.
+    Unlock,
     /// A release manifest.
     Release,
 }
 
 impl Typ {
     /// Every kind, in the order of a license's life.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Activation,
         Self::Ticket,
         Self::Proof,
         Self::Receipt,
         Self::Upgrade,
+        Self::Unlock,
         Self::Release,
     ];
 
@@ -51,6 +54,7 @@ impl Typ {
             Self::Proof => "upkeep-proof+jwt",
             Self::Receipt => "upkeep-receipt+jwt",
             Self::Upgrade => "upkeep-upgrade+jwt",
+            Self::Unlock => "upkeep-unlock+jwt",
             Self::Release => "upkeep-release+jwt",
         }
     }

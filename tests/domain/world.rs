@@ -27,7 +27,10 @@ pub(crate) fn serial(text: &str) -> SerialNumber {
 pub(crate) fn built_in(id: &str) -> Programme {
     let programmes = Programmes::built_in().unwrap_or_else(|errors| panic!("{errors}"));
     let id = ProgrammeId::parse(id).unwrap();
-    programmes.get(&id).expect("a built-in programme").clone()
+    programmes
+        .current(&id)
+        .expect("a built-in programme")
+        .clone()
 }
 
 /// A programme with these lines after its identity.

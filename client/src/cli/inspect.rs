@@ -7,7 +7,7 @@ use serde_json::Value;
 use upkeep::armor::{self, Label};
 use upkeep::artefact::{
     ActivationCertificate, DeactivationProof, DeactivationReceipt, DeactivationTicket, ProofError,
-    Readable, ReleaseManifest, UpgradeCode, verify_proof,
+    Readable, ReleaseManifest, UnlockCode, UpgradeCode, verify_proof,
 };
 use upkeep::jwks::KeySet;
 use upkeep::jws::{self, Claims, JwsError, SigningInput, Typ};
@@ -27,7 +27,7 @@ Examples:
   upkeep inspect label-studio-11.0.release.txt --jwks build.pub
   upkeep inspect receipt.txt --jwks jwks.json --json
 
-Reads activation certificates, deactivation tickets, proofs and receipts, upgrade code files and release manifests, \
+Reads activation certificates, deactivation tickets, proofs and receipts, upgrade code files, unlock codes and release manifests, \
 as the armoured file or the bare JWS. Only the armoured block is read, never the lines above it.
 
 Exit code 0: VERIFIED, by a pinned key, this device's own, or one of FILE. 9: UNVERIFIED; what it says is shown all \
@@ -178,6 +178,7 @@ fn look(text: &str, trusted: &Trusted) -> Result<Found, Failure> {
         Typ::Proof => found::<DeactivationProof>("deactivation_proof", &jws, &input, trusted),
         Typ::Receipt => found::<DeactivationReceipt>("deactivation_receipt", &jws, &input, trusted),
         Typ::Upgrade => found::<UpgradeCode>("upgrade_code", &jws, &input, trusted),
+        Typ::Unlock => found::<UnlockCode>("unlock_code", &jws, &input, trusted),
         Typ::Release => found::<ReleaseManifest>("release_manifest", &jws, &input, trusted),
         _ => Err(unreadable(
             "it is of a kind that this version does not know",

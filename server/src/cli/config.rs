@@ -66,6 +66,11 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
             return Err(Failure::new(Exit::Config, wrong.join("\n")));
         }
     };
+    for programme in programmes.iter() {
+        for warning in programme.warnings() {
+            output::note(format_args!("warning: {}: {warning}", programme.id()));
+        }
+    }
     let names: Vec<String> = programmes.iter().map(|one| one.id().to_string()).collect();
     output::line(format_args!(
         "The configuration is good. Programmes: {}.",

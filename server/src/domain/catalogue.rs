@@ -1,5 +1,7 @@
 //! Products and their releases.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use upkeep::date::CivilDate;
 use upkeep::id::{ProductId, ProgrammeId};
@@ -26,10 +28,22 @@ pub struct Release {
     pub(crate) created_at: DateTime<Utc>,
 }
 
-/// The release that an update is for: the one asked for, else the newest build that maintenance covers (T-15, S-19).
-pub(crate) fn newest_covered(releases: &[Release], last_day: CivilDate) -> Option<&Release> {
+/// The newest of the releases that are `open` to a license (T-15, S-19).
+pub(crate) fn newest(releases: &[Release], open: impl Fn(&Release) -> bool) -> Option<&Release> {
     releases
         .iter()
-        .filter(|release| release.build_date <= last_day)
+        .filter(|release| open(release))
         .max_by_key(|release| (release.build_date, release.version.numbers()))
+}
+
+/// The days on which each major version first came out, by major version (P-14, A-18).
+pub(crate) fn majors(releases: &[Release]) -> Vec<CivilDate> {
+    let mut first: BTreeMap<u32, CivilDate> = BTreeMap::new();
+    for release in releases {
+        first
+            .entry(release.version.major())
+            .and_modify(|day| *day = (*day).min(release.build_date))
+            .or_insert(release.build_date);
+    }
+    first.into_values().collect()
 }

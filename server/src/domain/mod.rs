@@ -12,15 +12,20 @@
 pub mod activation;
 pub mod catalogue;
 pub mod credential;
+pub mod explain;
 pub mod guess;
 pub mod license;
 pub mod machine;
 pub mod mail;
 pub mod maintenance;
 pub mod money;
+pub mod order;
 pub mod party;
+pub mod price_book;
 pub mod programme;
+pub mod quote;
 pub mod refusal;
 pub mod upgrade;
+pub mod upgrade_check;
 
 mod vocabulary;

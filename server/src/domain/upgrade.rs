@@ -7,12 +7,13 @@ use upkeep::key::Thumbprint;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
-use crate::domain::catalogue::{Release, newest_covered};
+use crate::domain::catalogue::{Release, newest};
 use crate::domain::license::{Carrier, License, Seal, VirtualEnvironment, VmPermission};
 use crate::domain::machine::{LicenseState, Role, UpgradeEvent, UpgradeState, step};
-use crate::domain::maintenance;
-use crate::domain::programme::{Programme, SmaCheck, VmRule};
+use crate::domain::maintenance::access::{self, Holding};
+use crate::domain::programme::{Programme, SmaCheck};
 use crate::domain::refusal::{Reason, Refusal};
+use crate::domain::upgrade_check::{self, Case, Next, Returns};
 
 /// A request to update a license.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,22 +58,26 @@ pub fn submit(
     today: CivilDate,
 ) -> Result<(UpgradeState, Release), Refusal> {
     check_issued(license)?;
-    check_cover(license, today)?;
-    let refer = check_vm(license, programme, wish)?;
-    let target = choose_target(license, wish, releases)?;
+    let next = upgrade_check::decide(programme, &case(license, wish, today))?;
+    let target = choose_target(license, programme, wish, releases, today)?;
     let submitted = UpgradeState::Submitted;
-    let state = match refer {
-        Referral::Needed => step(submitted, UpgradeEvent::Refer, Role::System)?,
-        Referral::None => after_referral(submitted, license)?,
+    let state = match next {
+        Next::ReferToVendor => step(submitted, UpgradeEvent::Refer, Role::System)?,
+        // A code that lacks a proof is refused when it is asked for, with the reason why.
+        Next::DeactivateFirst | Next::IssueCode => after_referral(submitted, license)?,
     };
     Ok((state, target))
 }
 
-/// Whether a person has to decide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Referral {
-    None,
-    Needed,
+/// What the check of N-13 looks at.
+fn case<'a>(license: &'a License, wish: &Wish, today: CivilDate) -> Case<'a> {
+    Case {
+        holding: Holding::of(license, today),
+        environment: wish.vm,
+        permission: license.vm,
+        protection: license.carrier.protection(),
+        returns: Returns::of(license),
+    }
 }
 
 /// The state of a submitted request that needs no (more) decision: wait for the old license's return, or go on.
@@ -118,7 +123,11 @@ pub fn issue(
     upgrade.state = step(upgrade.state, UpgradeEvent::IssueCode, role)?;
     check_issued(license)?;
     check_cover_at_issue(license, programme, today)?;
-    check_target(license, upgrade.target_build_date)?;
+    access::run(
+        programme,
+        &Holding::of(license, today),
+        upgrade.target_build_date,
+    )?;
     if needs_return(license) {
         return Err(Refusal::new(Reason::SeatInUse).with("seats_taken", license.usage.seats_taken));
     }
@@ -276,55 +285,33 @@ fn check_cover_at_issue(
     today: CivilDate,
 ) -> Result<(), Refusal> {
     match programme.sma_checked_at() {
-        SmaCheck::Issue => check_cover(license, today),
+        SmaCheck::Issue => access::update(programme, &Holding::of(license, today)),
         SmaCheck::Submit => Ok(()),
     }
 }
 
-fn check_cover(license: &License, today: CivilDate) -> Result<(), Refusal> {
-    if maintenance::covered_on(&license.terms, today) {
-        return Ok(());
-    }
-    let mut refusal = Refusal::new(Reason::SmaExpired);
-    if let Some(last_day) = maintenance::last_day(&license.terms) {
-        refusal = refusal.with("maintenance_last_date", last_day.to_string());
-    }
-    Err(refusal)
-}
-
-fn check_vm(license: &License, programme: &Programme, wish: &Wish) -> Result<Referral, Refusal> {
-    if wish.vm == VirtualEnvironment::No || license.vm == VmPermission::Allowed {
-        return Ok(Referral::None);
-    }
-    match programme.update_vm() {
-        VmRule::Allow => Ok(Referral::None),
-        VmRule::Refer => Ok(Referral::Needed),
-        VmRule::Deny => Err(Reason::VmNotAllowed.into()),
-    }
-}
-
-fn choose_target(license: &License, wish: &Wish, releases: &[Release]) -> Result<Release, Refusal> {
-    let Some(last_day) = maintenance::last_day(&license.terms) else {
-        return Err(Reason::SmaExpired.into());
-    };
+/// A Free Edition takes any release, the newest where none is named (S-28).
+fn choose_target(
+    license: &License,
+    programme: &Programme,
+    wish: &Wish,
+    releases: &[Release],
+    today: CivilDate,
+) -> Result<Release, Refusal> {
+    let holding = Holding::of(license, today);
     let Some(wanted) = &wish.target else {
-        return newest_covered(releases, last_day)
-            .cloned()
-            .ok_or_else(|| Reason::NoReleaseCovered.into());
+        return newest(releases, |release| {
+            access::run(programme, &holding, release.build_date).is_ok()
+        })
+        .cloned()
+        .ok_or_else(|| Reason::NoReleaseCovered.into());
     };
     let release = releases
         .iter()
         .find(|release| release.version == *wanted)
         .ok_or_else(|| Refusal::new(Reason::ReleaseUnknown).with("version", wanted.to_string()))?;
-    check_target(license, release.build_date)?;
+    access::run(programme, &holding, release.build_date)?;
     Ok(release.clone())
-}
-
-fn check_target(license: &License, build_date: CivilDate) -> Result<(), Refusal> {
-    if maintenance::covers_build(&license.terms, build_date) {
-        return Ok(());
-    }
-    Err(Refusal::new(Reason::BuildNotCovered).with("build_date", build_date.to_string()))
 }
 
 fn code_end(programme: &Programme, now: DateTime<Utc>) -> DateTime<Utc> {

@@ -14,8 +14,10 @@ use super::{Call, Caller, Deps, Fault, Outcome, whole_micros};
 use crate::domain::catalogue::Release;
 use crate::domain::license::{Carrier, License, VirtualEnvironment};
 use crate::domain::machine::{Role, UpgradeEvent, UpgradeState, step};
+use crate::domain::programme::UpdateField;
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::upgrade::{self, Upgrade, Wish};
+use crate::domain::upgrade_check::empty_fields;
 use crate::random::uuid_v7;
 use crate::record::license::LicenseWire;
 use crate::record::upgrade::UpgradeWire;
@@ -58,11 +60,7 @@ pub(crate) async fn create(
     let mut store = &deps.store;
     let known = deps.license(&mut store, &ask.serial, call.now)?;
     call.caller.check_owns(known.as_ref())?;
-    let Wanted {
-        wish_email,
-        vm,
-        license_type,
-    } = required(&call.caller, &ask, known.as_ref())?;
+    check_fields(deps, &call.caller, &ask, known.as_ref())?;
     let who = match &ask.credential {
         Some(credential) => Some(authenticate(deps, &call, &ask.serial, credential).await?),
         None => None,
@@ -70,15 +68,25 @@ pub(crate) async fn create(
     let Some(known) = known else {
         return Err(Reason::CredentialInvalid.into());
     };
+    let missing: Vec<_> =
+        empty_fields(&deps.programme(&known)?.update().fields, &ask.given()).collect();
+    if !missing.is_empty() {
+        return Err(Refusal::missing(missing.into_iter().map(path)).into());
+    }
     // 2 The address is sealed before it meets the ledger (T-23).
     let id = UpgradeId::from_uuid(uuid_v7(&*deps.clock, &*deps.random));
-    let email = deps
-        .personal
-        .seal(&known.customer, &email_field(&id), &wish_email)?;
+    let email = deps.personal.seal(
+        &known.customer,
+        &email_field(&id),
+        &ask.email.unwrap_or_default(),
+    )?;
+    // What the programme does not ask for stays as it is.
     let wish = Wish {
         email,
-        vm,
-        license_type,
+        vm: ask.vm.unwrap_or(VirtualEnvironment::No),
+        license_type: ask
+            .license_type
+            .unwrap_or_else(|| known.license_type.clone()),
         target: ask.target,
         device: ask.device,
     };
@@ -138,43 +146,61 @@ pub(crate) async fn create(
     read_kept(committed.into_inner())
 }
 
-struct Wanted {
-    wish_email: String,
-    vm: VirtualEnvironment,
-    license_type: LicenseType,
+/// The required fields that can be told before anybody has shown a secret; all gaps at once, the credential last (N-13, D58).
+///
+/// Only a partner is known before its credential is, so it is asked for what its license's programme wants. To anybody else a
+/// serial that does not exist must look like any other: it is asked for what every programme wants, and for the rest afterwards.
+fn check_fields(
+    deps: &Deps,
+    caller: &Caller,
+    ask: &Request,
+    known: Option<&License>,
+) -> Result<(), Outcome> {
+    let own = known.filter(|_| caller.role == Role::Partner);
+    let fields: Vec<UpdateField> = match own {
+        Some(license) => deps.programme(license)?.update().fields.clone(),
+        None => UpdateField::ALL
+            .iter()
+            .copied()
+            .filter(|field| {
+                let mut all = deps.programmes.revisions();
+                all.all(|programme| programme.update().fields.contains(field))
+            })
+            .collect(),
+    };
+    let on_dongle = own.is_some_and(|license| matches!(license.carrier, Carrier::HardwareKey(_)));
+    let credential = (ask.credential.is_none() && !on_dongle).then_some("credential");
+    let missing: Vec<&str> = empty_fields(&fields, &ask.given())
+        .map(path)
+        .chain(credential)
+        .collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::missing(missing).into())
+    }
 }
 
-/// The required fields; what is missing is told all at once, the credential last (N-13, D58).
-fn required(caller: &Caller, ask: &Request, known: Option<&License>) -> Result<Wanted, Refusal> {
-    // Only a partner is known before its credential is: to anybody else a hardware key's license must look like any other.
-    let on_dongle = caller.role == Role::Partner
-        && known.is_some_and(|license| matches!(license.carrier, Carrier::HardwareKey(_)));
-    let credential_missing = ask.credential.is_none() && !on_dongle;
-    match (
-        ask.email.clone(),
-        ask.vm,
-        ask.license_type.clone(),
-        credential_missing,
-    ) {
-        (Some(wish_email), Some(vm), Some(license_type), false) => Ok(Wanted {
-            wish_email,
-            vm,
-            license_type,
-        }),
-        (email, vm, license_type, _) => {
-            let missing = [
-                (email.is_none(), "details.email"),
-                (vm.is_none(), "details.virtual_environment"),
-                (license_type.is_none(), "details.license_type"),
-                (credential_missing, "credential"),
-            ];
-            Err(Refusal::missing(
-                missing
-                    .into_iter()
-                    .filter(|(is, _)| *is)
-                    .map(|(_, field)| field),
-            ))
-        }
+/// Where a field stands in the request.
+fn path(field: UpdateField) -> &'static str {
+    match field {
+        UpdateField::Email => "details.email",
+        UpdateField::Serial => "serial",
+        UpdateField::VirtualEnvironment => "details.virtual_environment",
+        UpdateField::LicenseType => "details.license_type",
+    }
+}
+
+impl Request {
+    fn given(&self) -> Vec<UpdateField> {
+        let given = [
+            (true, UpdateField::Serial),
+            (self.email.is_some(), UpdateField::Email),
+            (self.vm.is_some(), UpdateField::VirtualEnvironment),
+            (self.license_type.is_some(), UpdateField::LicenseType),
+        ];
+        let given = given.into_iter().filter(|(is, _)| *is);
+        given.map(|(_, field)| field).collect()
     }
 }
 

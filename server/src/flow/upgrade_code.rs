@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use upkeep::artefact::{self, BoundTo};
 use upkeep::code::Code;
+use upkeep::date::CivilDate;
 use upkeep::id::{MailId, UpgradeId};
 use upkeep::version::Version;
 use upkeep::{armor, jws};
@@ -16,7 +17,7 @@ use super::{Call, Deps, Fault, Outcome, outbox, seconds, whole_micros};
 use crate::domain::license::{Carrier, License, VirtualEnvironment};
 use crate::domain::machine::UpgradeState;
 use crate::domain::mail::{MailKind, Recipient};
-use crate::domain::maintenance;
+use crate::domain::maintenance::{self, access};
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::upgrade::{self, Upgrade};
 use crate::record::upgrade::UpgradeWire;
@@ -203,13 +204,24 @@ fn file_form(
         virtual_environment: upgrade.wish.vm == VirtualEnvironment::Yes,
         target_version: upgrade.target.clone(),
         target_build_date: upgrade.target_build_date,
-        maintenance_last_day: maintenance::last_day(&license.terms).ok_or(Reason::SmaExpired)?,
+        maintenance_last_day: covers_up_to(deps, upgrade, license)?,
         edition: license.edition.clone(),
         add_ons: license.add_ons.clone(),
         seats: license.seats,
         bound_to,
     };
     Ok(Some(deps.signing_input(&claims)?))
+}
+
+/// The newest build that the code opens: what maintenance covers, and for a Free Edition without any, its target (S-28).
+fn covers_up_to(deps: &Deps, upgrade: &Upgrade, license: &License) -> Result<CivilDate, Outcome> {
+    match maintenance::last_day(&license.terms) {
+        Some(last_day) => Ok(last_day.max(upgrade.target_build_date)),
+        None if access::is_free(deps.programme(license)?, &license.edition) => {
+            Ok(upgrade.target_build_date)
+        }
+        None => Err(Reason::SmaExpired.into()),
+    }
 }
 
 /// Signs the stored file form and wraps it for people and mail.

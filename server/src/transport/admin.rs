@@ -3,6 +3,8 @@
 mod license;
 mod mail;
 mod party;
+mod prices;
+mod programme;
 
 use std::sync::Arc;
 
@@ -440,6 +442,38 @@ impl AdminService for Admin {
         let license = maintenance::terminate(&self.deps, call, serial, reason).await?;
         let license = Some(present::license(&self.deps, &license)?);
         Ok(Response::new(v1::TerminateMaintenanceResponse { license }))
+    }
+
+    async fn list_programmes(
+        &self,
+        request: Request<v1::ListProgrammesRequest>,
+    ) -> Result<Response<v1::ListProgrammesResponse>, Status> {
+        programme::list(&self.deps, request)
+    }
+
+    async fn get_programme(
+        &self,
+        request: Request<v1::GetProgrammeRequest>,
+    ) -> Result<Response<v1::GetProgrammeResponse>, Status> {
+        programme::get(&self.deps, request)
+    }
+
+    async fn import_prices(
+        &self,
+        request: Request<v1::ImportPricesRequest>,
+    ) -> Result<Response<v1::ImportPricesResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let answer = prices::import(&self.deps, caller, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn list_prices(
+        &self,
+        request: Request<v1::ListPricesRequest>,
+    ) -> Result<Response<v1::ListPricesResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let answer = prices::list(&self.deps, &request.into_inner())?;
+        Ok(Response::new(answer))
     }
 
     async fn get_server_info(

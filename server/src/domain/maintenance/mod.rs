@@ -7,14 +7,29 @@ use chrono::Days;
 use upkeep::date::{CivilDate, DateError, Term};
 
 use crate::domain::programme::{Programme, Soon};
-use crate::domain::refusal::Reason;
 use crate::domain::vocabulary::vocabulary;
 
+pub use self::cover::{NewLicense, VmProduct, cover_of_new};
+pub use self::expand::{Expansion, Maintained, expand};
 pub use self::extend::extended;
-pub(crate) use self::remind::next_due;
+pub(crate) use self::extend::{cancel_by, ends_on};
+pub use self::legacy::{LegacyAction, legacy};
+pub(crate) use self::purchase::check_room;
+pub use self::purchase::next_terms;
+pub use self::remind::{Reminder, Reseller, reminders};
+pub(crate) use self::remind::{days_before, next_due};
 
+pub mod access;
+mod cover;
+mod expand;
 mod extend;
+pub mod group;
+mod legacy;
+pub mod price;
+pub mod purchase;
 mod remind;
+pub mod unlock;
+pub mod zone;
 
 vocabulary! {
     /// The flag that a customer sees (S-12).
@@ -83,6 +98,16 @@ pub fn flag(programme: &Programme, terms: &[Term], today: CivilDate) -> Flag {
     }
 }
 
+/// The colour in which a flag is shown; `None` for Expired, which is shown with its date alone (S-12).
+pub fn colour(programme: &Programme, flag: Flag) -> Option<&str> {
+    let status = programme.status();
+    match flag {
+        Flag::Protected => Some(&status.protected),
+        Flag::ExpiringSoon => Some(&status.expiring),
+        Flag::Expired => None,
+    }
+}
+
 /// The first day on which the next renewal can be bought; `None` for any time: the programme has no window, or it opened before
 /// 1970 (S-14, N-09).
 pub fn renewal_opens_on(programme: &Programme, last_day: CivilDate) -> Option<CivilDate> {
@@ -100,72 +125,6 @@ pub fn renewal_closes_on(
     last_day: CivilDate,
 ) -> Result<CivilDate, DateError> {
     last_day.plus_days(programme.grace_days())
-}
-
-/// The maintenance that comes with a license bought on `purchase_date`; `None` when the programme includes none, or when it
-/// would end after 9999-12-31 (T-05, P-05, S-03, V-09).
-pub fn included(programme: &Programme, purchase_date: CivilDate) -> Option<Term> {
-    match programme.included_months() {
-        0 => None,
-        months => Term::of_months(purchase_date, months).ok(),
-    }
-}
-
-/// The next `count` terms for a license with `terms`, decided on the day `today` (N-04, N-05, N-11).
-///
-/// They start on `first` where the caller names it. Otherwise on the day after the last covered day while that day, or its
-/// grace, has not passed; after a lapse, and for a license never covered, on `today`. Whether the renewal window has opened is
-/// not asked here: an administrator records what was sold.
-///
-/// # Errors
-/// [`Reason::InvalidTermCount`] for none, [`Reason::TooManyTerms`] for more than 50, more than the programme allows, more than a
-/// license may hold, or an end after 9999-12-31, [`Reason::CoverStillActive`] when they would overlap what was bought.
-pub fn next_terms(
-    programme: &Programme,
-    terms: &[Term],
-    today: CivilDate,
-    count: u32,
-    first: Option<CivilDate>,
-) -> Result<Vec<Term>, Reason> {
-    if count == 0 {
-        return Err(Reason::InvalidTermCount);
-    }
-    if count > programme.max_terms_per_order() {
-        return Err(Reason::TooManyTerms);
-    }
-    let asked = usize::try_from(count).unwrap_or(usize::MAX);
-    if terms.len().saturating_add(asked) > MAX_TERMS {
-        return Err(Reason::TooManyTerms);
-    }
-    let start = match (first, last_day(terms)) {
-        (Some(first), _) => first,
-        (None, None) => today,
-        (None, Some(last)) => start_after(programme, last, today)?,
-    };
-    let next =
-        Term::chain(start, programme.term_months(), count).map_err(|_| Reason::TooManyTerms)?;
-    if next
-        .iter()
-        .any(|new| terms.iter().any(|old| overlap(old, new)))
-    {
-        return Err(Reason::CoverStillActive);
-    }
-    Ok(next)
-}
-
-/// N-05: a renewal continues, a lapse starts today.
-fn start_after(
-    programme: &Programme,
-    last: CivilDate,
-    today: CivilDate,
-) -> Result<CivilDate, Reason> {
-    // A grace that would end after 9999 has not passed.
-    let lapsed = renewal_closes_on(programme, last).is_ok_and(|closes| today > closes);
-    if lapsed {
-        Ok(today)
-    } else {
-        last.next().map_err(|_| Reason::TooManyTerms)
-    }
 }
 
 fn overlap(one: &Term, other: &Term) -> bool {

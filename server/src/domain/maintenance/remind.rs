@@ -6,7 +6,7 @@ use upkeep::date::CivilDate;
 use super::extend::is_in_time;
 use super::last_day;
 use crate::domain::license::License;
-use crate::domain::programme::Programme;
+use crate::domain::programme::{Audience, Programme};
 
 /// The first day on which something is due for a license: a reminder that was not sent, or an extension.
 ///
@@ -30,6 +30,57 @@ pub(crate) fn next_due(programme: &Programme, license: &License) -> Option<Civil
         })
         .and_then(|_| end.next().ok());
     reminders.chain(extension).min()
+}
+
+/// A mail that is due before the end of cover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reminder {
+    /// The day from which on it is due.
+    pub send_on: CivilDate,
+    /// To whom it goes.
+    pub to: Audience,
+    /// The rule that it follows: its days before the end.
+    pub days_before: u32,
+}
+
+/// Whether the customer has a usual reseller (T-10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reseller {
+    /// It has.
+    Known,
+    /// It has none, so the vendor's office in its region stands in.
+    None,
+}
+
+/// The reminders for cover that ends on `last_day`, in the programme's order (T-11, S-18, N-09, vectors D47 to D49).
+///
+/// What would have been due before the cover was made is due at once. Cover that had ended before it was recorded is not reminded of.
+///
+/// * `created_on` - the day on which the cover up to that day was bought or recorded.
+pub fn reminders(
+    programme: &Programme,
+    created_on: CivilDate,
+    last_day: CivilDate,
+    reseller: Reseller,
+) -> Vec<Reminder> {
+    if created_on > last_day {
+        return Vec::new();
+    }
+    let rules = programme.remind().iter();
+    rules
+        .map(|rule| Reminder {
+            // Before 1970 is before any cover was made.
+            send_on: days_before(last_day, rule.days_before)
+                .map_or(created_on, |due| due.max(created_on)),
+            to: match (rule.to, reseller) {
+                (Audience::Reseller, Reseller::None) => {
+                    rule.fallback.unwrap_or(Audience::VendorRegion)
+                }
+                (to, _) => to,
+            },
+            days_before: rule.days_before,
+        })
+        .collect()
 }
 
 /// The day `days` days before `end`: plain, not clear, days (N-09). `None` before 1970.

@@ -17,14 +17,17 @@ use crate::domain::money::Currency;
 use crate::domain::vocabulary::vocabulary;
 
 pub use self::error::{ProgrammeError, ProgrammeErrors};
-pub use self::policy::{Audience, PriceRule};
-pub use self::set::Programmes;
+pub use self::kept::Kept;
+pub use self::policy::{Audience, PriceRule, UpdateField};
+pub use self::set::{Programmes, built_in_files};
 
 mod error;
+mod kept;
 pub(crate) mod policy;
 mod read;
 mod section;
 mod set;
+mod warnings;
 
 vocabulary! {
     /// How a license is protected against copying (T-21).
@@ -128,6 +131,19 @@ impl Programme {
         read::read(file, text)
     }
 
+    /// Reads a programme from a table that was made elsewhere; `file` names it in errors.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn from_table(file: &str, table: &toml::Table) -> Result<Self, ProgrammeErrors> {
+        read::read_table(file, table)
+    }
+
+    /// What is allowed, but probably not meant, one sentence each: a reinstatement that costs no more than a renewal (S-24), say.
+    pub fn warnings(&self) -> Vec<String> {
+        warnings::warnings(self)
+    }
+
     /// Its id, such as `teklynx-sma`.
     pub fn id(&self) -> &ProgrammeId {
         &self.id
@@ -210,6 +226,15 @@ impl Programme {
             .iter()
             .filter(|rule| serial.as_str().starts_with(&rule.serial_prefix))
             .max_by_key(|rule| rule.serial_prefix.len())
+            .map_or(&[], |rule| &rule.any_of)
+    }
+
+    /// The credentials of serial numbers that no other prefix names (T-26).
+    pub(crate) fn other_credential_kinds(&self) -> &[CredentialKind] {
+        let rules = &self.update.credentials;
+        rules
+            .iter()
+            .find(|rule| rule.serial_prefix.is_empty())
             .map_or(&[], |rule| &rule.any_of)
     }
 

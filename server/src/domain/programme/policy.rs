@@ -118,12 +118,9 @@ vocabulary! {
     }
 }
 
-/// `unlock`: how a dongle's date is extended (P-08).
+/// `unlock`: a dongle's date is extended by a code (P-08). A code always carries a counter that only grows, and never shortens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Unlock {
-    pub(crate) counter: bool,
-    pub(crate) never_shorten: bool,
-}
+pub(crate) struct Unlock;
 
 /// `free`: editions without a contract (S-28).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,14 +132,15 @@ pub(crate) struct Free {
     pub(crate) add_ons: bool,
 }
 
-/// `addons`: purchased add-ons that need maintenance (S-09 to S-11).
+/// `addons`: purchased add-ons that need maintenance (S-09 to S-11). Absent: add-ons do not depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AddOns {
+    /// Which add-ons; none named: every one.
     pub(crate) ids: Vec<AddOn>,
     pub(crate) require_latest_release: bool,
 }
 
-/// `support`: one rule, for one product or for all that have none of their own (P-10, P-11, T-07, S-05).
+/// `support`: one rule, for one product or for all that have none of their own (P-10, P-11, T-07, S-05). No rule: no support.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Support {
     pub(crate) product: Option<ProductId>,
@@ -229,7 +227,9 @@ pub(crate) struct Assurance {
 /// `price`: the yearly rates on module prices (V-13, V-14). The last rate holds for all later years.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rates {
+    /// Never empty.
     pub(crate) by_year: Vec<BasisPoints>,
+    /// For a contract bought later than the software (V-10); empty where the file has none.
     pub(crate) late_by_year: Vec<BasisPoints>,
 }
 

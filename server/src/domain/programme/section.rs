@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use toml::{Table, Value};
+use upkeep::date::CivilDate;
 
 use super::error::ProgrammeError;
+use crate::domain::money::BasisPoints;
 
 /// Collects what is wrong with one file.
 pub(super) struct Problems<'f> {
@@ -24,6 +26,11 @@ impl<'f> Problems<'f> {
     pub(super) fn add(&mut self, key: &str, problem: impl Into<String>) {
         self.found
             .push(ProgrammeError::new(self.file, key, problem));
+    }
+
+    /// Whether `key` is named already.
+    pub(super) fn name(&self, key: &str) -> bool {
+        self.found.iter().any(|error| error.key() == key)
     }
 
     pub(super) fn into_vec(self) -> Vec<ProgrammeError> {
@@ -79,6 +86,32 @@ impl<'t> Section<'t> {
         Some(sections)
     }
 
+    /// The tables called `name`: a list of them, or one table on its own; none when it is absent.
+    pub(super) fn one_or_more(
+        &mut self,
+        problems: &mut Problems<'_>,
+        name: &'static str,
+    ) -> Vec<Self> {
+        match self.get(name) {
+            Some(Value::Table(table)) => vec![Self::of(self.key(name), Some(table))],
+            _ => self.sections(problems, name).unwrap_or_default(),
+        }
+    }
+
+    /// Whether the table stands in the file at all.
+    pub(super) fn is_present(&self) -> bool {
+        self.table.is_some()
+    }
+
+    /// Names each of `names` that is absent.
+    pub(super) fn require(&mut self, problems: &mut Problems<'_>, names: &[&'static str]) {
+        for name in names {
+            if self.get(name).is_none() {
+                problems.add(&self.key(name), "is required");
+            }
+        }
+    }
+
     /// The value of `name`, marked as known.
     pub(super) fn get(&mut self, name: &'static str) -> Option<&'t Value> {
         self.known.insert(name);
@@ -121,6 +154,161 @@ impl<'t> Section<'t> {
             problems.add(&self.key(name), problem);
         }
         inside
+    }
+
+    /// The text called `name` as an id or another value that has a text form of its own.
+    pub(super) fn parsed<T, E: std::fmt::Display>(
+        &mut self,
+        problems: &mut Problems<'_>,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let text = self.text(problems, name)?;
+        parse(text)
+            .map_err(|error| problems.add(&self.key(name), error.to_string()))
+            .ok()
+    }
+
+    /// The list of different ids called `name`.
+    pub(super) fn parsed_list<T: PartialEq, E: std::fmt::Display>(
+        &mut self,
+        problems: &mut Problems<'_>,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<Vec<T>> {
+        let path = self.key(name);
+        let Value::Array(items) = self.get(name)? else {
+            problems.add(&path, "must be a list of texts");
+            return None;
+        };
+        let mut found = Vec::new();
+        let mut sound = true;
+        for (index, item) in items.iter().enumerate() {
+            let parsed = match item.as_str() {
+                Some(text) => parse(text).map_err(|error| error.to_string()),
+                None => Err("must be a text".to_owned()),
+            };
+            let problem = match parsed {
+                Ok(item) if found.contains(&item) => "stands in the list twice".to_owned(),
+                Ok(item) => {
+                    found.push(item);
+                    continue;
+                }
+                Err(problem) => problem,
+            };
+            problems.add(&format!("{path}[{index}]"), problem);
+            sound = false;
+        }
+        sound.then_some(found)
+    }
+
+    /// A text for people called `name`: one line of at most 200 characters.
+    pub(super) fn line(
+        &mut self,
+        problems: &mut Problems<'_>,
+        name: &'static str,
+    ) -> Option<String> {
+        self.parsed(problems, name, line_of)
+    }
+
+    /// The list of different texts for people called `name`; empty when it is absent.
+    pub(super) fn lines(&mut self, problems: &mut Problems<'_>, name: &'static str) -> Vec<String> {
+        self.parsed_list(problems, name, line_of)
+            .unwrap_or_default()
+    }
+
+    /// Yes or no called `name`.
+    pub(super) fn flag(&mut self, problems: &mut Problems<'_>, name: &'static str) -> Option<bool> {
+        match self.get(name)? {
+            Value::Boolean(flag) => Some(*flag),
+            _ => {
+                problems.add(&self.key(name), "must be true or false");
+                None
+            }
+        }
+    }
+
+    /// The share in basis points called `name`, at most `most`.
+    pub(super) fn share(
+        &mut self,
+        problems: &mut Problems<'_>,
+        name: &'static str,
+        most: u32,
+    ) -> Option<BasisPoints> {
+        let found = basis_points(self.get(name)?, most);
+        if found.is_none() {
+            problems.add(&self.key(name), share_problem(most));
+        }
+        found
+    }
+
+    /// The list of shares in basis points called `name`, at most `most` each; not an empty one.
+    pub(super) fn shares(
+        &mut self,
+        problems: &mut Problems<'_>,
+        name: &'static str,
+        most: u32,
+    ) -> Option<Vec<BasisPoints>> {
+        let path = self.key(name);
+        let items = match self.get(name)? {
+            Value::Array(items) if !items.is_empty() => items,
+            _ => {
+                problems.add(&path, "must be a list of rates, one for each year");
+                return None;
+            }
+        };
+        let mut found = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            match basis_points(item, most) {
+                Some(share) => found.push(share),
+                None => problems.add(&format!("{path}[{index}]"), share_problem(most)),
+            }
+        }
+        (found.len() == items.len()).then_some(found)
+    }
+
+    /// The day called `name`: a TOML date, or a text in the form YYYY-MM-DD.
+    pub(super) fn day(
+        &mut self,
+        problems: &mut Problems<'_>,
+        name: &'static str,
+    ) -> Option<CivilDate> {
+        let text = match self.get(name)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Datetime(moment) if moment.time.is_none() => Some(moment.to_string()),
+            _ => None,
+        };
+        let day = text.and_then(|text| CivilDate::parse(&text).ok());
+        if day.is_none() {
+            let problem = "must be a day of the calendar such as 2009-12-31, from 1970 to 9999";
+            problems.add(&self.key(name), problem);
+        }
+        day
+    }
+
+    /// The amount in minor units called `name`, at most `most`.
+    pub(super) fn amount(
+        &mut self,
+        problems: &mut Problems<'_>,
+        name: &'static str,
+        most: i64,
+    ) -> Option<i64> {
+        let amount = self.get(name)?.as_integer();
+        let inside = amount.filter(|amount| (0..=most).contains(amount));
+        if inside.is_none() {
+            let problem =
+                format!("must be an amount in minor units, a whole number from 0 to {most}");
+            problems.add(&self.key(name), problem);
+        }
+        inside
+    }
+
+    /// Refuses `names`, which would be known, for a reason of their own.
+    pub(super) fn refuse(&mut self, problems: &mut Problems<'_>, names: &[&str], problem: &str) {
+        let Some(table) = self.table else { return };
+        for name in names.iter().filter(|name| table.contains_key(**name)) {
+            problems.add(&self.key(name), problem);
+        }
     }
 
     /// The word called `name`, one of `words`.
@@ -167,7 +355,7 @@ impl<'t> Section<'t> {
     pub(super) fn close(self, problems: &mut Problems<'_>) {
         let Some(table) = self.table else { return };
         for name in table.keys() {
-            if !self.known.contains(name.as_str()) {
+            if !self.known.contains(name.as_str()) && !problems.name(&self.key(name)) {
                 let known: Vec<&str> = self.known.iter().copied().collect();
                 let problem = format!("is not known; here may stand: {}", known.join(", "));
                 problems.add(&self.key(name), problem);
@@ -182,6 +370,24 @@ impl<'t> Section<'t> {
             known: BTreeSet::new(),
         }
     }
+}
+
+/// One line of text for people: what a terminal and a mail show as it is.
+fn line_of(text: &str) -> Result<String, &'static str> {
+    let long = text.chars().count() > MAX_LINE;
+    if text.trim().is_empty() || long || text.chars().any(char::is_control) {
+        return Err("must be one line of 1 to 200 characters");
+    }
+    Ok(text.to_owned())
+}
+
+fn basis_points(value: &Value, most: u32) -> Option<BasisPoints> {
+    let bp = u32::try_from(value.as_integer()?).ok()?;
+    (bp <= most).then(|| BasisPoints::new(bp))
+}
+
+fn share_problem(most: u32) -> String {
+    format!("must be basis points, a whole number from 0 to {most}: 5000 is 50 %")
 }
 
 fn pick<T: Copy>(value: &Value, words: &[(&str, T)]) -> Option<T> {
@@ -208,3 +414,6 @@ fn listed<T>(words: &[(&str, T)]) -> String {
     let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
     words.join(", ")
 }
+
+/// Of a text for people.
+const MAX_LINE: usize = 200;

@@ -93,10 +93,19 @@ impl Programmes {
     }
 }
 
-const BUILT_IN: [(&str, &str); 4] = [
+/// The names and texts of the built-in files.
+pub fn built_in_files() -> impl Iterator<Item = (&'static str, &'static str)> {
+    BUILT_IN.into_iter()
+}
+
+const BUILT_IN: [(&str, &str); 5] = [
     (
         "perkinelmer.toml",
         include_str!("../../../programmes/perkinelmer.toml"),
+    ),
+    (
+        "seetec-maintenance.toml",
+        include_str!("../../../programmes/seetec-maintenance.toml"),
     ),
     (
         "seetec.toml",
