@@ -1,5 +1,7 @@
 //! Products and their releases.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use upkeep::date::CivilDate;
 use upkeep::id::{ProductId, ProgrammeId};
@@ -32,4 +34,16 @@ pub(crate) fn newest(releases: &[Release], open: impl Fn(&Release) -> bool) -> O
         .iter()
         .filter(|release| open(release))
         .max_by_key(|release| (release.build_date, release.version.numbers()))
+}
+
+/// The days on which each major version first came out, by major version (P-14, A-18).
+pub(crate) fn majors(releases: &[Release]) -> Vec<CivilDate> {
+    let mut first: BTreeMap<u32, CivilDate> = BTreeMap::new();
+    for release in releases {
+        first
+            .entry(release.version.major())
+            .and_modify(|day| *day = (*day).min(release.build_date))
+            .or_insert(release.build_date);
+    }
+    first.into_values().collect()
 }

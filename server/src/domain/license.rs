@@ -316,6 +316,9 @@ impl License {
     }
 }
 
+/// The most licenses on one hardware key: they are bought for together, and one transaction has to hold them all.
+pub(crate) const MAX_ON_DONGLE: usize = 50;
+
 /// Whether `day` lies in the 365 days that end today.
 fn in_last_year(day: CivilDate, today: CivilDate) -> bool {
     day.plus_days(365).is_ok_and(|end| end > today)

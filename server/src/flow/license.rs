@@ -2,22 +2,31 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use upkeep::code::Code;
 use upkeep::date::{CivilDate, Term};
-use upkeep::id::{AddOn, CustomerId, Edition, LicenseKind, LicenseType, PartnerId, ProductId};
+use upkeep::id::{
+    AddOn, CustomerId, Edition, LicenseKind, LicenseType, OrderId, PartnerId, ProductId,
+    ProgrammeId, TierId,
+};
 use upkeep::serial::SerialNumber;
 use zeroize::Zeroizing;
 
 use super::once::Principal;
-use super::{Call, Deps, Fault, Outcome, whole_micros};
+use super::{Call, Deps, Fault, Outcome, deal, order, quote, whole_micros};
 use crate::domain::catalogue::Product;
-use crate::domain::license::{Carrier, Contract, License, Placed, Usage, VmPermission};
+use crate::domain::license::{
+    Carrier, Contract, License, MAX_ON_DONGLE, Module, Placed, Usage, VmPermission,
+};
 use crate::domain::machine::{LicenseEvent, LicenseState};
 use crate::domain::maintenance::{self, NewLicense, VmProduct};
+use crate::domain::money::Money;
+use crate::domain::order::Order;
 use crate::domain::party::{Customer, Partner};
-use crate::domain::programme::CredentialKind;
+use crate::domain::programme::{CredentialKind, Programme};
+use crate::domain::quote::Deal;
 use crate::domain::refusal::{Reason, Refusal, Violation};
-use crate::random::bytes32;
+use crate::random::{bytes32, uuid_v7};
 use crate::record::license::LicenseWire;
 use crate::record::{Reads, Record, Records, keys};
 use crate::store::Tx;
@@ -37,6 +46,19 @@ pub(crate) struct Request {
     pub(crate) purchased_on: CivilDate,
     pub(crate) password: Option<Zeroizing<String>>,
     pub(crate) state: LicenseState,
+    /// Perpetual, subscription, free (T-05).
+    pub(crate) kind: LicenseKind,
+    pub(crate) tier: Option<TierId>,
+    pub(crate) modules: Vec<Module>,
+    pub(crate) paid: Option<Money>,
+    /// Another programme than the product's (V-06).
+    pub(crate) programme: Option<ProgrammeId>,
+    /// Another revision than the newest (N-12).
+    pub(crate) programme_rev: Option<u32>,
+    /// What the vendor agreed to for a virtual machine (T-08).
+    pub(crate) special_conditions: Option<String>,
+    /// Terms bought with the software (V-09).
+    pub(crate) maintenance_terms: u32,
     /// The request's content, for telling a retry from another request.
     pub(crate) body: Vec<u8>,
 }
@@ -52,7 +74,9 @@ struct Kept {
 ///
 /// # Errors
 /// ALREADY_EXISTS for a serial that ever was; INVALID_FIELD for a product, customer or partner that does not exist, a password
-/// where none belongs or none where one does; VM_NOT_ALLOWED where the programme's `cover.vm` is `deny`.
+/// where none belongs or none where one does, a hardware key that is full; PROGRAMME_CLOSED; TIER_UNKNOWN; VM_NOT_ALLOWED where the
+/// programme's `cover.vm` is `deny`, REFER_TO_VENDOR where it is `refer` and no special conditions are given (T-08); what buying
+/// maintenance with the software is refused for ([`deal::purchase`], PRICE_UNKNOWN).
 pub(crate) async fn create(
     deps: &Arc<Deps>,
     call: Call,
@@ -71,6 +95,8 @@ pub(crate) async fn create(
         Principal::of(&call),
     );
     let body = ask.body.clone();
+    let order = OrderId::from_uuid(uuid_v7(&*deps.clock, &*deps.random));
+    let actor = call.caller.actor();
     let committed = deps
         .once(call, principal, &body, move |tx, note| {
             note.serial = Some(ask.serial.clone());
@@ -80,28 +106,14 @@ pub(crate) async fn create(
                     .into());
             }
             let product = referenced(tx, &ask)?;
-            let programme = inner
-                .programmes
-                .current(&product.programme)
-                .ok_or(super::UNKNOWN_PROGRAMME)?;
+            let programme = programme_of(&inner, &product, &ask)?;
             let kinds = programme.credential_kinds(&ask.serial);
             check_password(kinds, &ask)?;
-            let kind = LicenseKind::parse("perpetual").map_err(|_| MALFORMED)?;
-            let terms: Vec<Term> = maintenance::cover_of_new(
-                programme,
-                &NewLicense {
-                    kind: &kind,
-                    edition: Some(&ask.edition),
-                    // An administrator records what the vendor has decided to sell (T-08).
-                    vm: match ask.vm {
-                        VmPermission::Allowed => VmProduct::Cleared,
-                        VmPermission::NotAllowed => VmProduct::No,
-                    },
-                    on: ask.purchased_on,
-                },
-            )?
-            .into_iter()
-            .collect();
+            check_dongle(tx, &ask)?;
+            if let Some(conditions) = &ask.special_conditions {
+                note.reason = conditions.clone();
+            }
+            let included = included(programme, &ask)?;
             let mut license = License {
                 serial: ask.serial.clone(),
                 generation: 1,
@@ -112,17 +124,17 @@ pub(crate) async fn create(
                 customer: ask.customer.clone(),
                 partner: partner_of(tx, &ask)?,
                 carrier: ask.carrier.clone(),
-                kind,
+                kind: ask.kind.clone(),
                 license_type: ask.license_type.clone(),
                 edition: ask.edition.clone(),
                 add_ons: ask.add_ons.clone(),
-                modules: Vec::new(),
+                modules: ask.modules.clone(),
                 seats: ask.seats,
                 vm: ask.vm,
                 purchased_on: ask.purchased_on,
-                paid: None,
-                terms_on_record: terms.len(),
-                terms,
+                paid: ask.paid,
+                terms_on_record: included.len(),
+                terms: included,
                 contract: Contract::default(),
                 placed: Placed::default(),
                 password: password.clone(),
@@ -131,6 +143,18 @@ pub(crate) async fn create(
                 seal: None,
                 created_at: now,
             };
+            license.contract.tier = quote::tier(programme, &license, ask.tier.as_ref())?;
+            if ask.maintenance_terms > 0 {
+                sell_with(
+                    &inner,
+                    tx,
+                    programme,
+                    &mut license,
+                    &ask,
+                    (order, &actor),
+                    now,
+                )?;
+            }
             index(tx, &license);
             inner.save_license(tx, &mut license)?;
             Ok(Kept {
@@ -202,6 +226,106 @@ fn activation_code(deps: &Deps, license: &License) -> Result<Option<Code>, Outco
     let takes_code =
         kinds.contains(&CredentialKind::ActivationCode) && license.carrier == Carrier::SoftwareKey;
     Ok(takes_code.then(|| deps.codes.activation(&license.serial, license.generation)))
+}
+
+/// The programme of a new license: the product's, unless the request names another (V-06, N-12).
+fn programme_of<'d>(
+    deps: &'d Deps,
+    product: &Product,
+    ask: &Request,
+) -> Result<&'d Programme, Outcome> {
+    let id = ask.programme.as_ref().unwrap_or(&product.programme);
+    let Some(current) = deps.programmes.current(id) else {
+        return Err(match &ask.programme {
+            Some(_) => {
+                let violation = Violation::new("programme_id", "is not loaded here");
+                Refusal::invalid(vec![violation]).into()
+            }
+            None => super::UNKNOWN_PROGRAMME.into(),
+        });
+    };
+    let programme = match ask.programme_rev {
+        None => current,
+        Some(revision) => deps.programmes.get(id, revision).ok_or_else(|| {
+            let why = format!("is not loaded here; the newest is {}", current.revision());
+            Refusal::invalid(vec![Violation::new("programme_revision", why)])
+        })?,
+    };
+    match programme.sold_until() {
+        Some(until) if ask.purchased_on > until => Err(Refusal::new(Reason::ProgrammeClosed)
+            .with("sold_until", until)
+            .into()),
+        _ => Ok(programme),
+    }
+}
+
+/// The maintenance that the programme includes (T-05, T-08).
+fn included(programme: &Programme, ask: &Request) -> Result<Vec<Term>, Refusal> {
+    let new = NewLicense {
+        kind: &ask.kind,
+        edition: Some(&ask.edition),
+        vm: match (ask.vm, &ask.special_conditions) {
+            (VmPermission::NotAllowed, _) => VmProduct::No,
+            (VmPermission::Allowed, None) => VmProduct::Yes,
+            (VmPermission::Allowed, Some(_)) => VmProduct::Cleared,
+        },
+        on: ask.purchased_on,
+    };
+    let included = maintenance::cover_of_new(programme, &new)?;
+    Ok(included.into_iter().collect())
+}
+
+/// Maintenance bought with the software: its first term starts on the day of purchase, at the rates for that (V-09, V-13).
+fn sell_with(
+    deps: &Deps,
+    tx: &mut Tx<'_>,
+    programme: &Programme,
+    license: &mut License,
+    ask: &Request,
+    (id, actor): (OrderId, &str),
+    now: DateTime<Utc>,
+) -> Result<(), Outcome> {
+    if !license.terms.is_empty() {
+        let why = "the programme includes maintenance; renew for more";
+        return Err(Refusal::invalid(vec![Violation::new("maintenance_terms", why)]).into());
+    }
+    let bought = deal::terms(
+        tx,
+        programme,
+        license,
+        Some(Deal::First),
+        ask.maintenance_terms,
+        ask.purchased_on,
+    )?;
+    license.add_terms(bought.lines.iter().filter_map(|line| line.term));
+    let order = Order {
+        id,
+        quote: None,
+        serial: license.serial.clone(),
+        customer: license.customer.clone(),
+        deal: bought.deal,
+        tier: license.contract.tier.clone(),
+        lines: bought.lines,
+        purchase_reference: String::new(),
+        placed_by: actor.to_owned(),
+        placed_on: ask.purchased_on,
+        sequence: tx.sequence(),
+        created_at: now,
+    };
+    order::record(deps, tx, &order, now)
+}
+
+/// A hardware key carries so many licenses at most: they are bought for together, in one transaction.
+fn check_dongle(tx: &mut Tx<'_>, ask: &Request) -> Result<(), Outcome> {
+    let Carrier::HardwareKey(number) = &ask.carrier else {
+        return Ok(());
+    };
+    let range = keys::dongle_licenses(number);
+    if tx.scan(&range.from, &range.to, MAX_ON_DONGLE)?.len() < MAX_ON_DONGLE {
+        return Ok(());
+    }
+    let why = format!("carries {MAX_ON_DONGLE} licenses already, the most");
+    Err(Refusal::invalid(vec![Violation::new("dongle_number", why)]).into())
 }
 
 /// What the request names must exist.

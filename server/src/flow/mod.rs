@@ -3,28 +3,39 @@
 //! A flow authenticates, lets the domain decide inside one transaction that writes everything, and signs afterwards. Transport
 //! calls flows; flows call the domain, the store and the signer; nothing calls back up.
 
+pub(crate) mod access_check;
 pub(crate) mod activate;
+pub(crate) mod asker;
 pub(crate) mod authenticate;
 pub(crate) mod begin_deactivation;
+pub(crate) mod cancel;
 pub(crate) mod catalogue;
 pub mod check;
+pub(crate) mod contract;
 pub(crate) mod deactivate;
+pub(crate) mod deal;
 pub mod due;
+pub(crate) mod expansion;
 pub(crate) mod expiring;
+pub(crate) mod extension;
 pub(crate) mod give_up;
 pub(crate) mod letter;
 pub(crate) mod license;
 pub(crate) mod maintenance;
 pub(crate) mod once;
+pub(crate) mod order;
 pub(crate) mod outbox;
 pub mod parts;
 pub(crate) mod party;
 pub(crate) mod place;
+pub(crate) mod price_book;
 pub(crate) mod programme;
 pub(crate) mod public_status;
+pub(crate) mod quote;
 pub(crate) mod read;
 pub(crate) mod redeem;
 pub mod sweep;
+pub(crate) mod unlock_code;
 pub(crate) mod update_request;
 pub(crate) mod upgrade_code;
 pub(crate) mod verify;

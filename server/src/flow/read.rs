@@ -88,6 +88,29 @@ pub(crate) fn indexed_licenses(
     Ok((licenses, next))
 }
 
+/// A page of the records that an index range names.
+///
+/// * `place` - where the record stands that an index key's end names.
+///
+/// # Errors
+/// As [`page`].
+pub(crate) fn indexed<R: Record>(
+    deps: &Deps,
+    listing: &str,
+    range: &Range,
+    place: fn(&[u8]) -> Option<Vec<u8>>,
+    page: &Page,
+) -> Result<Paged<R>, Outcome> {
+    let (keys_found, next) = index_page(deps, listing, range, page)?;
+    let mut store = &deps.store;
+    let mut found = Vec::with_capacity(keys_found.len());
+    for key in keys_found {
+        let at = place(keys::tail(&key, range)).ok_or(MALFORMED)?;
+        found.push(store.load(&at)?.ok_or(MALFORMED)?);
+    }
+    Ok((found, next))
+}
+
 /// A page of the activations of a license, oldest first.
 ///
 /// # Errors

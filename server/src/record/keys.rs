@@ -23,20 +23,26 @@
 //! | `x/serial 0 sequence` | history of a license |
 //! | `t/day serial`, `T/partner 0 day serial` | empty: licenses by the last day of their terms |
 //! | `z/day serial` | empty: licenses for which something is due on that day |
+//! | `P/programme 0 revision` | a programme revision as its file said it; never deleted |
 //! | `M/mail` | mail in the outbox, whatever became of it |
 //! | `N/time mail` | empty: mails that wait, by their next attempt; dead ones stand behind all times |
 //! | `K/text` | the mail (16 bytes) that was queued for this, so that there is one |
-//! | `P/programme 0 revision` | a programme revision as its file said it; never deleted |
+//! | `B/product 0 item 0 edition 0 type 0 day` | price; `*` stands for all editions, all types |
+//! | `Q/quote`, `J/serial 0 quote` | quote; find them by license |
+//! | `O/order`, `o/serial 0 order` | order; find them by license |
+//! | `G/dongle` | the last unlock code of a hardware key |
 
 use chrono::{DateTime, Utc};
 use upkeep::date::CivilDate;
 use upkeep::id::{
-    ActivationId, CustomerId, DongleNumber, MailId, PartnerId, ProductId, ProgrammeId, RequestId,
-    UpgradeId,
+    ActivationId, CustomerId, DongleNumber, MailId, OrderId, PartnerId, ProductId, ProgrammeId,
+    QuoteId, RequestId, UpgradeId,
 };
 use upkeep::key::Thumbprint;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
+
+use crate::domain::price_book::Thing;
 
 /// A half-open key range.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -355,6 +361,95 @@ pub(crate) fn due_parts(key: &[u8]) -> Option<(CivilDate, SerialNumber)> {
     let (day, _) = key.get(2..)?.split_at_checked(10)?;
     let day = CivilDate::parse(std::str::from_utf8(day).ok()?).ok()?;
     Some((day, dated_serial(key)?))
+}
+
+/// A price of the price book.
+pub(crate) fn price(thing: &Thing, valid_from: CivilDate) -> Vec<u8> {
+    priced(thing).day(valid_from).done()
+}
+
+/// The prices of a thing that hold on `day` or held before, by the day from which they hold.
+pub(crate) fn prices_until(thing: &Thing, day: CivilDate) -> Range {
+    Range {
+        from: priced(thing).done(),
+        to: Range::of_prefix(priced(thing).day(day).done()).to,
+    }
+}
+
+/// The prices of a product, or all.
+pub(crate) fn prices(product: Option<&ProductId>) -> Range {
+    let all = Key::table(b'B');
+    Range::of_prefix(match product {
+        None => all.done(),
+        Some(product) => all.text(product.as_str()).done(),
+    })
+}
+
+fn priced(thing: &Thing) -> Key {
+    let or_all = |text: Option<&str>| text.unwrap_or("*").to_owned();
+    Key::table(b'B')
+        .text(thing.product.as_str())
+        .text(&thing.item.to_string())
+        .text(&or_all(
+            thing.edition.as_ref().map(|edition| edition.as_str()),
+        ))
+        .text(&or_all(
+            thing.license_type.as_ref().map(|kind| kind.as_str()),
+        ))
+}
+
+pub(crate) fn quote(id: &QuoteId) -> Vec<u8> {
+    Key::table(b'Q').raw(id.as_bytes()).done()
+}
+
+/// All quotes, oldest first.
+pub fn quotes() -> Range {
+    Range::of_prefix(Key::table(b'Q').done())
+}
+
+pub(crate) fn license_quote(serial: &SerialNumber, id: &QuoteId) -> Vec<u8> {
+    Key::table(b'J')
+        .text(serial.as_str())
+        .raw(id.as_bytes())
+        .done()
+}
+
+pub(crate) fn license_quotes(serial: &SerialNumber) -> Range {
+    Range::of_prefix(Key::table(b'J').text(serial.as_str()).done())
+}
+
+/// Where the quote stands that the end of an index key names.
+pub(crate) fn quote_of_index(tail: &[u8]) -> Option<Vec<u8>> {
+    QuoteId::from_slice(tail).ok().map(|id| quote(&id))
+}
+
+pub(crate) fn order(id: &OrderId) -> Vec<u8> {
+    Key::table(b'O').raw(id.as_bytes()).done()
+}
+
+/// All orders, oldest first.
+pub fn orders() -> Range {
+    Range::of_prefix(Key::table(b'O').done())
+}
+
+pub(crate) fn license_order(serial: &SerialNumber, id: &OrderId) -> Vec<u8> {
+    Key::table(b'o')
+        .text(serial.as_str())
+        .raw(id.as_bytes())
+        .done()
+}
+
+pub(crate) fn license_orders(serial: &SerialNumber) -> Range {
+    Range::of_prefix(Key::table(b'o').text(serial.as_str()).done())
+}
+
+/// Where the order stands that the end of an index key names.
+pub(crate) fn order_of_index(tail: &[u8]) -> Option<Vec<u8>> {
+    OrderId::from_slice(tail).ok().map(|id| order(&id))
+}
+
+pub(crate) fn dongle(number: &DongleNumber) -> Vec<u8> {
+    Key::table(b'G').raw(number.as_str().as_bytes()).done()
 }
 
 /// The serial at the end of a key of the dated indexes.

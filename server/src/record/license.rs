@@ -81,11 +81,31 @@ pub(crate) struct LicenseWire {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct ModuleWire {
+pub(super) struct ModuleWire {
     #[prost(string, tag = "1")]
     id: String,
     #[prost(uint32, tag = "2")]
     count: u32,
+}
+
+impl From<&Module> for ModuleWire {
+    fn from(module: &Module) -> Self {
+        Self {
+            id: module.id.to_string(),
+            count: module.count,
+        }
+    }
+}
+
+impl TryFrom<&ModuleWire> for Module {
+    type Error = Bad;
+
+    fn try_from(wire: &ModuleWire) -> Result<Self, Bad> {
+        Ok(Self {
+            id: ModuleId::parse(&wire.id).map_err(|_| Bad("modules"))?,
+            count: wire.count,
+        })
+    }
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -178,14 +198,7 @@ impl Record for License {
             }),
             created_at: self.created_at.timestamp_micros(),
             kind: self.kind.to_string(),
-            modules: self
-                .modules
-                .iter()
-                .map(|module| ModuleWire {
-                    id: module.id.to_string(),
-                    count: module.count,
-                })
-                .collect(),
+            modules: self.modules.iter().map(ModuleWire::from).collect(),
             paid: self.paid.map(MoneyWire::from),
             tier: text_of(self.contract.tier.as_ref()),
             cancelled_on: text_of(self.contract.cancelled_on.as_ref()),
@@ -226,12 +239,7 @@ impl Record for License {
             modules: wire
                 .modules
                 .iter()
-                .map(|module| {
-                    Ok(Module {
-                        id: ModuleId::parse(&module.id).map_err(|_| Bad("modules"))?,
-                        count: module.count,
-                    })
-                })
+                .map(TryInto::try_into)
                 .collect::<Result<_, _>>()?,
             paid: wire.paid.map(TryInto::try_into).transpose()?,
             license_type: LicenseType::parse(&wire.license_type)

@@ -5,13 +5,16 @@
 
 pub(crate) mod activation;
 pub(crate) mod catalogue;
+pub(crate) mod dongle;
 pub mod event;
 pub mod keys;
 pub(crate) mod license;
 pub(crate) mod mail;
 pub(crate) mod once;
 pub(crate) mod party;
+pub(crate) mod price;
 pub(crate) mod programme;
+pub(crate) mod quote;
 pub(crate) mod upgrade;
 mod wire;
 
@@ -61,6 +64,8 @@ pub(crate) trait Reads {
     fn value(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
     /// Up to `limit` pairs from `from` (inclusive) to `to` (exclusive), ascending.
     fn range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError>;
+    /// The last pair from `from` (inclusive) to `to` (exclusive).
+    fn last(&mut self, from: &[u8], to: &[u8]) -> Result<Option<Pair>, StoreError>;
 }
 
 impl Reads for &Store {
@@ -71,6 +76,10 @@ impl Reads for &Store {
     fn range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         Store::scan(self, from, to, limit)
     }
+
+    fn last(&mut self, from: &[u8], to: &[u8]) -> Result<Option<Pair>, StoreError> {
+        Ok(Store::scan_back(self, from, to, 1)?.pop())
+    }
 }
 
 impl Reads for Tx<'_> {
@@ -80,6 +89,10 @@ impl Reads for Tx<'_> {
 
     fn range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         Tx::scan(self, from, to, limit)
+    }
+
+    fn last(&mut self, from: &[u8], to: &[u8]) -> Result<Option<Pair>, StoreError> {
+        Ok(Tx::scan_back(self, from, to, 1)?.pop())
     }
 }
 
@@ -103,6 +116,14 @@ pub(crate) trait Records: Reads {
             .into_iter()
             .map(|(key, value)| decode(&key, &value).map(|record| (key, record)))
             .collect()
+    }
+
+    /// The last record of the key range.
+    fn load_last<R: Record>(&mut self, range: &keys::Range) -> Result<Option<R>, RecordError> {
+        match self.last(&range.from, &range.to)? {
+            None => Ok(None),
+            Some((key, value)) => decode(&key, &value).map(Some),
+        }
     }
 }
 

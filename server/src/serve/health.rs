@@ -60,4 +60,8 @@ impl Health {
 }
 
 /// What the products' listener serves.
-const PUBLIC: [&str; 2] = ["upkeep.v1.ActivationService", "upkeep.v1.CustomerService"];
+const PUBLIC: [&str; 3] = [
+    "upkeep.v1.ActivationService",
+    "upkeep.v1.CustomerService",
+    "upkeep.v1.MaintenanceService",
+];

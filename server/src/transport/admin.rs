@@ -3,6 +3,7 @@
 mod license;
 mod mail;
 mod party;
+mod prices;
 mod programme;
 mod reminders;
 
@@ -456,6 +457,24 @@ impl AdminService for Admin {
         request: Request<v1::GetProgrammeRequest>,
     ) -> Result<Response<v1::GetProgrammeResponse>, Status> {
         programme::get(&self.deps, request)
+    }
+
+    async fn import_prices(
+        &self,
+        request: Request<v1::ImportPricesRequest>,
+    ) -> Result<Response<v1::ImportPricesResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let answer = prices::import(&self.deps, caller, request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn list_prices(
+        &self,
+        request: Request<v1::ListPricesRequest>,
+    ) -> Result<Response<v1::ListPricesResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let answer = prices::list(&self.deps, &request.into_inner())?;
+        Ok(Response::new(answer))
     }
 
     async fn get_server_info(

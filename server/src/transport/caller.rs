@@ -22,6 +22,19 @@ pub(super) fn anyone<T>(request: &Request<T>) -> Caller {
     }
 }
 
+/// The caller of MaintenanceService: what the client certificate says, and without one the customer, whose secret is in the message.
+pub(super) fn whoever<T>(request: &Request<T>) -> Caller {
+    let certified = request.extensions().get::<Peer>().and_then(Peer::identity);
+    match certified {
+        None => anyone(request),
+        Some(identity) => Caller {
+            role: role(identity.role()),
+            id: Some(identity.id().to_owned()),
+            ip: ip(request),
+        },
+    }
+}
+
 /// The caller of a service for some roles.
 ///
 /// # Errors
@@ -29,11 +42,7 @@ pub(super) fn anyone<T>(request: &Request<T>) -> Caller {
 pub(super) fn one_of<T>(request: &Request<T>, allowed: &[Role]) -> Result<Caller, Refusal> {
     let identity = request.extensions().get::<Peer>().and_then(Peer::identity);
     let identity = identity.ok_or(Reason::ClientCertificateRequired)?;
-    let role = match identity.role() {
-        pki::Role::Partner => Role::Partner,
-        pki::Role::Support => Role::Support,
-        pki::Role::Admin => Role::Admin,
-    };
+    let role = role(identity.role());
     if !allowed.contains(&role) {
         return Err(Refusal::new(Reason::RoleNotAllowed).with("role", role));
     }
@@ -56,6 +65,14 @@ pub(super) fn call(
         caller,
         request,
         now: deps.clock.now(),
+    }
+}
+
+fn role(certified: pki::Role) -> Role {
+    match certified {
+        pki::Role::Partner => Role::Partner,
+        pki::Role::Support => Role::Support,
+        pki::Role::Admin => Role::Admin,
     }
 }
 

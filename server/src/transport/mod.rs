@@ -5,6 +5,7 @@ mod admin;
 mod caller;
 mod customer;
 mod fields;
+mod maintenance;
 mod parse;
 mod partner;
 mod present;
@@ -20,6 +21,7 @@ use upkeep::rpc::FILE_DESCRIPTOR_SET;
 use upkeep::rpc::v1::activation_service_server::ActivationServiceServer;
 use upkeep::rpc::v1::admin_service_server::AdminServiceServer;
 use upkeep::rpc::v1::customer_service_server::CustomerServiceServer;
+use upkeep::rpc::v1::maintenance_service_server::MaintenanceServiceServer;
 use upkeep::rpc::v1::partner_service_server::PartnerServiceServer;
 use upkeep::rpc::v1::support_service_server::SupportServiceServer;
 
@@ -54,10 +56,11 @@ pub struct RouteOptions {
     pub reflection: Reflection,
 }
 
-/// The full names of all services, for health and reflection; the first two are for products.
-pub const SERVICE_NAMES: [&str; 5] = [
+/// The full names of all services, for health and reflection; the first three are for products.
+pub const SERVICE_NAMES: [&str; 6] = [
     "upkeep.v1.ActivationService",
     "upkeep.v1.CustomerService",
+    "upkeep.v1.MaintenanceService",
     "upkeep.v1.PartnerService",
     "upkeep.v1.SupportService",
     "upkeep.v1.AdminService",
@@ -75,9 +78,11 @@ pub fn routes<H: Health>(
     let max = options.max_message_bytes;
     let products = activation::Activations::new(Arc::clone(deps));
     let customers = customer::Customers::new(Arc::clone(deps));
+    let maintenance = maintenance::Maintenance::new(Arc::clone(deps));
     let mut routes = Routes::new(health)
         .add_service(ActivationServiceServer::new(products).max_decoding_message_size(max))
-        .add_service(CustomerServiceServer::new(customers).max_decoding_message_size(max));
+        .add_service(CustomerServiceServer::new(customers).max_decoding_message_size(max))
+        .add_service(MaintenanceServiceServer::new(maintenance).max_decoding_message_size(max));
     if options.audience == Audience::Staff {
         let partners = partner::Partners::new(Arc::clone(deps));
         let support = support::Support::new(Arc::clone(deps));
@@ -99,7 +104,7 @@ pub fn routes<H: Health>(
 /// listener serves are listed.
 fn reflection(audience: Audience) -> tonic_reflection::server::Builder<'static> {
     let served = match audience {
-        Audience::Products => SERVICE_NAMES.get(..2).unwrap_or_default(),
+        Audience::Products => SERVICE_NAMES.get(..3).unwrap_or_default(),
         Audience::Staff => &SERVICE_NAMES,
     };
     let builder = tonic_reflection::server::Builder::configure()

@@ -4,10 +4,10 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
-use upkeep::date::Term;
 use upkeep::level::{AssuranceLevel, ProofGrade};
 use upkeep::rpc::v1;
 
+use super::maintenance::present as contract;
 use crate::domain::activation::Activation;
 use crate::domain::catalogue::{Product, Release};
 use crate::domain::license::{Carrier, License, VirtualEnvironment, VmPermission};
@@ -15,7 +15,7 @@ use crate::domain::machine::{
     ActivationState, DeactivationState, LicenseState, Role, UpgradeState,
 };
 use crate::domain::mail::{Mail, MailState};
-use crate::domain::maintenance::{self, Flag};
+use crate::domain::maintenance;
 use crate::domain::upgrade::Upgrade;
 use crate::flow::party::{Opened, OpenedPartner};
 use crate::flow::update_request::email_field;
@@ -58,20 +58,24 @@ pub(super) fn license(deps: &Deps, license: &License) -> Result<v1::License, Out
         virtual_environment_allowed: license.vm == VmPermission::Allowed,
         purchase_date: license.purchased_on.to_string(),
         maintenance: Some(maintenance_status(deps, license)?),
-        terms: license.terms.iter().map(term).collect(),
+        terms: contract::terms(license),
         update_request_id: license
             .open_upgrade
             .map(|id| id.to_string())
             .unwrap_or_default(),
         create_time: Some(timestamp(license.created_at)),
+        license_kind: license.kind.to_string(),
+        tier_id: license
+            .contract
+            .tier
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        modules: contract::modules(&license.modules),
+        paid: license.paid.map(contract::money),
+        programme_id: license.programme.to_string(),
+        programme_revision: license.programme_rev,
     })
-}
-
-pub(super) fn term(term: &Term) -> v1::MaintenanceTerm {
-    v1::MaintenanceTerm {
-        first_date: term.first().to_string(),
-        last_date: term.last().to_string(),
-    }
 }
 
 pub(super) fn licenses(deps: &Deps, found: &[License]) -> Result<Vec<v1::License>, Outcome> {
@@ -85,16 +89,12 @@ pub(super) fn maintenance_status(
 ) -> Result<v1::MaintenanceStatus, Outcome> {
     let license = &deps.as_of(license.clone(), deps.clock.now())?;
     let today = deps.today(license, deps.clock.now())?;
-    let flag = match maintenance::flag(deps.programme(license)?, &license.terms, today) {
-        Flag::Protected => v1::MaintenanceFlag::Protected,
-        Flag::ExpiringSoon => v1::MaintenanceFlag::ExpiringSoon,
-        Flag::Expired => v1::MaintenanceFlag::Expired,
-    };
+    let flag = maintenance::flag(deps.programme(license)?, &license.terms, today);
     let last_date = maintenance::last_day(&license.terms)
         .map(|day| day.to_string())
         .unwrap_or_default();
     Ok(v1::MaintenanceStatus {
-        flag: flag.into(),
+        flag: contract::flag(flag).into(),
         last_date,
     })
 }

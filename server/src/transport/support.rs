@@ -9,12 +9,13 @@ use upkeep::rpc::v1::support_service_server::SupportService;
 
 use super::caller::{call, one_of};
 use super::fields::{Fields, text};
+use super::maintenance::present as contract;
 use super::{parse, present};
 use crate::domain::machine::{LicenseEvent, Role, UpgradeEvent};
 use crate::domain::refusal::Refusal;
 use crate::flow::give_up::{self, Decision};
 use crate::flow::{
-    Deps, begin_deactivation, deactivate, license, read, update_request, upgrade_code,
+    Deps, begin_deactivation, deactivate, license, quote, read, update_request, upgrade_code,
 };
 
 const ROLES: &[Role] = &[Role::Support, Role::Admin];
@@ -348,7 +349,45 @@ impl SupportService for Support {
         let license = Some(present::license(&self.deps, &license)?);
         Ok(Response::new(v1::SuspendLicenseResponse { license }))
     }
+
+    async fn answer_quote(
+        &self,
+        request: Request<v1::AnswerQuoteRequest>,
+    ) -> Result<Response<v1::AnswerQuoteResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let mut fields = Fields::new();
+        let request_id = fields.optional_request_id(&asked.request_id);
+        let id = fields.quote_id(&asked.quote_id);
+        let reason = fields.reason(&asked.reason);
+        let amounts: Vec<_> = asked
+            .amounts
+            .iter()
+            .take(MAX_AMOUNTS)
+            .enumerate()
+            .map(|(index, amount)| fields.money(&format!("amounts[{index}]"), Some(amount)))
+            .collect();
+        if asked.amounts.is_empty() {
+            fields.missing("amounts");
+        }
+        let content = parse::body(&v1::AnswerQuoteRequest {
+            request_id: String::new(),
+            ..asked
+        });
+        let (request_id, id, reason, amounts) = fields.finish(|| {
+            let amounts = amounts.into_iter().collect::<Option<Vec<_>>>()?;
+            Some((request_id?, id?, reason?, amounts))
+        })?;
+        let call = call(&self.deps, "AnswerQuote", caller.clone(), request_id);
+        let answered = quote::answer(&self.deps, call, id, amounts, reason, &content).await?;
+        Ok(Response::new(v1::AnswerQuoteResponse {
+            quote: Some(contract::quote(&self.deps, &caller, &answered)?),
+        }))
+    }
 }
+
+/// More lines than any quote has.
+const MAX_AMOUNTS: usize = 3_000;
 
 fn decision_fields(
     request_id: &str,

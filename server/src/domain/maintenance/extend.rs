@@ -2,6 +2,7 @@
 
 use upkeep::date::{CivilDate, Term};
 
+use super::remind::days_before;
 use super::{MAX_TERMS, last_day};
 use crate::domain::license::License;
 use crate::domain::programme::Programme;
@@ -56,6 +57,38 @@ pub(super) fn following(
         return None;
     }
     Term::of_months(end.next().ok()?, rule.months).ok()
+}
+
+/// The last day on which a cancellation stops the extension at the end of `terms` (N-14); `None` where nothing extends.
+pub(crate) fn cancel_by(programme: &Programme, terms: &[Term]) -> Option<CivilDate> {
+    let rule = programme.auto_extend()?;
+    days_before(last_day(terms)?, rule.notice_days)
+}
+
+/// The day with which cover ends for good; `None` while it goes on by itself, or where there is none.
+///
+/// * `terms` - as they stand today. A cancellation that came after the notice lets one more term follow (N-14).
+pub(crate) fn ends_on(
+    programme: &Programme,
+    terms: &[Term],
+    cancelled_on: Option<CivilDate>,
+) -> Option<CivilDate> {
+    let end = last_day(terms)?;
+    let (Some(rule), Some(cancelled_on)) = (programme.auto_extend(), cancelled_on) else {
+        return programme.auto_extend().is_none().then_some(end);
+    };
+    if is_in_time(cancelled_on, end, rule.notice_days) {
+        return Some(end);
+    }
+    let first = end.next().ok()?;
+    let term = Term::of_months(first, rule.months).ok()?;
+    // Terms are longer than a notice has days, or the cancellation counts for the end after that one: a few steps at most.
+    let mut further = terms.to_vec();
+    further.push(term);
+    if is_in_time(cancelled_on, term.last(), rule.notice_days) || further.len() >= MAX_TERMS {
+        return Some(term.last());
+    }
+    ends_on(programme, &further, Some(cancelled_on))
 }
 
 /// Whether a cancellation received on `day` stops the extension at the end `end` (N-14).

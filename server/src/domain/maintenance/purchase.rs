@@ -135,6 +135,14 @@ pub(super) fn check_held(held: &[Term], added: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Whether one more term fits.
+///
+/// # Errors
+/// TOO_MANY_TERMS.
+pub(crate) fn check_room(held: &[Term]) -> Result<(), Refusal> {
+    check_held(held, 1)
+}
+
 /// V-06: a closed programme begins no contract; contracts that exist go on.
 fn check_open(programme: &Programme, standing: Standing, on: CivilDate) -> Result<(), Refusal> {
     match programme.sold_until() {

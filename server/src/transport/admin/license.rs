@@ -1,7 +1,10 @@
 //! Parses CreateLicense, the call with the most fields.
 
 use upkeep::date::CivilDate;
-use upkeep::id::{AddOn, CustomerId, Edition, LicenseType, PartnerId, ProductId, RequestId};
+use upkeep::id::{
+    AddOn, CustomerId, Edition, LicenseKind, LicenseType, PartnerId, ProductId, ProgrammeId,
+    RequestId, TierId,
+};
 use upkeep::rpc::v1;
 use zeroize::Zeroizing;
 
@@ -54,6 +57,24 @@ pub(super) fn parse_create(
     } else {
         LicenseState::Issued
     };
+    let kind = match asked.license_kind.as_str() {
+        "" => fields.parsed("license_kind", LicenseKind::parse(PERPETUAL)),
+        kind => fields.parsed("license_kind", LicenseKind::parse(kind)),
+    };
+    let tier = fields.optional("tier_id", &asked.tier_id, TierId::parse);
+    let modules = fields.modules("modules", &asked.modules);
+    let paid = match &asked.paid {
+        None => Some(None),
+        paid => fields.money("paid", paid.as_ref()).map(Some),
+    };
+    let programme = fields.optional("programme_id", &asked.programme_id, ProgrammeId::parse);
+    let programme_rev = (asked.programme_revision != 0).then_some(asked.programme_revision);
+    let special_conditions = fields.optional(
+        "special_conditions",
+        &asked.special_conditions,
+        |conditions| text(conditions, 1, 500),
+    );
+    let maintenance_terms = asked.maintenance_terms;
     let body = body(&v1::CreateLicenseRequest {
         request_id: String::new(),
         ..asked
@@ -73,6 +94,14 @@ pub(super) fn parse_create(
             purchased_on: purchased_on?,
             password: password?,
             state,
+            kind: kind?,
+            tier: tier?,
+            modules: modules?,
+            paid: paid?,
+            programme: programme?,
+            programme_rev,
+            special_conditions: special_conditions?,
+            maintenance_terms,
             body,
         };
         Some((request_id?, request))
@@ -116,5 +145,7 @@ fn add_ons(fields: &mut Fields, names: &[String]) -> Option<Vec<AddOn>> {
     Some(parsed)
 }
 
+/// What a license is unless it is said (T-05).
+const PERPETUAL: &str = "perpetual";
 const MAX_SEATS: u32 = 1_000_000;
 const MAX_ADD_ONS: usize = 32;

@@ -1,0 +1,123 @@
+//! Who asks about a license: its owner by the secret of its serial, a partner, support or an administrator by certificate.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use upkeep::serial::SerialNumber;
+
+use super::authenticate::{Credential, authenticate};
+use super::once::Principal;
+use super::{Call, Caller, Deps, Outcome};
+use crate::domain::license::License;
+use crate::domain::machine::{LicenseState, Role, SmaEvent, SmaState, step};
+use crate::domain::refusal::{Reason, Refusal};
+use crate::record::Records;
+
+/// A caller and the license it may speak for. Made by [`prove`] only.
+pub(crate) struct Asker {
+    caller: Caller,
+    serial: SerialNumber,
+    /// The generation whose secret was shown, by a caller without a certificate.
+    generation: Option<u32>,
+}
+
+/// Finds out who asks. A client certificate says it by itself; without one the serial needs its secret.
+///
+/// # Errors
+/// MISSING_FIELD without a secret, then as [`authenticate`].
+pub(crate) async fn prove(
+    deps: &Arc<Deps>,
+    call: &Call,
+    serial: &SerialNumber,
+    credential: Option<&Credential>,
+) -> Result<Asker, Outcome> {
+    let generation = match (call.caller.role, credential) {
+        (Role::EndUser, None) => return Err(Refusal::missing(["credential"]).into()),
+        (Role::EndUser, Some(credential)) => {
+            let who = authenticate(deps, call, serial, credential).await?;
+            Some(who.generation())
+        }
+        _ => None,
+    };
+    Ok(Asker {
+        caller: call.caller.clone(),
+        serial: serial.clone(),
+        generation,
+    })
+}
+
+/// Refuses a role that may never cause `event`, before anything is looked up (N-10).
+///
+/// # Errors
+/// ROLE_NOT_ALLOWED.
+pub(crate) fn check_role(event: SmaEvent, role: Role) -> Result<(), Refusal> {
+    match step(SmaState::InForce, event, role) {
+        Err(Reason::RoleNotAllowed) => Err(Refusal::new(Reason::RoleNotAllowed).with("role", role)),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to sell anything for a license that was replaced or withdrawn.
+///
+/// # Errors
+/// LICENSE_FINAL.
+pub(crate) fn check_sellable(license: &License) -> Result<(), Refusal> {
+    match license.state {
+        LicenseState::Superseded | LicenseState::Revoked => {
+            Err(Refusal::new(Reason::LicenseFinal).with("serial", &license.serial))
+        }
+        LicenseState::Ordered | LicenseState::Issued | LicenseState::Suspended => Ok(()),
+    }
+}
+
+impl Asker {
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    pub(crate) fn serial(&self) -> &SerialNumber {
+        &self.serial
+    }
+
+    /// Whose request ids these are.
+    pub(crate) fn principal(&self) -> Principal {
+        match self.caller.role {
+            Role::EndUser => Principal::owner("serial", self.serial.as_str()),
+            _ => Principal(self.caller.actor()),
+        }
+    }
+
+    /// The license as it stands at `now`, still the caller's to speak for.
+    ///
+    /// # Errors
+    /// NOT_FOUND, NOT_YOUR_CUSTOMER; CREDENTIAL_INVALID once the secret's generation was upgraded.
+    pub(crate) fn license(
+        &self,
+        deps: &Deps,
+        reads: &mut impl Records,
+        now: DateTime<Utc>,
+    ) -> Result<License, Outcome> {
+        let license = deps.license(reads, &self.serial, now)?;
+        self.caller.check_owns(license.as_ref())?;
+        let license =
+            license.ok_or_else(|| Refusal::new(Reason::NotFound).with("serial", &self.serial))?;
+        match self.generation {
+            Some(shown) if shown != license.generation => Err(Reason::CredentialInvalid.into()),
+            _ => Ok(license),
+        }
+    }
+
+    /// Whether the caller may speak for another license on the same hardware key as `own`: a partner for those of its customers, a
+    /// customer for those that it owns.
+    ///
+    /// # Errors
+    /// NOT_YOUR_CUSTOMER; REFER_TO_VENDOR for a customer, where the key has licenses of several.
+    pub(crate) fn check_beside(&self, own: &License, other: &License) -> Result<(), Refusal> {
+        self.caller.check_owns(Some(other))?;
+        if self.caller.role == Role::EndUser && own.customer != other.customer {
+            return Err(Refusal::new(Reason::ReferToVendor)
+                .detail("the hardware key carries licenses of several customers"));
+        }
+        Ok(())
+    }
+}

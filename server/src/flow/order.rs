@@ -1,0 +1,252 @@
+//! Orders: what was quoted is decided again on the day, and written for all its licenses or for none.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use upkeep::id::{OrderId, QuoteId};
+use upkeep::serial::SerialNumber;
+
+use super::asker::{self, Asker, check_sellable};
+use super::authenticate::Credential;
+use super::outbox::enqueue;
+use super::quote::{check_event, check_reader, expired, ordered};
+use super::{Call, Caller, Deps, Fault, Outcome, deal, expansion, extension, whole_micros};
+use crate::domain::license::License;
+use crate::domain::machine::{SmaEvent, SmaState};
+use crate::domain::mail::{MailKind, Recipient};
+use crate::domain::order::Order;
+use crate::domain::quote::{Asked, Line, Quote, QuoteState};
+use crate::domain::refusal::{Reason, Refusal};
+use crate::random::uuid_v7;
+use crate::record::license::LicenseWire;
+use crate::record::quote::OrderWire;
+use crate::record::{Record, Records, keys, save};
+use crate::store::Tx;
+
+/// A parsed PlaceOrder request.
+pub(crate) struct Request {
+    pub(crate) quote: QuoteId,
+    pub(crate) serial: SerialNumber,
+    pub(crate) credential: Option<Credential>,
+    pub(crate) purchase_reference: String,
+    /// The request's content, for telling a retry from another request.
+    pub(crate) body: Vec<u8>,
+}
+
+/// What is kept for retries.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Kept {
+    #[prost(message, optional, tag = "1")]
+    order: Option<OrderWire>,
+    #[prost(message, optional, tag = "2")]
+    license: Option<LicenseWire>,
+}
+
+/// The path of PlaceOrder. All licenses of the quote get their terms, or none does.
+///
+/// # Errors
+/// Who asks ([`asker::prove`]); NOT_FOUND for a quote of another license; QUOTE_ORDERED with `order_id`, QUOTE_EXPIRED,
+/// QUOTE_PENDING; QUOTE_OUTDATED when it is no longer what the license needs; what [`deal::decide`] and the maintenance machine say.
+pub(crate) async fn place(
+    deps: &Arc<Deps>,
+    call: Call,
+    ask: Request,
+) -> Result<(Order, License), Outcome> {
+    // 1 Who orders.
+    asker::check_role(SmaEvent::Renew, call.caller.role)?;
+    let asker = asker::prove(deps, &call, &ask.serial, ask.credential.as_ref()).await?;
+    // 2 One transaction: the quote as it stands, the purchase as it would be today, everything that follows from it.
+    let (inner, now) = (Arc::clone(deps), whole_micros(call.now));
+    let id = OrderId::from_uuid(uuid_v7(&*deps.clock, &*deps.random));
+    let (principal, body) = (asker.principal(), ask.body.clone());
+    let committed = deps
+        .once(call, principal, &body, move |tx, note| {
+            note.serial = Some(ask.serial.clone());
+            note.subject = ask.quote.to_string();
+            let main = asker.license(&inner, tx, now)?;
+            let quote: Option<Quote> = tx.load(&keys::quote(&ask.quote))?;
+            let mut quote = quote
+                .filter(|quote| quote.serial == ask.serial)
+                .ok_or_else(|| Refusal::new(Reason::NotFound).with("quote_id", ask.quote))?;
+            check_sellable(&main)?;
+            let lines = decide_again(&inner, tx, &asker, &main, &quote, now)?;
+            note.subject = id.to_string();
+            let order = Order {
+                id,
+                quote: Some(quote.id),
+                serial: quote.serial.clone(),
+                customer: main.customer.clone(),
+                deal: quote.deal,
+                tier: quote.tier.clone(),
+                lines,
+                purchase_reference: ask.purchase_reference.clone(),
+                placed_by: asker.caller().actor(),
+                placed_on: inner.today(&main, now)?,
+                sequence: tx.sequence(),
+                created_at: now,
+            };
+            let main = carry_out(&inner, tx, &asker, &order, &quote.asked, now)?;
+            quote.state = QuoteState::Ordered;
+            quote.order = Some(id);
+            save(tx, &quote);
+            record(&inner, tx, &order, now)?;
+            Ok(Kept {
+                order: Some(order.to_wire()),
+                license: Some(main.to_wire()),
+            })
+        })
+        .await?;
+    let kept = committed.into_inner();
+    let order = Order::from_wire(kept.order.unwrap_or_default()).map_err(|_| MALFORMED)?;
+    let license = License::from_wire(kept.license.unwrap_or_default()).map_err(|_| MALFORMED)?;
+    Ok((order, license))
+}
+
+/// The quote's lines as they are today: the terms of this day, the amounts that were promised.
+fn decide_again(
+    deps: &Deps,
+    tx: &mut Tx<'_>,
+    asker: &Asker,
+    main: &License,
+    quote: &Quote,
+    now: DateTime<Utc>,
+) -> Result<Vec<Line>, Outcome> {
+    let today = deps.today(main, now)?;
+    match quote.state_on(today) {
+        QuoteState::Quoted => {}
+        QuoteState::Ordered => return Err(ordered(quote).into()),
+        QuoteState::Expired => return Err(expired(quote).into()),
+        QuoteState::Pending => {
+            return Err(Refusal::new(Reason::QuotePending)
+                .with("quote_id", quote.id)
+                .into());
+        }
+    }
+    let outdated = || Refusal::new(Reason::QuoteOutdated).with("quote_id", quote.id);
+    for serial in quote.serials() {
+        let range = keys::license_orders(&serial);
+        if let Some((key, _)) = tx.scan_back(&range.from, &range.to, 1)?.pop() {
+            let order = OrderId::from_slice(keys::tail(&key, &range)).map_err(|_| NOT_THERE)?;
+            let newest: Order = tx.load(&keys::order(&order))?.ok_or(NOT_THERE)?;
+            if newest.sequence > quote.sequence {
+                return Err(outdated()
+                    .detail("something was ordered for the license since")
+                    .with("order_id", order)
+                    .into());
+            }
+        }
+    }
+    if main.created_at > quote.created_at {
+        return Err(outdated().detail("the license was upgraded since").into());
+    }
+    let named = quote.serials();
+    let decided = deal::decide(deps, tx, asker, main, &quote.asked, Some(&named), today)?;
+    if !quote.still_is(decided.deal, &decided.lines, today) {
+        return Err(outdated()
+            .with("kind", decided.deal)
+            .with("quoted_kind", quote.deal)
+            .into());
+    }
+    Ok(decided
+        .lines
+        .into_iter()
+        .zip(&quote.lines)
+        .map(|(now, quoted)| Line {
+            amount: quoted.amount,
+            how: quoted.how.clone(),
+            ..now
+        })
+        .collect())
+}
+
+/// Gives each license what the order says; answers the license that it was placed for.
+fn carry_out(
+    deps: &Deps,
+    tx: &mut Tx<'_>,
+    asker: &Asker,
+    order: &Order,
+    asked: &Asked,
+    now: DateTime<Utc>,
+) -> Result<License, Outcome> {
+    let mut main = None;
+    for serial in order.serials() {
+        let mut license = deps.license(tx, &serial, now)?.ok_or(NOT_THERE)?;
+        let terms: Vec<_> = order
+            .lines
+            .iter()
+            .filter(|line| line.serial == serial)
+            .filter_map(|line| line.term)
+            .collect();
+        if let Asked::Expand(to) = asked {
+            let due = order.total().map_err(Refusal::from)?;
+            expansion::apply(tx, &mut license, to, due, order.placed_on)?;
+        }
+        if !terms.is_empty() {
+            let after = check_event(&license, order.deal, asker.caller().role)?;
+            extension::settle(deps, tx, &mut license, now)?;
+            license.add_terms(terms);
+            license.contract.tier = order.tier.clone();
+            // A renewal takes a cancellation back (DOMAIN 7: EndsAtTerm -> InForce).
+            if after == SmaState::InForce {
+                license.contract.cancelled_on = None;
+            }
+        }
+        deps.save_license(tx, &mut license)?;
+        if serial == order.serial {
+            main = Some(license);
+        }
+    }
+    main.ok_or_else(|| NOT_THERE.into())
+}
+
+/// Puts an order on record, where its licenses find it, and tells the owner.
+///
+/// # Errors
+/// Store faults.
+pub(crate) fn record(
+    deps: &Deps,
+    tx: &mut Tx<'_>,
+    order: &Order,
+    now: DateTime<Utc>,
+) -> Result<(), Outcome> {
+    for serial in order.serials() {
+        tx.put(keys::license_order(&serial, &order.id), Vec::new());
+    }
+    save(tx, order);
+    let kind = MailKind::OrderConfirmation {
+        order: order.id,
+        serial: order.serial.clone(),
+    };
+    enqueue(
+        deps,
+        tx,
+        now,
+        kind,
+        Recipient::Customer(order.customer.clone()),
+    )?;
+    Ok(())
+}
+
+/// An order, for a caller who may see it.
+///
+/// # Errors
+/// NOT_FOUND; NOT_YOUR_CUSTOMER for a partner in that case too.
+pub(crate) fn read(
+    deps: &Deps,
+    asker: Option<&Asker>,
+    caller: &Caller,
+    id: &OrderId,
+    now: DateTime<Utc>,
+) -> Result<Order, Outcome> {
+    let mut store = &deps.store;
+    let order: Option<Order> = store.load(&keys::order(id))?;
+    let Some(order) = order else {
+        caller.check_owns(None)?;
+        return Err(Refusal::new(Reason::NotFound).with("order_id", id).into());
+    };
+    check_reader(deps, asker, caller, &order.serials(), now)?;
+    Ok(order)
+}
+
+const MALFORMED: Fault = Fault::Inconsistent("a kept answer can't be read");
+const NOT_THERE: Fault = Fault::Inconsistent("an order names a record that is not there");
