@@ -14,7 +14,7 @@ use crate::cli::output::Form;
 use crate::cli::place::Place;
 use crate::cli::serve::block_on;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Settings;
+use crate::config::{Config, Settings};
 use crate::keys::Keys;
 use crate::logging::{self, LogFormat};
 use crate::pki::{Identity, Role};
@@ -140,7 +140,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 
 async fn add(args: &AddArgs) -> Result<(), Failure> {
     let identity = Identity::new(Role::Partner, &args.id)?;
-    let config = args.reach.place.config(&[])?;
+    let config = args.reach.config()?;
     let keys = open_keys(config.settings())?;
     // Looked at first: a partner without its certificate helps nobody.
     files::check_free(&args.out, &args.id)?;
@@ -181,7 +181,7 @@ async fn add(args: &AddArgs) -> Result<(), Failure> {
 
 async fn certificate(args: &CertificateArgs) -> Result<(), Failure> {
     let identity = Identity::new(Role::Partner, &args.id)?;
-    let config = args.reach.place.config(&[])?;
+    let config = args.reach.config()?;
     let keys = open_keys(config.settings())?;
     let mut admin = args.reach.open(config.settings(), &keys).await?;
     let request = GetPartnerRequest {
@@ -205,7 +205,7 @@ async fn certificate(args: &CertificateArgs) -> Result<(), Failure> {
 }
 
 async fn list(args: &ListArgs) -> Result<(), Failure> {
-    let config = args.reach.place.config(&[])?;
+    let config = args.reach.config()?;
     let keys = open_keys(config.settings())?;
     let mut admin = args.reach.open(config.settings(), &keys).await?;
     let found = all(&mut admin).await;
@@ -267,6 +267,18 @@ pub(super) fn open_keys(settings: &Settings) -> Result<Keys, Failure> {
 }
 
 impl Reach {
+    /// The configuration.
+    ///
+    /// # Errors
+    /// Exit 2 when no server is named, 3 with every mistake.
+    pub(super) fn config(&self) -> Result<Config, Failure> {
+        self.place.config(&[])
+    }
+
+    /// AdminService of that server.
+    ///
+    /// # Errors
+    /// As [`Admin::open`].
     pub(super) async fn open(&self, settings: &Settings, keys: &Keys) -> Result<Admin, Failure> {
         Admin::open(settings, keys, self.address.as_deref()).await
     }

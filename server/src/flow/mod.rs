@@ -14,7 +14,10 @@ pub mod check;
 pub(crate) mod contract;
 pub(crate) mod deactivate;
 pub(crate) mod deal;
+pub mod due;
 pub(crate) mod expansion;
+pub(crate) mod expiring;
+pub(crate) mod extension;
 pub(crate) mod give_up;
 pub(crate) mod letter;
 pub(crate) mod license;
@@ -252,6 +255,15 @@ impl Deps {
 }
 
 impl Caller {
+    /// The server itself, for what runs beside the calls.
+    pub(crate) fn system() -> Self {
+        Self {
+            role: Role::System,
+            id: None,
+            ip: std::net::Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+
     /// `customer`, `partner/acme`, `support/eva`, `admin/root`.
     pub(crate) fn actor(&self) -> String {
         let role = match self.role {

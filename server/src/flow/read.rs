@@ -265,7 +265,7 @@ pub(crate) fn audit(deps: &Deps, page: &Page) -> Result<Paged<(u64, Event)>, Out
 ///
 /// # Errors
 /// As [`page`].
-pub(super) fn index_page(
+pub(crate) fn index_page(
     deps: &Deps,
     listing: &str,
     range: &Range,

@@ -173,6 +173,11 @@ impl Server {
         })
     }
 
+    /// What its flows work on, for a program that calls them without a socket.
+    pub fn deps(&self) -> &Arc<Deps> {
+        &self.deps
+    }
+
     /// Releases the data directory without having served.
     ///
     /// # Errors
@@ -265,7 +270,9 @@ impl AtWork {
     /// The life of a server: work until asked to stop or unable to go on, then the way down, in order.
     async fn run(mut self, asked: watch::Receiver<bool>) -> Result<(), ServeError> {
         let store = self.deps.store().clone();
-        let sweeping = tokio::spawn(background::sweep(Arc::clone(&self.deps)));
+        let mut beside = JoinSet::new();
+        beside.spawn(background::sweep(Arc::clone(&self.deps)));
+        beside.spawn(background::due(Arc::clone(&self.deps)));
         let (stop_mails, mails_stopped) = watch::channel(false);
         let mut mailing = tokio::spawn(mailing::send_mails(
             Arc::clone(&self.deps),
@@ -289,8 +296,7 @@ impl AtWork {
         let _ = stop_mails.send(true);
         while self.listeners.join_next().await.is_some() {}
         // 3. What runs beside the calls; a letter on its way is finished.
-        sweeping.abort();
-        let _ended = sweeping.await;
+        beside.shutdown().await;
         if timeout(LETTER_ENDS, &mut mailing).await.is_err() {
             // It is still in the outbox and goes out after the next start, under the same Message-ID.
             mailing.abort();

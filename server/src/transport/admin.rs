@@ -5,6 +5,7 @@ mod mail;
 mod party;
 mod prices;
 mod programme;
+mod reminders;
 
 use std::sync::Arc;
 
@@ -568,5 +569,14 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::PreviewMailResponse>, Status> {
         one_of(&request, ROLES)?;
         Ok(Response::new(mail::preview(&self.deps, request.get_ref())?))
+    }
+
+    async fn run_reminders(
+        &self,
+        request: Request<v1::RunRemindersRequest>,
+    ) -> Result<Response<v1::RunRemindersResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let answer = reminders::run(&self.deps, request.get_ref()).await?;
+        Ok(Response::new(answer))
     }
 }
