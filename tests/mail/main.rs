@@ -428,3 +428,131 @@ async fn an_erased_customer_gets_no_mail() {
     assert!(dead.last_error.contains("erased"), "{dead:?}");
     assert_eq!(smtpd.taken().len(), 0);
 }
+
+#[tokio::test]
+async fn a_reminder_is_sent_once_and_cancelled_by_a_renewal() {
+    let Some(smtpd) = Smtpd::start(MailSecurity::StartTls) else {
+        return;
+    };
+    const RESELLER: &str = "renewals@acme.example";
+    let world = World::new(smtpd.settings()).await;
+    world.sell("de").await;
+    let remind = async || {
+        let request = v1::RunRemindersRequest::default();
+        world.admin().await.run_reminders(request).await.unwrap();
+    };
+    // Cover ends on 2026-08-31: the usual reseller is told 75 days before (T-11), in its own language.
+    world.set("2026-06-16T12:00:00Z");
+    remind().await;
+    assert_eq!(world.outbox(MailState::Unspecified).await.len(), 0);
+    world.set("2026-06-17T12:00:00Z");
+    for _ in 0..3 {
+        remind().await;
+    }
+    let sent = world
+        .mail("it is sent", |mail| mail.state() == MailState::Sent)
+        .await;
+    assert_eq!(sent.recipient, "partner/acme");
+    assert_eq!(sent.serial, SERIAL);
+    let taken = smtpd.take(1).await;
+    assert_eq!(taken[0]["to"], json!([RESELLER]));
+    let body = text(&taken[0], "text");
+    for word in ["31 août 2026", "75 jours", "株式会社ベーカリー", "Söhne"] {
+        assert!(body.contains(word), "{word}: {body}");
+    }
+    assert!(text(&taken[0], "header_to").contains("Acme"));
+
+    // A year on, the reminder meets a mail server that does not take it, and then a renewal.
+    let renew = async || {
+        let request = v1::AddMaintenanceTermsRequest {
+            request_id: request_id(),
+            serial: SERIAL.into(),
+            terms: 1,
+            ..Default::default()
+        };
+        world
+            .admin()
+            .await
+            .add_maintenance_terms(request)
+            .await
+            .unwrap();
+    };
+    renew().await;
+    smtpd.rules(&json!({ RESELLER: 451 }));
+    world.set("2027-06-17T12:00:00Z");
+    remind().await;
+    until("it is refused", async || {
+        let waiting = world.outbox(MailState::Pending).await;
+        (waiting.len() == 1 && waiting[0].attempts == 1).then_some(())
+    })
+    .await;
+    renew().await;
+    smtpd.rules(&json!({}));
+    world.advance(TimeDelta::minutes(1));
+    let void = until("it is cancelled", async || {
+        world.outbox(MailState::Cancelled).await.pop()
+    })
+    .await;
+    assert!(void.last_error.contains("moved"), "{void:?}");
+    assert_eq!(smtpd.taken().len(), 1);
+}
+
+#[tokio::test]
+async fn quotes_and_orders_are_told_to_whom_they_concern() {
+    let Some(smtpd) = Smtpd::start(MailSecurity::StartTls) else {
+        return;
+    };
+    let world = World::new(smtpd.settings()).await;
+    world.sell("de").await;
+    let asked = v1::CreateQuoteRequest {
+        request_id: request_id(),
+        serial: SERIAL.into(),
+        terms: 1,
+        contact: "Anna, +49 30 1234".into(),
+        ..Default::default()
+    };
+    let mut partner = world.maintenance().await;
+    let quote = partner.create_quote(asked).await.unwrap().into_inner();
+    let quote_id = quote.quote.unwrap().quote_id;
+    let taken = smtpd.take(1).await;
+    assert_eq!(taken[0]["to"], json!(["sma-desk@vendor.example"]));
+    for word in ["Anna, +49 30 1234", SERIAL, &quote_id] {
+        assert!(text(&taken[0], "text").contains(word), "{word}");
+    }
+
+    let answer = v1::AnswerQuoteRequest {
+        request_id: request_id(),
+        quote_id: quote_id.clone(),
+        amounts: vec![v1::Money {
+            minor_units: 123_450,
+            currency_code: "EUR".into(),
+        }],
+        reason: "Preisliste 2026".into(),
+    };
+    world.support().await.answer_quote(answer).await.unwrap();
+    let taken = smtpd.take(2).await;
+    assert_eq!(taken[1]["to"], json!([TO]));
+    for word in [
+        "1.234,50 EUR",
+        "31. August 2027",
+        "Preisliste 2026",
+        &quote_id,
+    ] {
+        let body = text(&taken[1], "text");
+        assert!(body.contains(word), "{word}: {body}");
+    }
+
+    let order = v1::PlaceOrderRequest {
+        request_id: request_id(),
+        quote_id,
+        serial: SERIAL.into(),
+        ..Default::default()
+    };
+    partner.place_order(order).await.unwrap();
+    let taken = smtpd.take(3).await;
+    assert_eq!(taken[2]["to"], json!([TO]));
+    for word in ["Auftrag", "1.234,50 EUR", "1. September 2026"] {
+        let body = text(&taken[2], "text");
+        assert!(body.contains(word), "{word}: {body}");
+    }
+}

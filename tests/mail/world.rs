@@ -12,6 +12,7 @@ use upkeep::jwks::KeySet;
 use upkeep::rpc::v1;
 use upkeep::rpc::v1::activation_service_client::ActivationServiceClient;
 use upkeep::rpc::v1::admin_service_client::AdminServiceClient;
+use upkeep::rpc::v1::maintenance_service_client::MaintenanceServiceClient;
 use upkeep::rpc::v1::support_service_client::SupportServiceClient;
 use upkeep_server::clock::{Clock, ManualClock, SystemClock};
 use upkeep_server::config::{MailSettings, Settings};
@@ -86,6 +87,10 @@ impl World {
         self.clock.advance(step);
     }
 
+    pub(crate) fn set(&self, at: &str) {
+        self.clock.set(at.parse().unwrap());
+    }
+
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
@@ -96,9 +101,9 @@ impl World {
         format!("localhost:{}", running.staff_addr().port())
     }
 
-    async fn staff(&self, role: pki::Role) -> Channel {
+    async fn staff(&self, role: pki::Role, name: &str) -> Channel {
         let keys = Keys::open(&self.settings.data_dir, &TrustDomain::local()).unwrap();
-        let identity = pki::Identity::new(role, "eva").unwrap();
+        let identity = pki::Identity::new(role, name).unwrap();
         let issued = keys
             .authority()
             .issue_client(&identity, SystemClock.now(), 1)
@@ -112,11 +117,16 @@ impl World {
     }
 
     pub(crate) async fn admin(&self) -> AdminServiceClient<Channel> {
-        AdminServiceClient::new(self.staff(pki::Role::Admin).await)
+        AdminServiceClient::new(self.staff(pki::Role::Admin, "root").await)
     }
 
     pub(crate) async fn support(&self) -> SupportServiceClient<Channel> {
-        SupportServiceClient::new(self.staff(pki::Role::Support).await)
+        SupportServiceClient::new(self.staff(pki::Role::Support, "eva").await)
+    }
+
+    /// Maintenance calls as the reseller.
+    pub(crate) async fn maintenance(&self) -> MaintenanceServiceClient<Channel> {
+        MaintenanceServiceClient::new(self.staff(pki::Role::Partner, "acme").await)
     }
 
     /// A label-printing vendor in the manner of the first source document; the customer reads `language`.
