@@ -12,6 +12,7 @@ mod exit;
 mod files;
 mod health;
 mod init;
+mod mail;
 mod output;
 mod partner;
 mod place;
@@ -90,6 +91,8 @@ enum Command {
     Partner(partner::Command),
     #[command(subcommand)]
     Staff(staff::Command),
+    #[command(subcommand)]
+    Mail(mail::Command),
     Health(health::Args),
     #[command(subcommand)]
     Reminders(reminders::Command),
@@ -108,6 +111,7 @@ impl Command {
             Self::Programme(command) => programme::run(&command),
             Self::Partner(command) => partner::run(&command),
             Self::Staff(command) => staff::run(&command),
+            Self::Mail(command) => mail::run(&command),
             Self::Health(args) => health::run(&args),
             Self::Reminders(command) => reminders::run(&command),
             Self::Release(command) => release::run(&command),

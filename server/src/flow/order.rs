@@ -10,7 +10,7 @@ use super::asker::{self, Asker, check_sellable};
 use super::authenticate::Credential;
 use super::outbox::enqueue;
 use super::quote::{check_event, check_reader, expired, ordered};
-use super::{Call, Caller, Deps, Fault, Outcome, deal, expansion, whole_micros};
+use super::{Call, Caller, Deps, Fault, Outcome, deal, expansion, extension, whole_micros};
 use crate::domain::license::License;
 use crate::domain::machine::{SmaEvent, SmaState};
 use crate::domain::mail::{MailKind, Recipient};
@@ -183,6 +183,7 @@ fn carry_out(
         }
         if !terms.is_empty() {
             let after = check_event(&license, order.deal, asker.caller().role)?;
+            extension::settle(deps, tx, &mut license, now)?;
             license.add_terms(terms);
             license.contract.tier = order.tier.clone();
             // A renewal takes a cancellation back (DOMAIN 7: EndsAtTerm -> InForce).
