@@ -10,8 +10,12 @@ fn json_of(place: &Place, arguments: &[&str]) -> Value {
     serde_json::from_str(&stdout).unwrap()
 }
 
+fn with<'a>(arguments: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+    [&["reminders", "run"], arguments, more].concat()
+}
+
 fn looks_and_runs(place: &Place, more: &[&str]) {
-    let run = |arguments: &[&str]| [&["reminders", "run"], arguments, more].concat();
+    let run = |arguments| with(arguments, more);
     let nothing = json!({ "reminders": [], "extensions": [], "more": false });
     let listed = json_of(place, &run(&["--dry-run", "--json"]));
     assert_eq!(listed, nothing);
@@ -23,7 +27,8 @@ fn looks_and_runs(place: &Place, more: &[&str]) {
     let (code, stdout, _) = place.run(&run(&["--dry-run"]));
     assert_eq!((code, stdout.trim()), (0, "Nothing is due."));
     for day in ["2999-12-31", "2020-01-01"] {
-        assert_refused(place.run(&run(&["--on", day])), 5, &["on_date", "dry_run"]);
+        let another_day = with(&["--on", day], more);
+        assert_refused(place.run(&another_day), 5, &["on_date", "dry_run"]);
     }
     let no_day = run(&["--dry-run", "--on", "2026-02-30"]);
     assert_refused(place.run(&no_day), 5, &["on_date"]);
