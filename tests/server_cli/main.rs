@@ -12,6 +12,7 @@ mod binaries;
 mod init;
 mod people;
 mod programmes;
+mod reminders;
 mod serving;
 mod stopping;
 mod world;
