@@ -15,6 +15,7 @@ mod init;
 mod output;
 mod partner;
 mod place;
+mod prices;
 mod release;
 mod serve;
 mod signals;
@@ -86,6 +87,8 @@ enum Command {
     Partner(partner::Command),
     #[command(subcommand)]
     Staff(staff::Command),
+    #[command(subcommand)]
+    Prices(prices::Command),
     Health(health::Args),
     #[command(subcommand)]
     Release(release::Command),
@@ -101,6 +104,7 @@ impl Command {
             Self::Config(command) => config::run(&command),
             Self::Partner(command) => partner::run(&command),
             Self::Staff(command) => staff::run(&command),
+            Self::Prices(command) => prices::run(&command),
             Self::Health(args) => health::run(&args),
             Self::Release(command) => release::run(&command),
             Self::Completions(args) => completions::run(&args, &mut command()),

@@ -90,7 +90,7 @@ pub(super) struct ListArgs {
 
 /// Which server, and where it is when it runs.
 #[derive(Debug, clap::Args)]
-struct Reach {
+pub(super) struct Reach {
     #[command(flatten)]
     place: Place,
 
@@ -243,5 +243,15 @@ fn open_keys(settings: &Settings) -> Result<Keys, Failure> {
 impl Reach {
     async fn open(&self, settings: &Settings, keys: &Keys) -> Result<Admin, Failure> {
         Admin::open(settings, keys, self.address.as_deref()).await
+    }
+
+    /// AdminService of the server that is meant, with its keys from the data directory.
+    ///
+    /// # Errors
+    /// As [`Admin::open`].
+    pub(super) async fn admin(&self) -> Result<Admin, Failure> {
+        let config = self.place.config(&[])?;
+        let keys = open_keys(config.settings())?;
+        self.open(config.settings(), &keys).await
     }
 }
