@@ -92,6 +92,9 @@ uuid_id! {
 
 macro_rules! name_id {
     ($(#[$doc:meta])* $name:ident) => {
+        name_id! { $(#[$doc])* $name, |text| text }
+    };
+    ($(#[$doc:meta])* $name:ident, |$text:ident| $canonical:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -102,13 +105,14 @@ macro_rules! name_id {
             ///
             /// # Errors
             /// [`IdError::NotName`].
-            pub fn parse(text: &str) -> Result<Self, IdError> {
+            pub fn parse($text: &str) -> Result<Self, IdError> {
+                let text = $canonical;
                 let first_ok = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
                 let all_ok = text
                     .bytes()
                     .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-'));
                 if first_ok && all_ok && text.len() <= 63 {
-                    Ok(Self(text.to_owned()))
+                    Ok(Self(text.into()))
                 } else {
                     Err(IdError::NotName)
                 }
@@ -191,8 +195,8 @@ name_id! {
     ModuleId
 }
 name_id! {
-    /// The number of a hardware key, in lower case (P-17).
-    DongleNumber
+    /// The number of a hardware key (P-17). Whatever case it is typed in, it is kept and compared in lower case: `D-1001` is `d-1001`.
+    DongleNumber, |text| text.trim().to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -216,6 +220,15 @@ mod tests {
         ] {
             assert_eq!(PartnerId::parse(bad), Err(IdError::NotName), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn every_spelling_of_a_dongle_number_is_one() {
+        for spelling in ["d-1001", "D-1001", " D-1001\n"] {
+            let number = DongleNumber::parse(spelling).map(|number| number.to_string());
+            assert_eq!(number, Ok("d-1001".to_owned()), "{spelling:?}");
+        }
+        assert_eq!(DongleNumber::parse("D 1001"), Err(IdError::NotName));
     }
 
     #[test]

@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 use upkeep::armor;
 use upkeep::artefact::{
     ActivationCertificate, DeactivationProof, DeactivationReceipt, DeactivationTicket,
-    ReleaseManifest, UpgradeCode,
+    ReleaseManifest, UnlockCode, UpgradeCode,
 };
 use upkeep::binding;
 use upkeep::code::Code;
@@ -73,6 +73,7 @@ fn good_files_are_frozen_and_read() {
             Typ::Proof => armor::read::<DeactivationProof>(sample.file.as_bytes()),
             Typ::Receipt => armor::read::<DeactivationReceipt>(sample.file.as_bytes()),
             Typ::Upgrade => armor::read::<UpgradeCode>(sample.file.as_bytes()),
+            Typ::Unlock => armor::read::<UnlockCode>(sample.file.as_bytes()),
             Typ::Release => armor::read::<ReleaseManifest>(sample.file.as_bytes()),
             _ => panic!("a kind without a reader"),
         };
@@ -303,6 +304,7 @@ fn open(typ: Typ, text: &str, keys: &KeySet, verify: VerifyFn) -> Result<Value, 
         Typ::Proof => claims::<DeactivationProof>(text, keys, verify),
         Typ::Receipt => claims::<DeactivationReceipt>(text, keys, verify),
         Typ::Upgrade => claims::<UpgradeCode>(text, keys, verify),
+        Typ::Unlock => claims::<UnlockCode>(text, keys, verify),
         Typ::Release => claims::<ReleaseManifest>(text, keys, verify),
         _ => panic!("a kind without claims"),
     }

@@ -1,4 +1,4 @@
-//! The pure rules from outside: refusals, state machines, programmes, maintenance, the guess limiter and the golden vectors.
+//! The pure rules from outside: refusals, state machines, programmes, maintenance and the guess limiter.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,5 +11,4 @@ mod guess;
 mod machines;
 mod maintenance;
 mod programmes;
-mod vectors;
 mod world;

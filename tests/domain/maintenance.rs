@@ -3,11 +3,12 @@
 use chrono::NaiveDate;
 use proptest::prelude::*;
 use upkeep::date::{CivilDate, Term};
+use upkeep::id::LicenseKind;
 use upkeep_server::domain::maintenance::{
-    Flag, covered_on, covered_until, covers_build, flag, included, last_day, next_terms,
-    renewal_closes_on, renewal_opens_on,
+    Flag, NewLicense, VmProduct, cover_of_new, covered_on, covered_until, covers_build, flag,
+    last_day, next_terms, renewal_closes_on, renewal_opens_on,
 };
-use upkeep_server::domain::refusal::Reason;
+use upkeep_server::domain::refusal::{Reason, Refusal};
 
 use crate::world::{built_in, day, programme, term};
 
@@ -142,13 +143,13 @@ fn cover_still_active() {
         term("2020-09-01", "2021-08-31"),
     ];
     let ask = |first: &str, count| {
-        next_terms(
+        reasoned(next_terms(
             &programme,
             &terms,
             day("2019-01-01"),
             count,
             Some(day(first)),
-        )
+        ))
     };
     assert_eq!(ask("2019-08-31", 1), Err(Reason::CoverStillActive));
     assert_eq!(ask("2017-09-02", 1), Err(Reason::CoverStillActive));
@@ -171,7 +172,7 @@ fn n11_term_counts() {
         (&one, 1, Ok(1)),
         (&one, 2, Err(Reason::TooManyTerms)),
     ] {
-        let got = next_terms(programme, &[], today, count, None).map(|terms| terms.len());
+        let got = reasoned(next_terms(programme, &[], today, count, None)).map(|terms| terms.len());
         assert_eq!(got, wanted, "{count}");
     }
 }
@@ -182,18 +183,30 @@ fn the_calendar_ends_with_9999() {
         programme("cover = { included_months = 12 }\nrenew = { opens_clear_days = 60 }");
     let last = [term("9999-01-01", "9999-12-31")];
     assert_eq!(
-        next_terms(&programme, &last, day("9999-06-01"), 1, None),
+        reasoned(next_terms(&programme, &last, day("9999-06-01"), 1, None)),
         Err(Reason::TooManyTerms)
     );
     assert_eq!(
-        next_terms(&programme, &[], day("9990-06-01"), 50, None),
+        reasoned(next_terms(&programme, &[], day("9990-06-01"), 50, None)),
         Err(Reason::TooManyTerms)
     );
-    assert_eq!(included(&programme, day("9999-06-01")), None);
+    let kind = LicenseKind::parse("perpetual").unwrap();
+    let sold = NewLicense {
+        kind: &kind,
+        edition: None,
+        vm: VmProduct::No,
+        on: day("9999-06-01"),
+    };
+    let refused = cover_of_new(&programme, &sold).unwrap_err();
+    assert_eq!(refused.reason, Reason::TooManyTerms);
     assert_eq!(renewal_opens_on(&programme, day("1970-01-31")), None);
 }
 
-fn any_day() -> impl Strategy<Value = CivilDate> {
+fn reasoned<T>(result: Result<T, Refusal>) -> Result<T, Reason> {
+    result.map_err(|refusal| refusal.reason)
+}
+
+pub(crate) fn any_day() -> impl Strategy<Value = CivilDate> {
     (1970_i32..2300, 1_u32..=366).prop_map(|(year, ordinal)| {
         let date = NaiveDate::from_yo_opt(year, ordinal)
             .unwrap_or_else(|| NaiveDate::from_yo_opt(year, 1).unwrap());

@@ -9,7 +9,7 @@ use upkeep::armor;
 use upkeep::artefact::{
     ActivationCertificate, ArtefactId, BoundTo, Confirmation, Counter, DeactivationProof,
     DeactivationReceipt, DeactivationTicket, Issuer, Readable, ReleaseManifest, TicketNonce,
-    TpmName, UpgradeCode,
+    TpmName, UnlockCode, UpgradeCode,
 };
 use upkeep::date::CivilDate;
 use upkeep::id::{
@@ -92,6 +92,7 @@ pub(crate) fn samples() -> Vec<Sample> {
             "server",
             &upgrade(BoundTo::Dongle(parsed(DongleNumber::parse("d-4711")))),
         ),
+        sample("unlock", "server", &unlock()),
         sample("release", "build", &release()),
     ];
     let mut hardware = certificate();
@@ -205,6 +206,17 @@ pub(crate) fn upgrade(bound_to: BoundTo) -> UpgradeCode {
         add_ons: Vec::new(),
         seats: 5,
         bound_to,
+    }
+}
+
+pub(crate) fn unlock() -> UnlockCode {
+    UnlockCode {
+        iss: issuer(),
+        jti: parsed(ArtefactId::parse("d-4711.5")),
+        iat: 1_770_000_350,
+        dongle_number: parsed(DongleNumber::parse("d-4711")),
+        counter: 5,
+        maintenance_last_day: day("2026-08-31"),
     }
 }
 

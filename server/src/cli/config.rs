@@ -57,6 +57,11 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 fn check(args: &CheckArgs) -> Result<(), Failure> {
     let config = args.place.any_config(&[])?;
     let programmes = serve::read_programmes(config.settings())?;
+    for programme in programmes.iter() {
+        for warning in programme.warnings() {
+            output::note(format_args!("warning: {}: {warning}", programme.id()));
+        }
+    }
     let names: Vec<String> = programmes.iter().map(|one| one.id().to_string()).collect();
     output::line(format_args!(
         "The configuration is good. Programmes: {}.",

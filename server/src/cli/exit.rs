@@ -130,7 +130,8 @@ impl From<ServeError> for Failure {
             | ServeError::ProgrammeFile { .. }
             | ServeError::Programmes(_) => Self::new(Exit::Config, error),
             ServeError::Tls(_) | ServeError::Directory { .. } => Self::new(Exit::Data, error),
-            ServeError::Parts(_)
+            ServeError::Resources(_)
+            | ServeError::Parts(_)
             | ServeError::Listener(_)
             | ServeError::Reflection(_)
             | ServeError::Panicked => Self::new(Exit::Fault, error),

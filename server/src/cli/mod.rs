@@ -16,6 +16,7 @@ mod output;
 mod partner;
 mod place;
 mod prices;
+mod programme;
 mod release;
 mod serve;
 mod signals;
@@ -84,6 +85,8 @@ enum Command {
     #[command(subcommand)]
     Config(config::Command),
     #[command(subcommand)]
+    Programme(programme::Command),
+    #[command(subcommand)]
     Partner(partner::Command),
     #[command(subcommand)]
     Staff(staff::Command),
@@ -102,6 +105,7 @@ impl Command {
             Self::Serve(args) => serve::run(&args),
             Self::Dev(args) => dev::run(&args),
             Self::Config(command) => config::run(&command),
+            Self::Programme(command) => programme::run(&command),
             Self::Partner(command) => partner::run(&command),
             Self::Staff(command) => staff::run(&command),
             Self::Prices(command) => prices::run(&command),

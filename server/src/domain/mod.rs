@@ -12,6 +12,7 @@
 pub mod activation;
 pub mod catalogue;
 pub mod credential;
+pub mod explain;
 pub mod guess;
 pub mod license;
 pub mod machine;

@@ -25,6 +25,7 @@ pub mod parts;
 pub(crate) mod party;
 pub(crate) mod place;
 pub(crate) mod price_book;
+pub(crate) mod programme;
 pub(crate) mod public_status;
 pub(crate) mod quote;
 pub(crate) mod read;

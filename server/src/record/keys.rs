@@ -30,12 +30,13 @@
 //! | `Q/quote`, `J/serial 0 quote` | quote; find them by license |
 //! | `O/order`, `o/serial 0 order` | order; find them by license |
 //! | `G/dongle` | the last unlock code of a hardware key |
+//! | `P/programme 0 revision` | a programme revision as its file said it; never deleted |
 
 use chrono::{DateTime, Utc};
 use upkeep::date::CivilDate;
 use upkeep::id::{
-    ActivationId, CustomerId, DongleNumber, MailId, OrderId, PartnerId, ProductId, QuoteId,
-    RequestId, UpgradeId,
+    ActivationId, CustomerId, DongleNumber, MailId, OrderId, PartnerId, ProductId, ProgrammeId,
+    QuoteId, RequestId, UpgradeId,
 };
 use upkeep::key::Thumbprint;
 use upkeep::serial::SerialNumber;
@@ -430,6 +431,18 @@ pub(crate) fn order_of_index(tail: &[u8]) -> Option<Vec<u8>> {
 
 pub(crate) fn dongle(number: &DongleNumber) -> Vec<u8> {
     Key::table(b'G').raw(number.as_str().as_bytes()).done()
+}
+
+pub(crate) fn programme(id: &ProgrammeId, revision: u32) -> Vec<u8> {
+    Key::table(b'P')
+        .text(id.as_str())
+        .raw(&revision.to_be_bytes())
+        .done()
+}
+
+/// All programme revisions, by programme, oldest first.
+pub(crate) fn programmes() -> Range {
+    Range::of_prefix(Key::table(b'P').done())
 }
 
 /// The serial at the end of a key of the dated indexes.

@@ -13,6 +13,7 @@ pub(crate) mod mail;
 pub(crate) mod once;
 pub(crate) mod party;
 pub(crate) mod price;
+pub(crate) mod programme;
 pub(crate) mod quote;
 pub(crate) mod upgrade;
 mod wire;

@@ -55,6 +55,9 @@ pub enum ServeError {
     },
 
     // The running server.
+    /// The operating system grants no task.
+    #[error("the operating system grants no more: {0}; check the limits of open files and threads")]
+    Resources(io::Error),
     /// The parts do not fit together.
     #[error(transparent)]
     Parts(#[from] Fault),

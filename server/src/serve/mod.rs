@@ -7,6 +7,7 @@
 mod background;
 mod error;
 mod health;
+mod programmes;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -22,7 +23,6 @@ use upkeep::artefact::Issuer;
 use crate::clock::Clock;
 use crate::config::{GuessLimits, Settings};
 use crate::domain::guess::{self, Backoff};
-use crate::domain::programme::Programmes;
 use crate::flow::Deps;
 use crate::flow::parts::{Parts, PasswordRule};
 use crate::keys::{Keys, keys_dir};
@@ -31,6 +31,7 @@ use crate::pki;
 use crate::random::Random;
 pub use crate::serve::error::ServeError;
 use crate::serve::health::Health;
+pub use crate::serve::programmes::read_programmes;
 use crate::store::{Options, Store};
 use crate::transport::{self, Audience, Reflection, RouteOptions};
 
@@ -70,7 +71,7 @@ impl Server {
         random: Arc<dyn Random>,
     ) -> Result<Self, ServeError> {
         let issuer = Issuer::parse(&settings.issuer)?;
-        let programmes = read_programmes(settings)?;
+        let files = programmes::files(settings)?;
         let data_dir = &settings.data_dir;
         if !Store::exists(data_dir)? {
             return Err(ServeError::no_store(data_dir));
@@ -85,8 +86,10 @@ impl Server {
 
         let personal_dir = keys_dir(data_dir).join("customers");
         error::make_private_directory(&personal_dir)?;
+        let store = Store::open(store)?;
+        let programmes = programmes::with_kept(&store, &files, &*clock)?;
         let parts = Parts {
-            store: Store::open(store)?,
+            store,
             personal_dir,
             clock,
             random,
@@ -280,25 +283,6 @@ impl AtWork {
             (None, Err(_)) => Err(ServeError::Panicked),
         }
     }
-}
-
-/// Reads the programme files, or takes the built-in programmes.
-///
-/// # Errors
-/// [`ServeError::ProgrammeFile`], [`ServeError::Programmes`] with everything that is wrong.
-pub fn read_programmes(settings: &Settings) -> Result<Programmes, ServeError> {
-    if settings.programmes.is_empty() {
-        return Programmes::built_in().map_err(ServeError::Programmes);
-    }
-    let mut files = Vec::with_capacity(settings.programmes.len());
-    for path in &settings.programmes {
-        let text = std::fs::read_to_string(path).map_err(|source| ServeError::ProgrammeFile {
-            path: path.clone(),
-            source,
-        })?;
-        files.push((path.display().to_string(), text));
-    }
-    Programmes::load(&files).map_err(ServeError::Programmes)
 }
 
 /// The settings' limits in the form of the domain: as many failures are free as the settings allow in an hour.

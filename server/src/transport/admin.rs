@@ -2,6 +2,7 @@
 
 mod license;
 mod prices;
+mod programme;
 
 use std::sync::Arc;
 
@@ -457,6 +458,20 @@ impl AdminService for Admin {
         one_of(&request, ROLES)?;
         let answer = prices::list(&self.deps, &request.into_inner())?;
         Ok(Response::new(answer))
+    }
+
+    async fn list_programmes(
+        &self,
+        request: Request<v1::ListProgrammesRequest>,
+    ) -> Result<Response<v1::ListProgrammesResponse>, Status> {
+        programme::list(&self.deps, request)
+    }
+
+    async fn get_programme(
+        &self,
+        request: Request<v1::GetProgrammeRequest>,
+    ) -> Result<Response<v1::GetProgrammeResponse>, Status> {
+        programme::get(&self.deps, request)
     }
 
     async fn get_server_info(

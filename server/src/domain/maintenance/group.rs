@@ -64,6 +64,8 @@ pub enum Length {
 pub struct GroupPurchase<L> {
     /// The common last day; `None` when nothing on the dongle is covered, was or will be.
     pub last_day: Option<CivilDate>,
+    /// The terms that were asked for, on which the common last day rests; none when a license was added.
+    pub terms: Vec<Term>,
     /// In the order of the members; those that reach the day already have none.
     pub lines: Vec<GroupLine<L>>,
     /// What all lines cost; nothing at all when there is none.
@@ -89,6 +91,7 @@ pub fn add<L: Clone + Display>(
     let Some(target) = all().filter_map(|member| member.last_day).max() else {
         return Ok(GroupPurchase {
             last_day: None,
+            terms: Vec::new(),
             lines: Vec::new(),
             total: None,
         });
@@ -102,7 +105,7 @@ pub fn add<L: Clone + Display>(
     for member in all() {
         lines.extend(catch_up(programme, member, on, target)?);
     }
-    finish(target, lines)
+    finish(target, Vec::new(), lines)
 }
 
 /// Renews a whole dongle (P-04, P-12, vectors D53, D54 and D92).
@@ -127,18 +130,20 @@ pub fn renew<L: Clone + Display + PartialEq>(
     let chosen = choose(programme, existing, selected)?;
     let held = existing.iter().filter_map(|member| member.last_day);
     let end = held.chain(group_last_day).max();
+    let lapsed = || check_lapsed(programme, chosen.iter().copied(), on);
     let terms = match end.map(|last| since(programme, last, on)) {
         None | Some(Standing::NeverCovered) => chain(programme, on, terms_requested)?,
         Some(Standing::Renewable(last)) => {
             check_window(programme, last, on)?;
+            // Some may have lapsed long before the others.
+            lapsed()?;
             chain(programme, day_after(last)?, terms_requested)?
         }
         Some(Standing::Lapsed(last)) => {
-            check_lapsed(programme, chosen.iter().copied(), on)?;
+            lapsed()?;
             chain_after_lapse(programme, last, on, terms_requested)?
         }
     };
-    check_lapsed(programme, chosen.iter().copied(), on)?;
     let (Some(first), Some(target)) =
         (terms.first().map(Term::first), terms.last().map(Term::last))
     else {
@@ -154,7 +159,7 @@ pub fn renew<L: Clone + Display + PartialEq>(
             lines.extend(catch_up(programme, member, on, target)?);
         }
     }
-    finish(target, lines)
+    finish(target, terms, lines)
 }
 
 /// The selected members, in the order of the dongle (P-04).
@@ -365,7 +370,11 @@ fn priced(annual: Money, length: Length) -> Result<(Price, String), Refusal> {
     Ok((Price::Amount(amount), how))
 }
 
-fn finish<L>(target: CivilDate, lines: Vec<GroupLine<L>>) -> Result<GroupPurchase<L>, Refusal> {
+fn finish<L>(
+    target: CivilDate,
+    terms: Vec<Term>,
+    lines: Vec<GroupLine<L>>,
+) -> Result<GroupPurchase<L>, Refusal> {
     let total = if lines.is_empty() {
         None
     } else {
@@ -373,6 +382,7 @@ fn finish<L>(target: CivilDate, lines: Vec<GroupLine<L>>) -> Result<GroupPurchas
     };
     Ok(GroupPurchase {
         last_day: Some(target),
+        terms,
         lines,
         total,
     })

@@ -16,8 +16,8 @@ pub(crate) use self::extend::{cancel_by, ends_on};
 pub use self::legacy::{LegacyAction, legacy};
 pub(crate) use self::purchase::check_room;
 pub use self::purchase::next_terms;
-pub(crate) use self::remind::next_due;
 pub use self::remind::{Reminder, Reseller, reminders};
+pub(crate) use self::remind::{days_before, next_due};
 
 pub mod access;
 mod cover;

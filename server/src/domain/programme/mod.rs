@@ -17,10 +17,12 @@ use crate::domain::money::Currency;
 use crate::domain::vocabulary::vocabulary;
 
 pub use self::error::{ProgrammeError, ProgrammeErrors};
+pub use self::kept::Kept;
 pub use self::policy::{Audience, PriceRule, UpdateField};
-pub use self::set::Programmes;
+pub use self::set::{Programmes, built_in_files};
 
 mod error;
+mod kept;
 pub(crate) mod policy;
 mod read;
 mod section;

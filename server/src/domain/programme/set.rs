@@ -93,6 +93,11 @@ impl Programmes {
     }
 }
 
+/// The names and texts of the built-in files.
+pub fn built_in_files() -> impl Iterator<Item = (&'static str, &'static str)> {
+    BUILT_IN.into_iter()
+}
+
 const BUILT_IN: [(&str, &str); 5] = [
     (
         "perkinelmer.toml",

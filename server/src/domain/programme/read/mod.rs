@@ -19,6 +19,15 @@ use super::section::{Problems, Section};
 
 /// Reads the text of `file`; defaults stand for what is absent.
 pub(super) fn read(file: &str, text: &str) -> Result<Programme, ProgrammeErrors> {
+    if text.len() > MAX_TEXT {
+        let problem = format!(
+            "has {} bytes; a programme file has at most {MAX_TEXT}",
+            text.len()
+        );
+        return Err(ProgrammeErrors::new(vec![ProgrammeError::new(
+            file, "", problem,
+        )]));
+    }
     let table: Table = toml::from_str(text)
         .map_err(|error| ProgrammeErrors::new(vec![not_toml(file, text, &error)]))?;
     read_table(file, &table)
@@ -137,6 +146,8 @@ fn key_before(before: &str) -> Option<&str> {
     left.get(start..)
 }
 
+/// The store keeps the text as one value (N-12).
+const MAX_TEXT: usize = 60_000;
 /// Windows, grace and notice: 0 to 366 days (DOMAIN 4).
 const MAX_DAYS: u32 = 366;
 /// Fifty years: more is a typing error.
