@@ -17,6 +17,7 @@ mod crash;
 mod device;
 mod dial;
 mod grpcurl;
+mod maintenance;
 mod review;
 mod shutdown;
 mod story;
