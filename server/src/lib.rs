@@ -10,6 +10,7 @@ pub mod flow;
 pub mod keys;
 pub mod listener;
 pub mod logging;
+pub mod mail;
 mod personal;
 pub mod pki;
 pub mod random;

@@ -1,13 +1,13 @@
-//! Personal data of customers: names and e-mail addresses, sealed under a key of the customer's own (DESIGN 6).
+//! Personal data: names and addresses of customers, addresses of partners, sealed under a key of each one's own (DESIGN 6).
 //!
-//! The ledger never forgets, so nothing personal enters it in the clear. Each customer has a key file outside the ledger;
+//! The ledger never forgets, so nothing personal enters it in the clear. Each customer and partner has a key file outside the ledger;
 //! deleting that file erases the data from every record, segment and backup at once.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use upkeep::id::CustomerId;
+use upkeep::id::{CustomerId, PartnerId};
 use zeroize::Zeroizing;
 
 use crate::keys::file::{self, Access, KeyFileError};
@@ -19,7 +19,38 @@ pub(crate) struct Personal {
     random: Arc<dyn Random>,
 }
 
-/// A customer's key can't be made or read.
+/// Whose data it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Owner<'a> {
+    /// A customer.
+    Customer(&'a CustomerId),
+    /// A partner.
+    Partner(&'a PartnerId),
+}
+
+impl<'a> From<&'a CustomerId> for Owner<'a> {
+    fn from(id: &'a CustomerId) -> Self {
+        Self::Customer(id)
+    }
+}
+
+impl<'a> From<&'a PartnerId> for Owner<'a> {
+    fn from(id: &'a PartnerId) -> Self {
+        Self::Partner(id)
+    }
+}
+
+/// The name of the owner's key, and what binds sealed data to the owner. An id has no `@`, so no customer is taken for a partner.
+impl std::fmt::Display for Owner<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Customer(id) => id.fmt(f),
+            Self::Partner(id) => write!(f, "partner@{id}"),
+        }
+    }
+}
+
+/// An owner's key can't be made or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PersonalError {
@@ -36,9 +67,9 @@ impl Personal {
         Self { directory, random }
     }
 
-    /// Makes the customer's key, if there is none. Durable before the record that needs it.
-    pub(crate) fn prepare(&self, customer: &CustomerId) -> Result<(), PersonalError> {
-        let path = self.path(customer);
+    /// Makes the owner's key, if there is none. Durable before the record that needs it.
+    pub(crate) fn prepare<'a>(&self, owner: impl Into<Owner<'a>>) -> Result<(), PersonalError> {
+        let path = self.path(owner.into());
         if path.exists() {
             return Ok(());
         }
@@ -50,20 +81,26 @@ impl Personal {
         }
     }
 
+    /// Whether the owner's key is there: it is not once the data is erased.
+    pub(crate) fn is_held<'a>(&self, owner: impl Into<Owner<'a>>) -> bool {
+        self.path(owner.into()).exists()
+    }
+
     /// Seals `text`; `field` says what it is, so that fields can't be exchanged.
-    pub(crate) fn seal(
+    pub(crate) fn seal<'a>(
         &self,
-        customer: &CustomerId,
+        owner: impl Into<Owner<'a>>,
         field: &str,
         text: &str,
     ) -> Result<Vec<u8>, PersonalError> {
-        let key = self.key(customer)?;
+        let owner = owner.into();
+        let key = self.key(owner)?;
         let mut nonce = [0; NONCE_LEN];
         self.random.fill(&mut nonce);
         let mut sealed = text.as_bytes().to_vec();
         key.seal_in_place_append_tag(
             Nonce::assume_unique_for_key(nonce),
-            Aad::from(aad(customer, field)),
+            Aad::from(aad(owner, field)),
             &mut sealed,
         )
         .map_err(|_| PersonalError::Seal)?;
@@ -72,32 +109,38 @@ impl Personal {
         Ok(out)
     }
 
-    /// The text, or `None` once the customer's key is deleted (erased data stays erased).
-    pub(crate) fn open(&self, customer: &CustomerId, field: &str, sealed: &[u8]) -> Option<String> {
-        let key = self.key(customer).ok()?;
+    /// The text, or `None` once the owner's key is deleted (erased data stays erased).
+    pub(crate) fn open<'a>(
+        &self,
+        owner: impl Into<Owner<'a>>,
+        field: &str,
+        sealed: &[u8],
+    ) -> Option<String> {
+        let owner = owner.into();
+        let key = self.key(owner).ok()?;
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
         let mut bytes = sealed.to_vec();
         let text = key
             .open_in_place(
                 Nonce::assume_unique_for_key(*nonce),
-                Aad::from(aad(customer, field)),
+                Aad::from(aad(owner, field)),
                 &mut bytes,
             )
             .ok()?;
         String::from_utf8(text.to_vec()).ok()
     }
 
-    fn key(&self, customer: &CustomerId) -> Result<LessSafeKey, PersonalError> {
-        let bytes = file::read_secret(&self.path(customer))?;
+    fn key(&self, owner: Owner<'_>) -> Result<LessSafeKey, PersonalError> {
+        let bytes = file::read_secret(&self.path(owner))?;
         let key = UnboundKey::new(&AES_256_GCM, &bytes).map_err(|_| PersonalError::Seal)?;
         Ok(LessSafeKey::new(key))
     }
 
-    fn path(&self, customer: &CustomerId) -> PathBuf {
-        self.directory.join(format!("{customer}.key"))
+    fn path(&self, owner: Owner<'_>) -> PathBuf {
+        self.directory.join(format!("{owner}.key"))
     }
 }
 
-fn aad(customer: &CustomerId, field: &str) -> Vec<u8> {
-    format!("{customer}\0{field}").into_bytes()
+fn aad(owner: Owner<'_>, field: &str) -> Vec<u8> {
+    format!("{owner}\0{field}").into_bytes()
 }

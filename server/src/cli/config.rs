@@ -56,7 +56,16 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 
 fn check(args: &CheckArgs) -> Result<(), Failure> {
     let config = args.place.any_config(&[])?;
-    let programmes = serve::read_programmes(config.settings())?;
+    let mail = serve::check_mail(config.settings());
+    let programmes = match serve::read_programmes(config.settings()) {
+        Ok(programmes) if mail.is_empty() => programmes,
+        programmes => {
+            let programmes = programmes.err().map(|wrong| wrong.to_string());
+            let mail = mail.iter().map(ToString::to_string);
+            let wrong: Vec<String> = programmes.into_iter().chain(mail).collect();
+            return Err(Failure::new(Exit::Config, wrong.join("\n")));
+        }
+    };
     for programme in programmes.iter() {
         for warning in programme.warnings() {
             output::note(format_args!("warning: {}: {warning}", programme.id()));

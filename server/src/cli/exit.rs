@@ -128,6 +128,7 @@ impl From<ServeError> for Failure {
             ServeError::Keys(error) => error.into(),
             ServeError::Issuer(_)
             | ServeError::ProgrammeFile { .. }
+            | ServeError::Mail(_)
             | ServeError::Programmes(_) => Self::new(Exit::Config, error),
             ServeError::Tls(_) | ServeError::Directory { .. } => Self::new(Exit::Data, error),
             ServeError::Resources(_)

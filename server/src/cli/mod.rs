@@ -18,6 +18,7 @@ mod place;
 mod prices;
 mod programme;
 mod release;
+mod reminders;
 mod serve;
 mod signals;
 mod staff;
@@ -94,6 +95,8 @@ enum Command {
     Prices(prices::Command),
     Health(health::Args),
     #[command(subcommand)]
+    Reminders(reminders::Command),
+    #[command(subcommand)]
     Release(release::Command),
     Completions(completions::Args),
 }
@@ -110,6 +113,7 @@ impl Command {
             Self::Staff(command) => staff::run(&command),
             Self::Prices(command) => prices::run(&command),
             Self::Health(args) => health::run(&args),
+            Self::Reminders(command) => reminders::run(&command),
             Self::Release(command) => release::run(&command),
             Self::Completions(args) => completions::run(&args, &mut command()),
         }

@@ -14,7 +14,7 @@ use crate::cli::output::Form;
 use crate::cli::place::Place;
 use crate::cli::serve::block_on;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Settings;
+use crate::config::{Config, Settings};
 use crate::keys::Keys;
 use crate::logging::{self, LogFormat};
 use crate::pki::{Identity, Role};
@@ -33,6 +33,7 @@ pub(super) enum Command {
 #[command(after_help = "\
 Examples:
   upkeep-server partner add acme --name \"Acme GmbH\" --data /var/lib/upkeep --out ./for-acme
+  upkeep-server partner add acme --name \"Acme GmbH\" --email sales@acme.example --language de --data /var/lib/upkeep
   upkeep-server partner add acme --name \"Acme GmbH\" --data /var/lib/upkeep --address localhost:7444
 
 Works while the server runs, and while it does not. Writes ID.crt, ID.key and ca.crt.")]
@@ -43,6 +44,28 @@ pub(super) struct AddArgs {
     /// Its name, as people say it
     #[arg(long)]
     name: String,
+
+    /// Where reminders for its customers go
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    email: String,
+
+    /// The language of its mails: a tag such as en, de, fr or ja
+    #[arg(
+        long,
+        value_name = "TAG",
+        default_value = "",
+        hide_default_value = true
+    )]
+    language: String,
+
+    /// The vendor's region that looks after it, by its id in the programme
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    region: String,
 
     /// Where the certificate files go
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -92,7 +115,7 @@ pub(super) struct ListArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct Reach {
     #[command(flatten)]
-    place: Place,
+    pub(super) place: Place,
 
     /// The running server's staff address, where it is not the configured one
     #[arg(long, value_name = "HOST:PORT")]
@@ -117,7 +140,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 
 async fn add(args: &AddArgs) -> Result<(), Failure> {
     let identity = Identity::new(Role::Partner, &args.id)?;
-    let config = args.reach.place.config(&[])?;
+    let config = args.reach.config()?;
     let keys = open_keys(config.settings())?;
     // Looked at first: a partner without its certificate helps nobody.
     files::check_free(&args.out, &args.id)?;
@@ -125,6 +148,9 @@ async fn add(args: &AddArgs) -> Result<(), Failure> {
         request_id: uuid_v7(&SystemClock, &SystemRandom).to_string(),
         partner_id: args.id.clone(),
         display_name: args.name.clone(),
+        email: args.email.clone(),
+        language: args.language.clone(),
+        region_id: args.region.clone(),
     };
     let mut admin = args.reach.open(config.settings(), &keys).await?;
     let created = admin.client.create_partner(request).await;
@@ -155,7 +181,7 @@ async fn add(args: &AddArgs) -> Result<(), Failure> {
 
 async fn certificate(args: &CertificateArgs) -> Result<(), Failure> {
     let identity = Identity::new(Role::Partner, &args.id)?;
-    let config = args.reach.place.config(&[])?;
+    let config = args.reach.config()?;
     let keys = open_keys(config.settings())?;
     let mut admin = args.reach.open(config.settings(), &keys).await?;
     let request = GetPartnerRequest {
@@ -179,7 +205,7 @@ async fn certificate(args: &CertificateArgs) -> Result<(), Failure> {
 }
 
 async fn list(args: &ListArgs) -> Result<(), Failure> {
-    let config = args.reach.place.config(&[])?;
+    let config = args.reach.config()?;
     let keys = open_keys(config.settings())?;
     let mut admin = args.reach.open(config.settings(), &keys).await?;
     let found = all(&mut admin).await;
@@ -236,12 +262,24 @@ fn report(issued: &Bundle, settings: &Settings, form: Form) -> Result<(), Failur
     })
 }
 
-fn open_keys(settings: &Settings) -> Result<Keys, Failure> {
+pub(super) fn open_keys(settings: &Settings) -> Result<Keys, Failure> {
     Ok(Keys::open(&settings.data_dir, &settings.trust_domain)?)
 }
 
 impl Reach {
-    async fn open(&self, settings: &Settings, keys: &Keys) -> Result<Admin, Failure> {
+    /// The configuration.
+    ///
+    /// # Errors
+    /// Exit 2 when no server is named, 3 with every mistake.
+    pub(super) fn config(&self) -> Result<Config, Failure> {
+        self.place.config(&[])
+    }
+
+    /// AdminService of that server.
+    ///
+    /// # Errors
+    /// As [`Admin::open`].
+    pub(super) async fn open(&self, settings: &Settings, keys: &Keys) -> Result<Admin, Failure> {
         Admin::open(settings, keys, self.address.as_deref()).await
     }
 

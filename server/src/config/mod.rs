@@ -5,6 +5,7 @@
 //! value. There are no secrets in it.
 
 mod layers;
+mod mail;
 mod raw;
 mod settings;
 
@@ -18,7 +19,9 @@ use toml::Table;
 pub use crate::config::layers::Origin;
 use crate::config::layers::{Layers, leaves, variable};
 use crate::config::raw::Raw;
-pub use crate::config::settings::{GuessLimits, MessageLimits, Settings};
+pub use crate::config::settings::{
+    GuessLimits, MailSecurity, MailSettings, MessageLimits, Settings,
+};
 
 /// A checked configuration that remembers where each value came from.
 #[derive(Clone, Debug)]

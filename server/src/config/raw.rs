@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::mail::RawMail;
 use crate::config::settings::{GuessLimits, MessageLimits, Settings};
 use crate::listener::Limits;
 use crate::logging::{self, LogFormat};
@@ -27,6 +28,7 @@ pub(super) struct Raw {
     listen: RawListen,
     tls: RawTls,
     limits: RawLimits,
+    mail: RawMail,
     store: RawStore,
     log: RawLog,
 }
@@ -131,6 +133,7 @@ impl Raw {
                 lockout_secs: guesses.lockout.as_secs(),
                 lockout_max_secs: guesses.lockout_max.as_secs(),
             },
+            mail: RawMail::from_settings(&settings.mail),
             store: RawStore {
                 cache_mib: settings.store_cache_mib,
             },
@@ -293,6 +296,7 @@ impl Raw {
                 2_592_000,
             ),
         };
+        let mail = self.mail.check(&mut check);
         let store_cache_mib = check.range("store.cache_mib", self.store.cache_mib, 8, 1_048_576);
         Settings {
             data_dir: self.data_dir.into(),
@@ -307,6 +311,7 @@ impl Raw {
             messages,
             connections,
             guesses,
+            mail,
             store_cache_mib,
             log_format,
             log_filter: self.log.filter,
@@ -315,16 +320,16 @@ impl Raw {
 }
 
 /// Collects mistakes and goes on with something of the right type.
-struct Check<'m> {
+pub(super) struct Check<'m> {
     mistake: &'m mut dyn FnMut(&'static str, String),
 }
 
 impl Check<'_> {
-    fn wrong(&mut self, key: &'static str, what: impl ToString) {
+    pub(super) fn wrong(&mut self, key: &'static str, what: impl ToString) {
         (self.mistake)(key, what.to_string());
     }
 
-    fn that(&mut self, holds: bool, key: &'static str, what: &str) {
+    pub(super) fn that(&mut self, holds: bool, key: &'static str, what: &str) {
         if !holds {
             self.wrong(key, what);
         }
@@ -348,7 +353,7 @@ impl Check<'_> {
         n.clamp(min, max)
     }
 
-    fn count<N: TryFrom<u64> + Default>(
+    pub(super) fn count<N: TryFrom<u64> + Default>(
         &mut self,
         key: &'static str,
         n: u64,
@@ -359,7 +364,7 @@ impl Check<'_> {
         N::try_from(self.range(key, n, min, max)).unwrap_or_default()
     }
 
-    fn secs(&mut self, key: &'static str, n: u64, min: u64, max: u64) -> Duration {
+    pub(super) fn secs(&mut self, key: &'static str, n: u64, min: u64, max: u64) -> Duration {
         Duration::from_secs(self.range(key, n, min, max))
     }
 }

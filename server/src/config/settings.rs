@@ -38,12 +38,91 @@ pub struct Settings {
     pub connections: Limits,
     /// Wrong credentials.
     pub guesses: GuessLimits,
+    /// How mails are sent.
+    pub mail: MailSettings,
     /// Memory for the index's cache, in MiB.
     pub store_cache_mib: u64,
     /// The form of log lines.
     pub log_format: LogFormat,
     /// Which log lines are written.
     pub log_filter: String,
+}
+
+/// How mails are sent. Without a server they stay in the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailSettings {
+    /// The mail server's host name or address.
+    pub server: Option<String>,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub security: MailSecurity,
+    /// The user name, where the server wants one.
+    pub user: Option<String>,
+    /// The file with that user's password, for its owner alone.
+    pub password_file: Option<PathBuf>,
+    /// The sender, `Name <address>` or an address alone.
+    pub from: Option<String>,
+    /// Where answers go, if not to the sender.
+    pub reply_to: Option<String>,
+    /// The vendor's desk: requests for quotes, and reminders for a region without an address of its own (P-17, T-10).
+    pub vendor: Option<String>,
+    /// The CA that the mail server's certificate must be from, PEM; without it the system's.
+    pub ca_file: Option<PathBuf>,
+    /// A directory with texts of one's own.
+    pub templates: Option<PathBuf>,
+    /// Where customers see their licenses, for the texts.
+    pub portal_url: Option<String>,
+    /// The longest that one step with the mail server may take.
+    pub timeout: Duration,
+}
+
+/// How the connection to the mail server is protected. TLS is never optional: a server without it gets no mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailSecurity {
+    /// STARTTLS (RFC 3207), required.
+    StartTls,
+    /// TLS from the first byte (RFC 8314).
+    Tls,
+    /// None: to a server on this machine only.
+    None,
+}
+
+impl MailSecurity {
+    /// Its word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StartTls => "starttls",
+            Self::Tls => "tls",
+            Self::None => "none",
+        }
+    }
+
+    /// Reads back what [`Self::as_str`] gave.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::StartTls, Self::Tls, Self::None]
+            .into_iter()
+            .find(|one| one.as_str() == word)
+    }
+}
+
+impl Default for MailSettings {
+    fn default() -> Self {
+        Self {
+            server: None,
+            port: 587,
+            security: MailSecurity::StartTls,
+            user: None,
+            password_file: None,
+            from: None,
+            reply_to: None,
+            vendor: None,
+            ca_file: None,
+            templates: None,
+            portal_url: None,
+            timeout: Duration::from_secs(30),
+        }
+    }
 }
 
 /// The largest message that a listener's services take, in bytes.
@@ -94,6 +173,7 @@ impl Default for Settings {
                 lockout: Duration::from_secs(60),
                 lockout_max: Duration::from_secs(86_400),
             },
+            mail: MailSettings::default(),
             store_cache_mib: 64,
             log_format: LogFormat::Text,
             log_filter: "info".to_owned(),

@@ -190,12 +190,17 @@ impl License {
         derived
     }
 
-    /// Puts bought terms on record, in order; what was derived before is settled with them. A new end is reminded of anew.
+    /// Puts bought terms on record, in order; what was derived before is settled with them. A new end is reminded of anew, and
+    /// the same end is not reminded of twice (N-09).
     pub(crate) fn add_terms(&mut self, terms: impl IntoIterator<Item = Term>) {
+        let on_record = self.terms.get(..self.terms_on_record);
+        let end = maintenance::last_day(on_record.unwrap_or_default());
         self.terms.extend(terms);
         self.terms.sort_unstable();
         self.terms_on_record = self.terms.len();
-        self.contract.reminded.clear();
+        if maintenance::last_day(&self.terms) != end {
+            self.contract.reminded.clear();
+        }
     }
 
     /// Takes the contract away: its terms no longer count (N-06).

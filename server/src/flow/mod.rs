@@ -14,8 +14,11 @@ pub mod check;
 pub(crate) mod contract;
 pub(crate) mod deactivate;
 pub(crate) mod deal;
+pub mod due;
 pub(crate) mod expansion;
+pub(crate) mod expiring;
 pub(crate) mod give_up;
+pub(crate) mod letter;
 pub(crate) mod license;
 pub(crate) mod maintenance;
 pub(crate) mod once;
@@ -54,6 +57,7 @@ use crate::domain::license::License;
 use crate::domain::machine::Role;
 use crate::domain::programme::{Programme, Programmes};
 use crate::domain::refusal::{Reason, Refusal};
+use crate::mail::Stationery;
 use crate::personal::{Personal, PersonalError};
 use crate::random::Random;
 use crate::record::event::Event;
@@ -73,6 +77,7 @@ pub struct Deps {
     pub(crate) pepper: Pepper,
     pub(crate) personal: Personal,
     pub(crate) programmes: Programmes,
+    pub(crate) stationery: Stationery,
     pub(crate) guesses: Mutex<GuessLimiter>,
     pub(crate) status_queries: Mutex<GuessLimiter>,
     /// Refusals of callers who proved nothing: how many of them are put on record.
@@ -249,6 +254,15 @@ impl Deps {
 }
 
 impl Caller {
+    /// The server itself, for what runs beside the calls.
+    pub(crate) fn system() -> Self {
+        Self {
+            role: Role::System,
+            id: None,
+            ip: std::net::Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+
     /// `customer`, `partner/acme`, `support/eva`, `admin/root`.
     pub(crate) fn actor(&self) -> String {
         let role = match self.role {

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::domain::guess::{GuessLimiter, GuessLimits};
 use crate::domain::programme::Programmes;
 use crate::keys::Keys;
+use crate::mail::Stationery;
 use crate::personal::Personal;
 use crate::random::{Random, bytes32};
 use crate::secrets::{Codes, Pepper};
@@ -39,6 +40,8 @@ pub struct Parts {
     pub random: Arc<dyn Random>,
     /// The vendors' rules.
     pub programmes: Programmes,
+    /// What the letters of this server have in common.
+    pub stationery: Stationery,
     /// How many wrong credentials are free.
     pub guess_limits: GuessLimits,
     /// Which passwords may be set.
@@ -70,6 +73,7 @@ impl Deps {
             codes: Codes::new(keys.code_key()),
             pepper: Pepper::new(keys.pepper()),
             programmes: parts.programmes,
+            stationery: parts.stationery,
             guesses: Mutex::new(GuessLimiter::new(parts.guess_limits)),
             status_queries: Mutex::new(GuessLimiter::new(parts.guess_limits)),
             strangers: Mutex::new(GuessLimiter::new(parts.guess_limits)),

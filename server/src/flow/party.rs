@@ -2,20 +2,44 @@
 
 use std::sync::Arc;
 
-use upkeep::id::{CustomerId, PartnerId};
+use upkeep::id::{CustomerId, PartnerId, RegionId};
 
 use super::once::Principal;
 use super::{Call, Deps, Fault, Outcome, whole_micros};
-use crate::domain::party::{Customer, Partner};
+use crate::domain::party::{Contact, Customer, Partner};
 use crate::domain::refusal::{Reason, Refusal, Violation};
+use crate::personal::Owner;
 use crate::record::party::{CustomerWire, PartnerWire};
-use crate::record::{Reads, Record, keys, save};
+use crate::record::{Reads, Record, Records, keys, save};
 
 /// A customer as people see it.
 pub(crate) struct Opened {
     pub(crate) customer: Customer,
     pub(crate) display_name: String,
     pub(crate) email: String,
+}
+
+/// A partner as people see it.
+pub(crate) struct OpenedPartner {
+    pub(crate) partner: Partner,
+    pub(crate) email: String,
+}
+
+/// How a new party is written to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reached {
+    /// May be empty.
+    pub(crate) email: String,
+    pub(crate) contact: Contact,
+}
+
+/// What is to be corrected; what is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Correction {
+    /// Empty takes the address away.
+    pub(crate) email: Option<String>,
+    pub(crate) language: Option<String>,
+    pub(crate) region: Option<Option<RegionId>>,
 }
 
 /// The path of CreateCustomer. The customer's key is on disk before the sealed data meets the ledger.
@@ -27,20 +51,31 @@ pub(crate) async fn create_customer(
     call: Call,
     id: CustomerId,
     display_name: String,
-    email: String,
     partner: Option<PartnerId>,
+    reached: Reached,
 ) -> Result<Opened, Outcome> {
     deps.personal.prepare(&id)?;
+    let Reached { email, contact } = reached;
     let partner_text = partner
         .as_ref()
         .map(ToString::to_string)
         .unwrap_or_default();
-    let body = [id.as_str(), &display_name, &email, &partner_text].join("\0");
+    let (language, region) = texts_of(&contact);
+    let body = [
+        id.as_str(),
+        &display_name,
+        &email,
+        &partner_text,
+        &language,
+        &region,
+    ]
+    .join("\0");
     let customer = Customer {
         display_name: deps.personal.seal(&id, NAME, &display_name)?,
         email: deps.personal.seal(&id, EMAIL, &email)?,
         id,
         partner,
+        contact,
         created_at: whole_micros(call.now),
     };
     let principal = Principal::of(&call);
@@ -83,7 +118,38 @@ pub(crate) fn open(deps: &Deps, customer: Customer) -> Opened {
     }
 }
 
-/// The path of CreatePartner.
+/// The path of UpdateCustomer: a wrong address can be corrected. Mails that wait go to the new one.
+///
+/// # Errors
+/// NOT_FOUND, also for a customer whose data was erased: an address must not come back to it.
+pub(crate) async fn update_customer(
+    deps: &Arc<Deps>,
+    call: Call,
+    id: CustomerId,
+    correction: Correction,
+) -> Result<Opened, Outcome> {
+    let sealed = seal_again(deps, Owner::Customer(&id), EMAIL, &correction)?;
+    let body = correction.body(id.as_str());
+    let principal = Principal::of(&call);
+    let committed = deps
+        .once(call, principal, body.as_bytes(), move |tx, note| {
+            note.subject = id.to_string();
+            let found: Option<Customer> = tx.load(&keys::customer(&id))?;
+            let mut customer =
+                found.ok_or_else(|| Refusal::new(Reason::NotFound).with("customer_id", &id))?;
+            if let Some(sealed) = &sealed {
+                customer.email.clone_from(sealed);
+            }
+            correction.apply(&mut customer.contact);
+            save(tx, &customer);
+            Ok::<CustomerWire, _>(customer.to_wire())
+        })
+        .await?;
+    let customer = Customer::from_wire(committed.into_inner()).map_err(|_| MALFORMED)?;
+    Ok(open(deps, customer))
+}
+
+/// The path of CreatePartner. The partner's key is on disk before the sealed address meets the ledger.
 ///
 /// # Errors
 /// ALREADY_EXISTS.
@@ -92,11 +158,17 @@ pub(crate) async fn create_partner(
     call: Call,
     id: PartnerId,
     display_name: String,
-) -> Result<Partner, Outcome> {
-    let body = [id.as_str(), &display_name].join("\0");
+    reached: Reached,
+) -> Result<OpenedPartner, Outcome> {
+    deps.personal.prepare(&id)?;
+    let Reached { email, contact } = reached;
+    let (language, region) = texts_of(&contact);
+    let body = [id.as_str(), &display_name, &email, &language, &region].join("\0");
     let partner = Partner {
+        email: deps.personal.seal(&id, PARTNER_EMAIL, &email)?,
         id,
         display_name,
+        contact,
         created_at: whole_micros(call.now),
     };
     let principal = Principal::of(&call);
@@ -112,9 +184,99 @@ pub(crate) async fn create_partner(
             Ok::<PartnerWire, _>(partner.to_wire())
         })
         .await?;
-    Partner::from_wire(committed.into_inner()).map_err(|_| MALFORMED.into())
+    let partner = Partner::from_wire(committed.into_inner()).map_err(|_| MALFORMED)?;
+    Ok(open_partner(deps, partner))
+}
+
+/// The path of UpdatePartner.
+///
+/// # Errors
+/// NOT_FOUND.
+pub(crate) async fn update_partner(
+    deps: &Arc<Deps>,
+    call: Call,
+    id: PartnerId,
+    correction: Correction,
+) -> Result<OpenedPartner, Outcome> {
+    let mut store = &deps.store;
+    if store.value(&keys::partner(&id))?.is_some() {
+        // Partners of an older server have no key yet.
+        deps.personal.prepare(&id)?;
+    }
+    let sealed = seal_again(deps, Owner::Partner(&id), PARTNER_EMAIL, &correction)?;
+    let body = correction.body(id.as_str());
+    let principal = Principal::of(&call);
+    let committed = deps
+        .once(call, principal, body.as_bytes(), move |tx, note| {
+            note.subject = id.to_string();
+            let found: Option<Partner> = tx.load(&keys::partner(&id))?;
+            let mut partner =
+                found.ok_or_else(|| Refusal::new(Reason::NotFound).with("partner_id", &id))?;
+            if let Some(sealed) = &sealed {
+                partner.email.clone_from(sealed);
+            }
+            correction.apply(&mut partner.contact);
+            save(tx, &partner);
+            Ok::<PartnerWire, _>(partner.to_wire())
+        })
+        .await?;
+    let partner = Partner::from_wire(committed.into_inner()).map_err(|_| MALFORMED)?;
+    Ok(open_partner(deps, partner))
+}
+
+/// Opens the sealed address; an erased one reads as empty.
+pub(crate) fn open_partner(deps: &Deps, partner: Partner) -> OpenedPartner {
+    let email = deps
+        .personal
+        .open(&partner.id, PARTNER_EMAIL, &partner.email)
+        .unwrap_or_default();
+    OpenedPartner { partner, email }
+}
+
+/// Seals the corrected address; `None` where it stays or where the owner has no key, of which the caller learns NOT_FOUND.
+fn seal_again(
+    deps: &Deps,
+    owner: Owner<'_>,
+    field: &str,
+    correction: &Correction,
+) -> Result<Option<Vec<u8>>, Outcome> {
+    let Some(email) = &correction.email else {
+        return Ok(None);
+    };
+    if !deps.personal.is_held(owner) {
+        return Err(Refusal::new(Reason::NotFound)
+            .detail("Nothing is on record, or it was erased")
+            .into());
+    }
+    Ok(Some(deps.personal.seal(owner, field, email)?))
+}
+
+impl Correction {
+    fn apply(&self, contact: &mut Contact) {
+        if let Some(language) = &self.language {
+            contact.language.clone_from(language);
+        }
+        if let Some(region) = &self.region {
+            contact.region.clone_from(region);
+        }
+    }
+
+    /// What tells a retry from another request: unset and empty are two things.
+    fn body(&self, id: &str) -> String {
+        let region = self
+            .region
+            .as_ref()
+            .map(|region| region.as_ref().map(ToString::to_string));
+        format!("{id}\0{:?}\0{:?}\0{region:?}", self.email, self.language)
+    }
+}
+
+fn texts_of(contact: &Contact) -> (String, String) {
+    let region = contact.region.as_ref().map(ToString::to_string);
+    (contact.language.clone(), region.unwrap_or_default())
 }
 
 const NAME: &str = "customer/display-name";
 const EMAIL: &str = "customer/email";
+const PARTNER_EMAIL: &str = "partner/email";
 const MALFORMED: Fault = Fault::Inconsistent("a kept answer can't be read");

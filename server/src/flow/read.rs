@@ -261,7 +261,11 @@ pub(crate) fn audit(deps: &Deps, page: &Page) -> Result<Paged<(u64, Event)>, Out
     Ok((found.into_iter().map(|(_, entry)| entry).collect(), next))
 }
 
-fn index_page(
+/// A page of the keys of an index.
+///
+/// # Errors
+/// As [`page`].
+pub(crate) fn index_page(
     deps: &Deps,
     listing: &str,
     range: &Range,

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::{Call, Caller, Deps, Outcome};
-use crate::domain::machine::Role;
 use crate::record::{Reads, keys};
 
 /// Forgets up to a batch; says whether there was a full one, so more may be left.
@@ -13,14 +12,9 @@ use crate::record::{Reads, keys};
 /// Store faults.
 pub async fn sweep(deps: &Arc<Deps>) -> Result<Swept, Outcome> {
     let now = deps.clock.now();
-    let caller = Caller {
-        role: Role::System,
-        id: None,
-        ip: std::net::Ipv4Addr::LOCALHOST.into(),
-    };
     let call = Call {
         action: "Sweep",
-        caller,
+        caller: Caller::system(),
         request: None,
         now,
     };

@@ -6,17 +6,19 @@ use chrono::{DateTime, Utc};
 use upkeep::artefact::{self, BoundTo};
 use upkeep::code::Code;
 use upkeep::date::CivilDate;
-use upkeep::id::UpgradeId;
+use upkeep::id::{MailId, UpgradeId};
 use upkeep::version::Version;
 use upkeep::{armor, jws};
 
 use super::activate::verify_es256;
 use super::once::Principal;
 use super::update_request::load_own;
-use super::{Call, Deps, Fault, Outcome, seconds, whole_micros};
+use super::{Call, Deps, Fault, Outcome, outbox, seconds, whole_micros};
 use crate::domain::license::{Carrier, License, VirtualEnvironment};
+use crate::domain::machine::UpgradeState;
+use crate::domain::mail::{MailKind, Recipient};
 use crate::domain::maintenance::{self, access};
-use crate::domain::refusal::Reason;
+use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::upgrade::{self, Upgrade};
 use crate::record::upgrade::UpgradeWire;
 use crate::record::{Record, save};
@@ -100,6 +102,7 @@ pub(crate) async fn issue(
             upgrade.file = file_form(&inner, &upgrade, &license, now)?;
             save(tx, &upgrade);
             inner.save_license(tx, &mut license)?;
+            outbox::enqueue(&inner, tx, now, mail_of(&upgrade), to(&upgrade))?;
             Ok(Kept {
                 upgrade: Some(upgrade.to_wire()),
             })
@@ -118,6 +121,64 @@ pub(crate) async fn issue(
         target: upgrade.target,
         expires_at: upgrade.expires_at,
     })
+}
+
+/// What is kept of a mail sent again.
+#[derive(Clone, PartialEq, prost::Message)]
+struct KeptMail {
+    #[prost(bytes = "vec", tag = "1")]
+    id: Vec<u8>,
+}
+
+/// The path of ResendUpgradeCodeMail: the code that is out goes to the address of its request once more (T-23).
+///
+/// # Errors
+/// NOT_YOUR_CUSTOMER, NOT_FOUND; ILLEGAL_TRANSITION unless a code is out.
+pub(crate) async fn mail_again(
+    deps: &Arc<Deps>,
+    call: Call,
+    id: UpgradeId,
+) -> Result<MailId, Outcome> {
+    let (inner, now, caller) = (
+        Arc::clone(deps),
+        whole_micros(call.now),
+        call.caller.clone(),
+    );
+    let principal = Principal::of(&call);
+    let committed = deps
+        .once(
+            call,
+            principal,
+            id.to_string().as_bytes(),
+            move |tx, note| {
+                note.subject = id.to_string();
+                let (upgrade, license) = load_own(&inner, tx, &caller, &id, now)?;
+                note.serial = Some(license.serial);
+                if upgrade.state != UpgradeState::CodeIssued {
+                    return Err(Refusal::new(Reason::IllegalTransition)
+                        .with("state", upgrade.state)
+                        .detail("No code of this request is out")
+                        .into());
+                }
+                let id = outbox::again(&inner, tx, now, mail_of(&upgrade), to(&upgrade))?;
+                Ok(KeptMail {
+                    id: id.as_bytes().to_vec(),
+                })
+            },
+        )
+        .await?;
+    MailId::from_slice(&committed.into_inner().id).map_err(|_| MALFORMED.into())
+}
+
+fn mail_of(upgrade: &Upgrade) -> MailKind {
+    MailKind::UpgradeCode {
+        upgrade: upgrade.id,
+        code_number: upgrade.code_number,
+    }
+}
+
+fn to(upgrade: &Upgrade) -> Recipient {
+    Recipient::Requester(upgrade.id)
 }
 
 /// The signing input of the file form, where the code is bound to a device or dongle.
@@ -164,7 +225,7 @@ fn covers_up_to(deps: &Deps, upgrade: &Upgrade, license: &License) -> Result<Civ
 }
 
 /// Signs the stored file form and wraps it for people and mail.
-fn armoured(deps: &Deps, stored: &str) -> Result<String, Outcome> {
+pub(crate) fn armoured(deps: &Deps, stored: &str) -> Result<String, Outcome> {
     let sealed = deps.sign(stored)?;
     let read =
         jws::verify::<artefact::UpgradeCode>(&sealed, |kid| deps.own_key(kid), verify_es256)?;

@@ -23,6 +23,7 @@
 //! | `x/serial 0 sequence` | history of a license |
 //! | `t/day serial`, `T/partner 0 day serial` | empty: licenses by the last day of their terms |
 //! | `z/day serial` | empty: licenses for which something is due on that day |
+//! | `P/programme 0 revision` | a programme revision as its file said it; never deleted |
 //! | `M/mail` | mail in the outbox, whatever became of it |
 //! | `N/time mail` | empty: mails that wait, by their next attempt; dead ones stand behind all times |
 //! | `K/text` | the mail (16 bytes) that was queued for this, so that there is one |
@@ -30,7 +31,6 @@
 //! | `Q/quote`, `J/serial 0 quote` | quote; find them by license |
 //! | `O/order`, `o/serial 0 order` | order; find them by license |
 //! | `G/dongle` | the last unlock code of a hardware key |
-//! | `P/programme 0 revision` | a programme revision as its file said it; never deleted |
 
 use chrono::{DateTime, Utc};
 use upkeep::date::CivilDate;
@@ -344,6 +344,18 @@ pub(crate) fn due_until(day: CivilDate) -> Range {
     }
 }
 
+pub(crate) fn programme(id: &ProgrammeId, revision: u32) -> Vec<u8> {
+    Key::table(b'P')
+        .text(id.as_str())
+        .raw(&revision.to_be_bytes())
+        .done()
+}
+
+/// All programme revisions, by programme, oldest first.
+pub(crate) fn programmes() -> Range {
+    Range::of_prefix(Key::table(b'P').done())
+}
+
 /// A price of the price book.
 pub(crate) fn price(thing: &Thing, valid_from: CivilDate) -> Vec<u8> {
     priced(thing).day(valid_from).done()
@@ -433,16 +445,11 @@ pub(crate) fn dongle(number: &DongleNumber) -> Vec<u8> {
     Key::table(b'G').raw(number.as_str().as_bytes()).done()
 }
 
-pub(crate) fn programme(id: &ProgrammeId, revision: u32) -> Vec<u8> {
-    Key::table(b'P')
-        .text(id.as_str())
-        .raw(&revision.to_be_bytes())
-        .done()
-}
-
-/// All programme revisions, by programme, oldest first.
-pub(crate) fn programmes() -> Range {
-    Range::of_prefix(Key::table(b'P').done())
+/// The day and the license of a key of the index of what is due.
+pub(crate) fn due_parts(key: &[u8]) -> Option<(CivilDate, SerialNumber)> {
+    let (day, _) = key.get(2..)?.split_at_checked(10)?;
+    let day = CivilDate::parse(std::str::from_utf8(day).ok()?).ok()?;
+    Some((day, dated_serial(key)?))
 }
 
 /// The serial at the end of a key of the dated indexes.

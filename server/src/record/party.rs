@@ -1,10 +1,10 @@
 //! Stored customers and partners.
 
-use upkeep::id::{CustomerId, PartnerId};
+use upkeep::id::{CustomerId, PartnerId, RegionId};
 
-use super::wire::{Bad, from_micros, optional_text};
+use super::wire::{Bad, from_micros, optional_text, text_of};
 use super::{Record, keys};
-use crate::domain::party::{Customer, Partner};
+use crate::domain::party::{Contact, Customer, Partner};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct CustomerWire {
@@ -18,6 +18,10 @@ pub(crate) struct CustomerWire {
     partner: String,
     #[prost(int64, tag = "5")]
     created_at: i64,
+    #[prost(string, tag = "6")]
+    language: String,
+    #[prost(string, tag = "7")]
+    region: String,
 }
 
 impl Record for Customer {
@@ -32,12 +36,10 @@ impl Record for Customer {
             id: self.id.to_string(),
             display_name: self.display_name.clone(),
             email: self.email.clone(),
-            partner: self
-                .partner
-                .as_ref()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
+            partner: text_of(self.partner.as_ref()),
             created_at: self.created_at.timestamp_micros(),
+            language: self.contact.language.clone(),
+            region: text_of(self.contact.region.as_ref()),
         }
     }
 
@@ -47,6 +49,7 @@ impl Record for Customer {
             display_name: wire.display_name,
             email: wire.email,
             partner: optional_text(&wire.partner, "partner", PartnerId::parse)?,
+            contact: contact_of(wire.language, &wire.region)?,
             created_at: from_micros(wire.created_at, "created_at")?,
         })
     }
@@ -60,6 +63,12 @@ pub(crate) struct PartnerWire {
     display_name: String,
     #[prost(int64, tag = "3")]
     created_at: i64,
+    #[prost(bytes = "vec", tag = "4")]
+    email: Vec<u8>,
+    #[prost(string, tag = "5")]
+    language: String,
+    #[prost(string, tag = "6")]
+    region: String,
 }
 
 impl Record for Partner {
@@ -74,6 +83,9 @@ impl Record for Partner {
             id: self.id.to_string(),
             display_name: self.display_name.clone(),
             created_at: self.created_at.timestamp_micros(),
+            email: self.email.clone(),
+            language: self.contact.language.clone(),
+            region: text_of(self.contact.region.as_ref()),
         }
     }
 
@@ -81,7 +93,16 @@ impl Record for Partner {
         Ok(Self {
             id: PartnerId::parse(&wire.id).map_err(|_| Bad("id"))?,
             display_name: wire.display_name,
+            email: wire.email,
+            contact: contact_of(wire.language, &wire.region)?,
             created_at: from_micros(wire.created_at, "created_at")?,
         })
     }
+}
+
+fn contact_of(language: String, region: &str) -> Result<Contact, Bad> {
+    Ok(Contact {
+        language,
+        region: optional_text(region, "region", RegionId::parse)?,
+    })
 }

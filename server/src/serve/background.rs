@@ -1,4 +1,4 @@
-//! What runs beside the calls: the sweep, and the watch over the store.
+//! What runs beside the calls: the sweep, the due pass, and the watch over the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::flow::Deps;
 use crate::flow::Outcome;
+use crate::flow::due::{self, Pass};
 use crate::flow::sweep::{self, Swept};
 use crate::store::{Store, StoreError};
 
@@ -33,6 +34,32 @@ pub(super) async fn sweep(deps: Arc<Deps>) {
     }
 }
 
+/// Does what is due, at the start and each minute: reminders, and terms that follow by themselves. What is due stays due until it
+/// is done, so a failure is logged and the next minute tries again; the task may be ended between any two transactions.
+pub(super) async fn due(deps: Arc<Deps>) {
+    let mut minutes = interval(DUE_EVERY);
+    minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        minutes.tick().await;
+        match due::run(&deps, u64::MAX).await {
+            Ok(Pass { settled: 0, .. }) => {}
+            Ok(pass) => tracing::info!(
+                licenses = pass.settled,
+                mails = pass.mails,
+                terms = pass.extensions,
+                passed = pass.passed,
+                "did what was due"
+            ),
+            Err(Outcome::Failed(fault)) => {
+                tracing::error!(%fault, "the due pass failed; it runs again in a minute");
+            }
+            Err(Outcome::Refused(refusal)) => {
+                tracing::error!(%refusal, "the due pass was refused, which is a defect");
+            }
+        }
+    }
+}
+
 /// Completes when the store has stopped, with the cause.
 pub(super) async fn stopped(store: &Store) -> StoreError {
     let mut seconds = interval(LOOK_EVERY);
@@ -46,6 +73,7 @@ pub(super) async fn stopped(store: &Store) -> StoreError {
 }
 
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
+const DUE_EVERY: Duration = Duration::from_secs(60);
 /// Calls fail at once when the store has stopped; this only ends the process.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Reading it tells whether the store answers; nothing stands there.

@@ -12,6 +12,7 @@ use crate::domain::programme::ProgrammeErrors;
 use crate::flow::Fault;
 use crate::keys::KeysError;
 use crate::listener;
+use crate::mail::MailError;
 use crate::store::StoreError;
 use crate::tls::TlsError;
 
@@ -34,6 +35,10 @@ pub enum ServeError {
     /// Programmes are wrong, one line each.
     #[error("{}", lines(.0))]
     Programmes(ProgrammeErrors),
+
+    /// Mail cannot be sent as configured, or a text of one's own is wrong.
+    #[error(transparent)]
+    Mail(#[from] MailError),
 
     // The data directory.
     /// The store cannot be opened, or has stopped.

@@ -7,6 +7,7 @@
 mod background;
 mod error;
 mod health;
+mod mailing;
 mod programmes;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use tonic::service::Routes;
 use upkeep::artefact::Issuer;
 
@@ -27,6 +29,8 @@ use crate::flow::Deps;
 use crate::flow::parts::{Parts, PasswordRule};
 use crate::keys::{Keys, keys_dir};
 use crate::listener::{Listener, ListenerKind};
+use crate::mail::smtp::Mailer;
+use crate::mail::{MailError, Stationery};
 use crate::pki;
 use crate::random::Random;
 pub use crate::serve::error::ServeError;
@@ -39,6 +43,7 @@ use crate::transport::{self, Audience, Reflection, RouteOptions};
 pub struct Server {
     settings: Settings,
     deps: Arc<Deps>,
+    mailer: Option<Mailer>,
     products: Listener,
     staff: Listener,
 }
@@ -72,6 +77,7 @@ impl Server {
     ) -> Result<Self, ServeError> {
         let issuer = Issuer::parse(&settings.issuer)?;
         let files = programmes::files(settings)?;
+        let (stationery, mailer) = open_mail(settings)?;
         let data_dir = &settings.data_dir;
         if !Store::exists(data_dir)? {
             return Err(ServeError::no_store(data_dir));
@@ -94,6 +100,7 @@ impl Server {
             clock,
             random,
             programmes,
+            stationery,
             guess_limits: guess_limits(&settings.guesses),
             passwords: match settings.weak_passwords {
                 true => PasswordRule::WeakAllowed,
@@ -104,6 +111,7 @@ impl Server {
         Ok(Self {
             settings: settings.clone(),
             deps: Arc::new(Deps::new(&keys, parts)?),
+            mailer,
             products,
             staff,
         })
@@ -152,6 +160,7 @@ impl Server {
         listeners.spawn(self.staff.serve(staff, staff_routes, told(draining)));
         let at_work = AtWork {
             deps: self.deps,
+            mailer: self.mailer,
             healths,
             listeners,
             drain,
@@ -162,6 +171,11 @@ impl Server {
             stop,
             serving: Some(tokio::spawn(at_work.run(asked))),
         })
+    }
+
+    /// What its flows work on, for a program that calls them without a socket.
+    pub fn deps(&self) -> &Arc<Deps> {
+        &self.deps
     }
 
     /// Releases the data directory without having served.
@@ -246,6 +260,7 @@ impl Running {
 /// What ends together.
 struct AtWork {
     deps: Arc<Deps>,
+    mailer: Option<Mailer>,
     healths: [Health; 2],
     listeners: JoinSet<Result<(), crate::listener::ServeError>>,
     drain: watch::Sender<bool>,
@@ -255,7 +270,15 @@ impl AtWork {
     /// The life of a server: work until asked to stop or unable to go on, then the way down, in order.
     async fn run(mut self, asked: watch::Receiver<bool>) -> Result<(), ServeError> {
         let store = self.deps.store().clone();
-        let sweeping = tokio::spawn(background::sweep(Arc::clone(&self.deps)));
+        let mut beside = JoinSet::new();
+        beside.spawn(background::sweep(Arc::clone(&self.deps)));
+        beside.spawn(background::due(Arc::clone(&self.deps)));
+        let (stop_mails, mails_stopped) = watch::channel(false);
+        let mut mailing = tokio::spawn(mailing::send_mails(
+            Arc::clone(&self.deps),
+            self.mailer.take(),
+            mails_stopped,
+        ));
         let cause = tokio::select! {
             () = told(asked) => None,
             fault = background::stopped(&store) => Some(ServeError::Store(fault)),
@@ -271,9 +294,13 @@ impl AtWork {
         // 2. No new connections and calls; running calls finish.
         let _ = self.drain.send(true);
         while self.listeners.join_next().await.is_some() {}
-        // 3. What runs beside the calls.
-        sweeping.abort();
-        let _ended = sweeping.await;
+        // 3. What runs beside the calls; a letter on its way is finished, within the limits of its steps.
+        let _ = stop_mails.send(true);
+        beside.shutdown().await;
+        if timeout(LETTER_ENDS, &mut mailing).await.is_err() {
+            // It is still in the outbox and goes out after the next start, under the same Message-ID.
+            mailing.abort();
+        }
         // 4. What calls have handed on is committed; then the directory is free.
         let closed = tokio::task::spawn_blocking(move || store.close()).await;
         tracing::info!("stopped");
@@ -283,6 +310,20 @@ impl AtWork {
             (None, Err(_)) => Err(ServeError::Panicked),
         }
     }
+}
+
+/// Reads what mail needs (texts of one's own, the password, the CA) and gives everything that is wrong with it.
+pub fn check_mail(settings: &Settings) -> Vec<MailError> {
+    let texts = Stationery::open(&settings.mail).err();
+    texts
+        .into_iter()
+        .chain(Mailer::open(&settings.mail).err())
+        .collect()
+}
+
+fn open_mail(settings: &Settings) -> Result<(Stationery, Option<Mailer>), MailError> {
+    let stationery = Stationery::open(&settings.mail)?;
+    Ok((stationery, Mailer::open(&settings.mail)?))
 }
 
 /// The settings' limits in the form of the domain: as many failures are free as the settings allow in an hour.
@@ -328,6 +369,8 @@ async fn told(mut channel: watch::Receiver<bool>) {
 
 const MIB: u64 = 1 << 20;
 const HOUR: Duration = Duration::from_secs(3_600);
+/// How long a letter on its way may hold up the end.
+const LETTER_ENDS: Duration = Duration::from_secs(30);
 const LEAST_TRACKED: usize = 65_536;
 const MOST_TRACKED: usize = 1 << 18;
 /// A certificate that lasts less is worth a line at every start.

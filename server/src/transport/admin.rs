@@ -1,8 +1,11 @@
 //! AdminService: the vendor's administrators.
 
 mod license;
+mod mail;
+mod party;
 mod prices;
 mod programme;
+mod reminders;
 
 use std::sync::Arc;
 
@@ -15,13 +18,13 @@ use upkeep::rpc::v1::admin_service_server::AdminService;
 use upkeep::version::Version;
 
 use super::caller::{call, one_of};
-use super::fields::{Fields, email, text};
+use super::fields::{Fields, text};
 use super::{parse, present};
 use crate::domain::catalogue::{Product, Release};
 use crate::domain::license::License;
 use crate::domain::machine::{LicenseEvent, Role};
 use crate::domain::party::{Customer, Partner};
-use crate::flow::{Deps, catalogue, give_up, maintenance, party, read};
+use crate::flow::{self, Deps, catalogue, give_up, maintenance, read};
 use crate::record::keys;
 use crate::store;
 
@@ -54,7 +57,7 @@ impl Admin {
         let (request_id, serial, reason) =
             fields.finish(|| Some((request_id?, serial?, reason?)))?;
         let call = call(&self.deps, action, caller, request_id);
-        let done = crate::flow::license::decide(&self.deps, call, serial, event, reason).await?;
+        let done = flow::license::decide(&self.deps, call, serial, event, reason).await?;
         Ok(present::license(&self.deps, &done)?)
     }
 }
@@ -193,20 +196,13 @@ impl AdminService for Admin {
         let name = fields.required("display_name", &asked.display_name, |name| {
             text(name, 1, 200)
         });
-        let address = fields.optional("email", &asked.email, email);
         let partner = fields.optional("partner_id", &asked.partner_id, PartnerId::parse);
-        let (request_id, id, name, address, partner) =
-            fields.finish(|| Some((request_id?, id?, name?, address?, partner?)))?;
+        let reached = party::reached(&mut fields, &asked.email, &asked.language, &asked.region_id);
+        let (request_id, id, name, partner, reached) =
+            fields.finish(|| Some((request_id?, id?, name?, partner?, reached?)))?;
         let call = call(&self.deps, "CreateCustomer", caller, request_id);
-        let opened = party::create_customer(
-            &self.deps,
-            call,
-            id,
-            name,
-            address.unwrap_or_default(),
-            partner,
-        )
-        .await?;
+        let opened =
+            flow::party::create_customer(&self.deps, call, id, name, partner, reached).await?;
         Ok(Response::new(v1::CreateCustomerResponse {
             customer: Some(present::customer(opened)),
         }))
@@ -225,7 +221,7 @@ impl AdminService for Admin {
         );
         let id = fields.finish(|| id)?;
         let customer: Customer = read::one(&self.deps, &keys::customer(&id))?;
-        let customer = Some(present::customer(party::open(&self.deps, customer)));
+        let customer = Some(present::customer(flow::party::open(&self.deps, customer)));
         Ok(Response::new(v1::GetCustomerResponse { customer }))
     }
 
@@ -240,7 +236,7 @@ impl AdminService for Admin {
             read::page::<Customer>(&self.deps, "customers", &keys::customers(), &page)?;
         let customers = found
             .into_iter()
-            .map(|found| present::customer(party::open(&self.deps, found)))
+            .map(|found| present::customer(flow::party::open(&self.deps, found)))
             .collect();
         Ok(Response::new(v1::ListCustomersResponse {
             customers,
@@ -260,11 +256,13 @@ impl AdminService for Admin {
         let name = fields.required("display_name", &asked.display_name, |name| {
             text(name, 1, 200)
         });
-        let (request_id, id, name) = fields.finish(|| Some((request_id?, id?, name?)))?;
+        let reached = party::reached(&mut fields, &asked.email, &asked.language, &asked.region_id);
+        let (request_id, id, name, reached) =
+            fields.finish(|| Some((request_id?, id?, name?, reached?)))?;
         let call = call(&self.deps, "CreatePartner", caller, request_id);
-        let partner = party::create_partner(&self.deps, call, id, name).await?;
+        let opened = flow::party::create_partner(&self.deps, call, id, name, reached).await?;
         Ok(Response::new(v1::CreatePartnerResponse {
-            partner: Some(present::partner(&partner)),
+            partner: Some(present::partner(opened)),
         }))
     }
 
@@ -282,7 +280,9 @@ impl AdminService for Admin {
         let id = fields.finish(|| id)?;
         let partner: Partner = read::one(&self.deps, &keys::partner(&id))?;
         Ok(Response::new(v1::GetPartnerResponse {
-            partner: Some(present::partner(&partner)),
+            partner: Some(present::partner(flow::party::open_partner(
+                &self.deps, partner,
+            ))),
         }))
     }
 
@@ -295,7 +295,10 @@ impl AdminService for Admin {
         let page = parse::page(asked.page_size, &asked.page_token)?;
         let (found, next_page_token) =
             read::page::<Partner>(&self.deps, "partners", &keys::partners(), &page)?;
-        let partners = found.iter().map(present::partner).collect();
+        let partners = found
+            .into_iter()
+            .map(|found| present::partner(flow::party::open_partner(&self.deps, found)))
+            .collect();
         Ok(Response::new(v1::ListPartnersResponse {
             partners,
             next_page_token,
@@ -310,7 +313,7 @@ impl AdminService for Admin {
         let (request_id, parsed) =
             license::parse_create(request.into_inner(), self.deps.passwords.allow_weak())?;
         let call = call(&self.deps, "CreateLicense", caller, request_id);
-        let (license, code) = crate::flow::license::create(&self.deps, call, parsed).await?;
+        let (license, code) = flow::license::create(&self.deps, call, parsed).await?;
         Ok(Response::new(v1::CreateLicenseResponse {
             license: Some(present::license(&self.deps, &license)?),
             activation_code: code.map(|code| code.to_string()).unwrap_or_default(),
@@ -442,6 +445,20 @@ impl AdminService for Admin {
         Ok(Response::new(v1::TerminateMaintenanceResponse { license }))
     }
 
+    async fn list_programmes(
+        &self,
+        request: Request<v1::ListProgrammesRequest>,
+    ) -> Result<Response<v1::ListProgrammesResponse>, Status> {
+        programme::list(&self.deps, request)
+    }
+
+    async fn get_programme(
+        &self,
+        request: Request<v1::GetProgrammeRequest>,
+    ) -> Result<Response<v1::GetProgrammeResponse>, Status> {
+        programme::get(&self.deps, request)
+    }
+
     async fn import_prices(
         &self,
         request: Request<v1::ImportPricesRequest>,
@@ -458,20 +475,6 @@ impl AdminService for Admin {
         one_of(&request, ROLES)?;
         let answer = prices::list(&self.deps, &request.into_inner())?;
         Ok(Response::new(answer))
-    }
-
-    async fn list_programmes(
-        &self,
-        request: Request<v1::ListProgrammesRequest>,
-    ) -> Result<Response<v1::ListProgrammesResponse>, Status> {
-        programme::list(&self.deps, request)
-    }
-
-    async fn get_programme(
-        &self,
-        request: Request<v1::GetProgrammeRequest>,
-    ) -> Result<Response<v1::GetProgrammeResponse>, Status> {
-        programme::get(&self.deps, request)
     }
 
     async fn get_server_info(
@@ -511,5 +514,69 @@ impl AdminService for Admin {
             entries,
             next_page_token,
         }))
+    }
+
+    async fn update_customer(
+        &self,
+        request: Request<v1::UpdateCustomerRequest>,
+    ) -> Result<Response<v1::UpdateCustomerResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let (request_id, id, correction) = party::parse_customer(request.get_ref())?;
+        let call = call(&self.deps, "UpdateCustomer", caller, request_id);
+        let opened = flow::party::update_customer(&self.deps, call, id, correction).await?;
+        Ok(Response::new(v1::UpdateCustomerResponse {
+            customer: Some(present::customer(opened)),
+        }))
+    }
+
+    async fn update_partner(
+        &self,
+        request: Request<v1::UpdatePartnerRequest>,
+    ) -> Result<Response<v1::UpdatePartnerResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let (request_id, id, correction) = party::parse_partner(request.get_ref())?;
+        let call = call(&self.deps, "UpdatePartner", caller, request_id);
+        let opened = flow::party::update_partner(&self.deps, call, id, correction).await?;
+        Ok(Response::new(v1::UpdatePartnerResponse {
+            partner: Some(present::partner(opened)),
+        }))
+    }
+
+    async fn list_mails(
+        &self,
+        request: Request<v1::ListMailsRequest>,
+    ) -> Result<Response<v1::ListMailsResponse>, Status> {
+        one_of(&request, ROLES)?;
+        Ok(Response::new(mail::list(&self.deps, request.get_ref())?))
+    }
+
+    async fn retry_mail(
+        &self,
+        request: Request<v1::RetryMailRequest>,
+    ) -> Result<Response<v1::RetryMailResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let (request_id, id) = mail::parse_retry(request.get_ref())?;
+        let call = call(&self.deps, "RetryMail", caller, request_id);
+        let mail = flow::outbox::retry(&self.deps, call, id).await?;
+        Ok(Response::new(v1::RetryMailResponse {
+            mail: Some(present::mail(&mail)),
+        }))
+    }
+
+    async fn preview_mail(
+        &self,
+        request: Request<v1::PreviewMailRequest>,
+    ) -> Result<Response<v1::PreviewMailResponse>, Status> {
+        one_of(&request, ROLES)?;
+        Ok(Response::new(mail::preview(&self.deps, request.get_ref())?))
+    }
+
+    async fn run_reminders(
+        &self,
+        request: Request<v1::RunRemindersRequest>,
+    ) -> Result<Response<v1::RunRemindersResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let answer = reminders::run(&self.deps, request.get_ref()).await?;
+        Ok(Response::new(answer))
     }
 }

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
+use upkeep::date::Term;
 use upkeep::level::{AssuranceLevel, ProofGrade};
 use upkeep::rpc::v1;
 
@@ -14,10 +15,10 @@ use crate::domain::license::{Carrier, License, VirtualEnvironment, VmPermission}
 use crate::domain::machine::{
     ActivationState, DeactivationState, LicenseState, Role, UpgradeState,
 };
+use crate::domain::mail::{Mail, MailState};
 use crate::domain::maintenance;
-use crate::domain::party::Partner;
 use crate::domain::upgrade::Upgrade;
-use crate::flow::party::Opened;
+use crate::flow::party::{Opened, OpenedPartner};
 use crate::flow::update_request::email_field;
 use crate::flow::upgrade_code::Issued;
 use crate::flow::{Caller, Deps, Outcome};
@@ -76,6 +77,14 @@ pub(super) fn license(deps: &Deps, license: &License) -> Result<v1::License, Out
         programme_id: license.programme.to_string(),
         programme_revision: license.programme_rev,
     })
+}
+
+pub(super) fn term(term: &Term, derived: bool) -> v1::MaintenanceTerm {
+    v1::MaintenanceTerm {
+        first_date: term.first().to_string(),
+        last_date: term.last().to_string(),
+        derived,
+    }
 }
 
 pub(super) fn licenses(deps: &Deps, found: &[License]) -> Result<Vec<v1::License>, Outcome> {
@@ -226,14 +235,54 @@ pub(super) fn customer(opened: Opened) -> v1::Customer {
             .map(ToString::to_string)
             .unwrap_or_default(),
         create_time: Some(timestamp(opened.customer.created_at)),
+        language: opened.customer.contact.language,
+        region_id: opened
+            .customer
+            .contact
+            .region
+            .map(|region| region.to_string())
+            .unwrap_or_default(),
     }
 }
 
-pub(super) fn partner(partner: &Partner) -> v1::Partner {
+pub(super) fn partner(opened: OpenedPartner) -> v1::Partner {
+    let OpenedPartner { partner, email } = opened;
     v1::Partner {
         partner_id: partner.id.to_string(),
-        display_name: partner.display_name.clone(),
+        display_name: partner.display_name,
         create_time: Some(timestamp(partner.created_at)),
+        email,
+        language: partner.contact.language,
+        region_id: partner
+            .contact
+            .region
+            .map(|region| region.to_string())
+            .unwrap_or_default(),
+    }
+}
+
+pub(super) fn mail(mail: &Mail) -> v1::Mail {
+    v1::Mail {
+        mail_id: mail.id.to_string(),
+        kind: mail.kind.template().to_string(),
+        recipient: mail.to.to_string(),
+        state: match mail.state {
+            MailState::Pending => v1::MailState::Pending,
+            MailState::Sent => v1::MailState::Sent,
+            MailState::Dead => v1::MailState::Dead,
+            MailState::Cancelled => v1::MailState::Cancelled,
+        }
+        .into(),
+        serial: mail
+            .kind
+            .serial()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        attempts: mail.attempts,
+        next_attempt_time: mail.next_attempt_at.map(timestamp),
+        last_error: mail.last_error.clone(),
+        create_time: Some(timestamp(mail.created_at)),
+        settle_time: mail.settled_at.map(timestamp),
     }
 }
 

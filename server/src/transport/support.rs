@@ -314,6 +314,23 @@ impl SupportService for Support {
         }))
     }
 
+    async fn resend_upgrade_code_mail(
+        &self,
+        request: Request<v1::ResendUpgradeCodeMailRequest>,
+    ) -> Result<Response<v1::ResendUpgradeCodeMailResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let mut fields = Fields::new();
+        let request_id = fields.optional_request_id(&asked.request_id);
+        let id = fields.update_request_id(&asked.update_request_id);
+        let (request_id, id) = fields.finish(|| Some((request_id?, id?)))?;
+        let call = call(&self.deps, "ResendUpgradeCodeMail", caller, request_id);
+        let mail = upgrade_code::mail_again(&self.deps, call, id).await?;
+        Ok(Response::new(v1::ResendUpgradeCodeMailResponse {
+            mail_id: mail.to_string(),
+        }))
+    }
+
     async fn suspend_license(
         &self,
         request: Request<v1::SuspendLicenseRequest>,

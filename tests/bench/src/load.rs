@@ -156,7 +156,7 @@ impl Load {
 }
 
 /// TLS 1.3 to the server's own CA, as products connect.
-async fn dial(
+pub(crate) async fn dial(
     address: &str,
     ca: &str,
     identity: Option<&(String, String)>,

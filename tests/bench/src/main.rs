@@ -1,3 +1,6 @@
+//! Two benchmarks. `contracts` measures what the number of maintenance contracts costs, see its own page; the rest of this one is
+//! about Activate.
+//!
 //! What Activate costs the server, beside the floor: the cryptography it can't do without, in the same run on the same machine.
 //!
 //! The server is a process of its own with a real store on a real disk. Rounds alternate: first the floor (one ES256 verification
@@ -8,6 +11,7 @@
 //! The requests of a window are made and signed before it; each takes its challenge from the server, so that the challenges'
 //! cost is outside the window and their check inside.
 
+mod contracts;
 mod cpu;
 mod load;
 mod server;
@@ -22,14 +26,21 @@ use aws_lc_rs::signature::{
     UnparsedPublicKey,
 };
 use clap::Parser;
+use mimalloc::MiMalloc;
 
 use crate::load::Load;
 use crate::server::Server;
+
+/// As the server has it, where the server is inside this process.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Measures Activate beside its floor and prints the ratio.
 #[derive(Debug, Parser)]
 #[command(after_help = "Build with --release: cargo run --release --package upkeep-bench")]
 struct Arguments {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// The server's binary; by default the one built beside this program.
     #[arg(long)]
     server: Option<PathBuf>,
@@ -53,6 +64,12 @@ struct Arguments {
     json: bool,
 }
 
+/// What else is measured.
+#[derive(Debug, clap::Subcommand)]
+enum Other {
+    Contracts(contracts::Arguments),
+}
+
 /// One round.
 struct Round {
     floor_us: f64,
@@ -62,6 +79,9 @@ struct Round {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if let Some(Other::Contracts(arguments)) = &arguments.other {
+        return contracts::run(arguments);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -178,5 +198,9 @@ fn micros(time: Duration) -> f64 {
 }
 
 fn count(n: usize) -> f64 {
+    u32::try_from(n).map_or(f64::INFINITY, f64::from)
+}
+
+fn float(n: u64) -> f64 {
     u32::try_from(n).map_or(f64::INFINITY, f64::from)
 }

@@ -35,6 +35,7 @@ use upkeep_server::flow::check::verify_records;
 use upkeep_server::flow::parts::{Parts, PasswordRule};
 use upkeep_server::keys::Keys;
 use upkeep_server::listener::Peer;
+use upkeep_server::mail::Stationery;
 use upkeep_server::pki::{Identity, Role, TrustDomain};
 use upkeep_server::random::SeededRandom;
 use upkeep_server::store::{Options, Store, StoreError};
@@ -225,6 +226,7 @@ impl World {
             // A server that starts again must not draw the same bytes again.
             random: Arc::new(SeededRandom::new(self.seed << 16 | self.runs)),
             programmes: self.programmes.clone(),
+            stationery: Stationery::default(),
             guess_limits: self.guesses,
             passwords: PasswordRule::Strong,
             issuer: Issuer::parse("https://licenses.vendor.example").unwrap(),

@@ -34,6 +34,8 @@ pub(super) async fn seed(channel: Channel, now: DateTime<Utc>) -> Result<Seeded,
     let partner = CreatePartnerRequest {
         partner_id: PARTNER.to_owned(),
         display_name: "Acme Labels".to_owned(),
+        email: "renewals@acme.example".to_owned(),
+        language: "en".to_owned(),
         ..Default::default()
     };
     seeder.admin.create_partner(partner).await?;
@@ -67,6 +69,7 @@ impl Seeder {
             display_name: customer.name.to_owned(),
             email: format!("licenses@{}.example", customer.id),
             partner_id: customer.partner.to_owned(),
+            language: customer.language.to_owned(),
             ..Default::default()
         };
         self.admin.create_customer(request).await?;
@@ -183,6 +186,7 @@ struct Customer {
     id: &'static str,
     name: &'static str,
     partner: &'static str,
+    language: &'static str,
 }
 
 struct Product {
@@ -226,21 +230,25 @@ const CUSTOMERS: [Customer; 4] = [
         id: "baker",
         name: "Baker Foods",
         partner: PARTNER,
+        language: "en",
     },
     Customer {
         id: "curie",
         name: "Curie Imaging Institute",
         partner: PARTNER,
+        language: "fr",
     },
     Customer {
         id: "harbour",
         name: "Harbour Security",
         partner: "",
+        language: "de",
     },
     Customer {
         id: "mailhouse",
         name: "Mailhouse Hosting",
         partner: "",
+        language: "en",
     },
 ];
 

@@ -4,6 +4,7 @@ use upkeep::date::{CivilDate, Term};
 
 use super::remind::days_before;
 use super::{MAX_TERMS, last_day};
+use crate::domain::license::License;
 use crate::domain::programme::Programme;
 
 /// The terms that `terms` have grown by until the day `today`, none of which is on record (N-12).
@@ -19,23 +20,43 @@ pub fn extended(
     today: CivilDate,
 ) -> Vec<Term> {
     let mut added = Vec::new();
-    let (Some(rule), Some(mut end)) = (programme.auto_extend(), last_day(terms)) else {
+    let Some(mut end) = last_day(terms) else {
         return added;
     };
-    let held = terms.len();
-    while today > end
-        && !cancelled_on.is_some_and(|day| is_in_time(day, end, rule.notice_days))
-        && held.saturating_add(added.len()) < MAX_TERMS
-    {
-        // After 9999-12-31 there is nothing to extend to.
-        let next = end
-            .next()
-            .and_then(|first| Term::of_months(first, rule.months));
-        let Ok(term) = next else { break };
-        end = term.last();
-        added.push(term);
+    loop {
+        let held = terms.len().saturating_add(added.len());
+        match following(programme, held, end, cancelled_on) {
+            Some(term) if term.first() <= today => {
+                end = term.last();
+                added.push(term);
+            }
+            _ => return added,
+        }
     }
-    added
+}
+
+/// Whether a license goes on by itself at its present end (V-05).
+pub(crate) fn extends(programme: &Programme, license: &License) -> bool {
+    let end = last_day(&license.terms);
+    let cancelled_on = license.contract.cancelled_on;
+    end.is_some_and(|end| following(programme, license.terms.len(), end, cancelled_on).is_some())
+}
+
+/// The term that follows the last day `end` by itself. `None` where nothing extends, when a cancellation came in time, for a
+/// license that holds as many terms as it may, and after 9999-12-31.
+///
+/// * `held` - how many terms the license holds.
+pub(super) fn following(
+    programme: &Programme,
+    held: usize,
+    end: CivilDate,
+    cancelled_on: Option<CivilDate>,
+) -> Option<Term> {
+    let rule = programme.auto_extend()?;
+    if held >= MAX_TERMS || cancelled_on.is_some_and(|day| is_in_time(day, end, rule.notice_days)) {
+        return None;
+    }
+    Term::of_months(end.next().ok()?, rule.months).ok()
 }
 
 /// The last day on which a cancellation stops the extension at the end of `terms` (N-14); `None` where nothing extends.
@@ -71,7 +92,7 @@ pub(crate) fn ends_on(
 }
 
 /// Whether a cancellation received on `day` stops the extension at the end `end` (N-14).
-pub(super) fn is_in_time(day: CivilDate, end: CivilDate, notice_days: u32) -> bool {
+fn is_in_time(day: CivilDate, end: CivilDate, notice_days: u32) -> bool {
     day.plus_days(notice_days)
         .is_ok_and(|with_notice| with_notice <= end)
 }

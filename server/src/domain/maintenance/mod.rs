@@ -10,9 +10,10 @@ use crate::domain::programme::{Programme, Soon};
 use crate::domain::vocabulary::vocabulary;
 
 pub use self::cover::{NewLicense, VmProduct, cover_of_new};
+pub(crate) use self::due::{Due, Notice, decide};
 pub use self::expand::{Expansion, Maintained, expand};
 pub use self::extend::extended;
-pub(crate) use self::extend::{cancel_by, ends_on};
+pub(crate) use self::extend::{cancel_by, ends_on, extends};
 pub use self::legacy::{LegacyAction, legacy};
 pub(crate) use self::purchase::check_room;
 pub use self::purchase::next_terms;
@@ -21,6 +22,7 @@ pub(crate) use self::remind::{days_before, next_due};
 
 pub mod access;
 mod cover;
+mod due;
 mod expand;
 mod extend;
 pub mod group;

@@ -3,14 +3,16 @@
 use chrono::Days;
 use upkeep::date::CivilDate;
 
-use super::extend::is_in_time;
+use super::extend::following;
 use super::last_day;
 use crate::domain::license::License;
+use crate::domain::machine::LicenseState;
 use crate::domain::programme::{Audience, Programme};
 
 /// The first day on which something is due for a license: a reminder that was not sent, or an extension.
 ///
-/// Derived from the terms on record and the notices alone, so it changes only when those do. A day in the past is due at once.
+/// Derived from the state, the terms on record and the notices alone, so it changes only when those do. A day in the past is due
+/// at once. Nobody is reminded of a license that was ordered and not delivered.
 pub(crate) fn next_due(programme: &Programme, license: &License) -> Option<CivilDate> {
     let on_record = license
         .terms
@@ -20,16 +22,12 @@ pub(crate) fn next_due(programme: &Programme, license: &License) -> Option<Civil
     let reminders = programme
         .remind()
         .iter()
+        .filter(|_| license.state != LicenseState::Ordered)
         .filter(|rule| !license.contract.reminded.contains(&rule.days_before))
         .filter_map(|rule| days_before(end, rule.days_before));
-    let extension = programme
-        .auto_extend()
-        .filter(|rule| {
-            let cancelled = license.contract.cancelled_on;
-            !cancelled.is_some_and(|day| is_in_time(day, end, rule.notice_days))
-        })
-        .and_then(|_| end.next().ok());
-    reminders.chain(extension).min()
+    let cancelled_on = license.contract.cancelled_on;
+    let extension = following(programme, on_record.len(), end, cancelled_on);
+    reminders.chain(extension.map(|term| term.first())).min()
 }
 
 /// A mail that is due before the end of cover.

@@ -1,0 +1,101 @@
+//! The index tables, and the answers kept for retries.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{All, Found, Generation, is_live, name, same_keys, set, text};
+use crate::domain::license::Carrier;
+use crate::domain::machine::LicenseState;
+use crate::flow::{Deps, Fault};
+use crate::record::{decode_message, keys};
+
+/// The index tables say what the records say: nothing is missing and nothing is left over.
+pub(super) fn indexes(deps: &Deps, all: &All, found: &mut Found) -> Result<(), Fault> {
+    let mut expected: BTreeMap<u8, BTreeSet<Vec<u8>>> = b"beydqhsuw"
+        .iter()
+        .map(|table| (*table, BTreeSet::new()))
+        .collect();
+    let mut add = |table: u8, key: Vec<u8>| expected.entry(table).or_default().insert(key);
+    for one in &all.activations {
+        add(b'b', keys::license_activation(&one.serial, &one.id));
+        add(b'e', keys::device_activation(&one.device, &one.id));
+        add(b'd', keys::device(&one.device));
+        if is_live(one) {
+            let live = keys::live(&one.serial, one.generation, &one.device);
+            let named = deps.store.get(&live)?.unwrap_or_default();
+            let own = named == one.id.as_bytes();
+            found.check(own, "index y", one.id, "its device's key names another");
+            add(b'y', live);
+            let mac = deps
+                .pepper
+                .product_code(&one.serial, &deps.codes.product(&one.id));
+            let code = keys::product_code(&one.serial, &mac);
+            let named = deps.store.get(&code)?.unwrap_or_default();
+            let own = named == one.id.as_bytes();
+            found.check(own, "index q", one.id, "its code names another");
+            add(b'q', code);
+        }
+    }
+    for upgrade in &all.upgrades {
+        add(b'h', keys::license_upgrade(&upgrade.serial, &upgrade.id));
+    }
+    for license in all.current().into_values() {
+        let serial = &license.serial;
+        add(b'u', keys::customer_license(&license.customer, serial));
+        if let Some(partner) = &license.partner {
+            add(b's', keys::partner_license(partner, serial));
+        }
+        if let Carrier::HardwareKey(number) = &license.carrier {
+            add(b'w', keys::dongle_license(number, serial));
+        }
+        let product = text(&keys::product(&license.product));
+        let known = all.products.contains(&product);
+        found.check(known, "index p", name(license), "no such product");
+    }
+    for (table, keys_expected) in &expected {
+        same_keys(deps, *table, keys_expected, "index", found)?;
+    }
+    let current = all.current();
+    for license in &all.licenses {
+        let newest = current.get(&license.serial).map(|newest| newest.generation);
+        let known = newest.is_some_and(|newest| {
+            (newest == license.generation) == (license.state != LicenseState::Superseded)
+        });
+        found.check(known, "index k", name(license), "its generation");
+    }
+    let owned = all
+        .activations
+        .iter()
+        .map(|one| (&one.serial, one.generation, one.id.to_string()));
+    let asked = all
+        .upgrades
+        .iter()
+        .map(|one| (&one.serial, one.generation, one.id.to_string()));
+    let generations: BTreeSet<Generation<'_>> = all
+        .licenses
+        .iter()
+        .map(|license| (&license.serial, license.generation))
+        .collect();
+    for (serial, generation, id) in owned.chain(asked) {
+        let known = generations.contains(&(serial, generation));
+        found.check(known, "index l", id, "of no license");
+    }
+    Ok(())
+}
+
+/// I5: every kept answer is readable and will be forgotten, once.
+pub(super) fn kept_answers(deps: &Deps, found: &mut Found) -> Result<(), Fault> {
+    let range = keys::table(b'i');
+    let mut kept = BTreeSet::new();
+    for (key, value) in deps.store.scan(&range.from, &range.to, usize::MAX)? {
+        decode_message::<crate::record::once::Answered>(&key, &value)?;
+        kept.insert(key);
+    }
+    let mut forgotten = BTreeSet::new();
+    for key in set(deps, &keys::table(b'j'))? {
+        let once = keys::once_of_expiry(&key).to_vec();
+        let first = forgotten.insert(once);
+        found.check(first, "I5 answers", text(&key), "forgotten twice");
+    }
+    found.check(kept == forgotten, "I5 answers", "i/ and j/", "differ");
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! The outbox: each mail is there once, and the queue holds what waits.
+
+use std::collections::BTreeSet;
+
+use super::{Found, same_keys};
+use crate::domain::mail::Mail;
+use crate::flow::outbox::place_of;
+use crate::flow::{Deps, Fault};
+use crate::record::{Records, keys};
+
+/// A mail that waits stands in the queue once, at its next attempt; one that is settled does not. For what it is about there is
+/// one mail to its recipient, and it is found by that (N-09).
+pub(super) fn outbox(deps: &Deps, found: &mut Found) -> Result<(), Fault> {
+    let mut store = &deps.store;
+    let mut queued = BTreeSet::new();
+    let mut once = BTreeSet::new();
+    for (_, mail) in store.load_range::<Mail>(&keys::mails(), usize::MAX)? {
+        queued.extend(place_of(&mail));
+        let key = keys::mail_once(&mail.kind.once_per(&mail.to));
+        let named = deps.store.get(&key)?.unwrap_or_default();
+        let own = named == mail.id.as_bytes();
+        found.check(own, "outbox K", mail.id, "another is the one for it");
+        let first = once.insert(key);
+        found.check(first, "outbox K", mail.id, "a second one for the same");
+    }
+    same_keys(deps, b'N', &queued, "outbox N", found)?;
+    same_keys(deps, b'K', &once, "outbox K", found)
+}
