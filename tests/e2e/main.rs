@@ -18,6 +18,7 @@ mod device;
 mod dial;
 mod due;
 mod grpcurl;
+mod maintenance;
 mod review;
 mod shutdown;
 mod story;
