@@ -16,6 +16,7 @@ mod client;
 mod crash;
 mod device;
 mod dial;
+mod due;
 mod grpcurl;
 mod maintenance;
 mod review;

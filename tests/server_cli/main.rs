@@ -12,6 +12,8 @@ mod binaries;
 mod init;
 mod people;
 mod prices;
+mod programmes;
+mod reminders;
 mod serving;
 mod stopping;
 mod world;

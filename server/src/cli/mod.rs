@@ -12,6 +12,7 @@ mod exit;
 mod files;
 mod health;
 mod init;
+mod mail;
 mod output;
 mod partner;
 mod place;
@@ -92,6 +93,8 @@ enum Command {
     #[command(subcommand)]
     Staff(staff::Command),
     #[command(subcommand)]
+    Mail(mail::Command),
+    #[command(subcommand)]
     Prices(prices::Command),
     Health(health::Args),
     #[command(subcommand)]
@@ -111,6 +114,7 @@ impl Command {
             Self::Programme(command) => programme::run(&command),
             Self::Partner(command) => partner::run(&command),
             Self::Staff(command) => staff::run(&command),
+            Self::Mail(command) => mail::run(&command),
             Self::Prices(command) => prices::run(&command),
             Self::Health(args) => health::run(&args),
             Self::Reminders(command) => reminders::run(&command),

@@ -10,7 +10,7 @@ use super::asker::{self, Asker, check_sellable};
 use super::authenticate::Credential;
 use super::outbox::enqueue;
 use super::quote::{check_event, check_reader, expired, ordered};
-use super::{Call, Caller, Deps, Fault, Outcome, deal, expansion, whole_micros};
+use super::{Call, Caller, Deps, Fault, Outcome, deal, expansion, extension, whole_micros};
 use crate::domain::license::License;
 use crate::domain::machine::{SmaEvent, SmaState};
 use crate::domain::mail::{MailKind, Recipient};
@@ -167,8 +167,8 @@ fn newest_order(tx: &mut Tx<'_>, serial: &SerialNumber) -> Result<Option<Order>,
     let Some((key, _)) = tx.scan_back(&range.from, &range.to, 1)?.pop() else {
         return Ok(None);
     };
-    let id = OrderId::from_slice(keys::tail(&key, &range)).map_err(|_| NOT_THERE)?;
-    let order: Order = tx.load(&keys::order(&id))?.ok_or(NOT_THERE)?;
+    let at = keys::order_of_index(keys::tail(&key, &range)).ok_or(NOT_THERE)?;
+    let order: Order = tx.load(&at)?.ok_or(NOT_THERE)?;
     Ok(Some(order))
 }
 
@@ -196,6 +196,7 @@ fn carry_out(
         }
         if !terms.is_empty() {
             let after = check_event(&license, order.deal, asker.caller().role)?;
+            extension::settle(deps, tx, &mut license, now)?;
             license.add_terms(terms);
             license.contract.tier = order.tier.clone();
             // A renewal takes a cancellation back (DOMAIN 7: EndsAtTerm -> InForce).
@@ -222,7 +223,10 @@ pub(crate) fn record(
     now: DateTime<Utc>,
 ) -> Result<(), Outcome> {
     for serial in order.serials() {
-        tx.put(keys::license_order(&serial, &order.id), Vec::new());
+        tx.put(
+            keys::license_order(&serial, order.sequence, &order.id),
+            Vec::new(),
+        );
     }
     save(tx, order);
     let kind = MailKind::OrderConfirmation {

@@ -97,7 +97,10 @@ pub(crate) async fn create(deps: &Arc<Deps>, call: Call, ask: Request) -> Result
             }
             let quote = decide(&inner, tx, &asker, &license, &ask, (id, &contact), now)?;
             for serial in quote.serials() {
-                tx.put(keys::license_quote(&serial, &id), Vec::new());
+                tx.put(
+                    keys::license_quote(&serial, quote.sequence, &id),
+                    Vec::new(),
+                );
             }
             save(tx, &quote);
             if quote.state == QuoteState::Pending {
@@ -243,6 +246,7 @@ pub(crate) fn check_event(license: &License, deal: Deal, role: Role) -> Result<S
             Ok(state.unwrap_or(SmaState::Terminated))
         }
         (_, None) => step(SmaState::Quoted, SmaEvent::Order, role),
+        (Deal::AutoExtension, Some(state)) => step(state, SmaEvent::AutoExtend, role),
         (Deal::Reinstatement | Deal::Upgrade, Some(state)) => {
             step(state, SmaEvent::Reinstate, role)
         }
