@@ -11,6 +11,7 @@
 mod binaries;
 mod init;
 mod people;
+mod prices;
 mod programmes;
 mod reminders;
 mod serving;

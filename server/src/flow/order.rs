@@ -167,8 +167,8 @@ fn newest_order(tx: &mut Tx<'_>, serial: &SerialNumber) -> Result<Option<Order>,
     let Some((key, _)) = tx.scan_back(&range.from, &range.to, 1)?.pop() else {
         return Ok(None);
     };
-    let id = OrderId::from_slice(keys::tail(&key, &range)).map_err(|_| NOT_THERE)?;
-    let order: Order = tx.load(&keys::order(&id))?.ok_or(NOT_THERE)?;
+    let at = keys::order_of_index(keys::tail(&key, &range)).ok_or(NOT_THERE)?;
+    let order: Order = tx.load(&at)?.ok_or(NOT_THERE)?;
     Ok(Some(order))
 }
 
@@ -223,7 +223,10 @@ pub(crate) fn record(
     now: DateTime<Utc>,
 ) -> Result<(), Outcome> {
     for serial in order.serials() {
-        tx.put(keys::license_order(&serial, &order.id), Vec::new());
+        tx.put(
+            keys::license_order(&serial, order.sequence, &order.id),
+            Vec::new(),
+        );
     }
     save(tx, order);
     let kind = MailKind::OrderConfirmation {

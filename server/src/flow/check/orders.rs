@@ -30,7 +30,7 @@ pub(super) fn orders(deps: &Deps, all: &All, found: &mut Found) -> Result<(), Fa
     let mut quoted = BTreeSet::new();
     for quote in quotes.values() {
         for serial in quote.serials() {
-            quoted.insert(keys::license_quote(&serial, &quote.id));
+            quoted.insert(keys::license_quote(&serial, quote.sequence, &quote.id));
         }
         let is_ordered = quote.state == QuoteState::Ordered;
         let named = quote.order.and_then(|id| orders.get(&id));
@@ -45,15 +45,18 @@ pub(super) fn orders(deps: &Deps, all: &All, found: &mut Found) -> Result<(), Fa
         let own = quote.is_none_or(|quote| quote.is_some_and(|q| q.order == Some(order.id)));
         found.check(own, "I9 orders", order.id, "its quote names another");
         for serial in order.serials() {
-            ordered.insert(keys::license_order(&serial, &order.id));
+            ordered.insert(keys::license_order(&serial, order.sequence, &order.id));
             found.check(
                 current.contains_key(&serial),
                 "I9 orders",
                 order.id,
                 "of no license",
             );
-            // By id, so by time; an expansion brings no terms.
-            if order.lines.iter().any(|line| line.term.is_some()) {
+            // By the place in the ledger; an expansion brings no terms.
+            let later = newest
+                .get(&serial)
+                .is_none_or(|known| known.sequence < order.sequence);
+            if later && order.lines.iter().any(|line| line.term.is_some()) {
                 newest.insert(serial, order);
             }
         }
