@@ -2,6 +2,7 @@
 
 use tempfile::TempDir;
 use upkeep::rpc::v1;
+use upkeep_server::pki::Role;
 
 use crate::license::{lines, terms, wish};
 use crate::vendor::{Vendor, fact, money, price, reason};
@@ -69,7 +70,7 @@ async fn a_fifth_vendor_needs_no_code() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("tide-care.toml");
     std::fs::write(&file, FILE).unwrap();
-    let vendor = Vendor::with_programmes("2024-02-29", vec![file]).await;
+    let vendor = Vendor::with_programmes("2024-02-29", vec![file.clone()]).await;
     vendor.sells("survey", "Harbour Survey", "tide-care").await;
     vendor
         .customer("harbour", "Te Whanganui-ā-Tara Harbour", "mi", ("", ""))
@@ -182,5 +183,22 @@ async fn a_fifth_vendor_needs_no_code() {
     );
     second.order(&quote).await;
     assert_eq!(license.contract().await.last_date, "2029-05-31");
+
+    // The vendor thinks better of the grace and writes another revision. Contracts keep the one that they were bought under (N-12).
+    let stricter = FILE
+        .replace("rev      = 1", "rev      = 2")
+        .replace("grace_days       = 30", "grace_days       = 0");
+    std::fs::write(&file, stricter).unwrap();
+    let vendor = vendor.reopen().await;
+    let new = vendor
+        .sell(new_license("TC-0003", "k-2", "2028-06-01"))
+        .await;
+    let old = vendor.as_staff(Role::Support, "eva", &license).await;
+    for (license, revision, closes) in [(old, 1, "2029-06-30"), (new, 2, "2029-05-31")] {
+        let contract = license.contract().await;
+        assert_eq!(contract.last_date, "2029-05-31");
+        assert_eq!(contract.programme_revision, revision);
+        assert_eq!(contract.renewal_closes_date, closes);
+    }
     vendor.close().await;
 }

@@ -3,13 +3,15 @@
 use upkeep::rpc::v1;
 use upkeep_server::pki::Role;
 
-use crate::license::{License, terms, wish};
+use crate::license::{License, Seat, terms, wish};
 use crate::vendor::{Vendor, fact, money, price, reason};
 
 const PROGRAMME: &str = "smartertools-ms";
 const MAIL: &str = "smartermail";
 /// The source names this day and those that follow from it.
 const BOUGHT: &str = "2018-09-01";
+/// S-10 (line 11): "any purchased add-on": all that the source names but MAPI.
+const BOUGHT_ADD_ONS: [&str; 4] = ["eas", "messagesniffer", "ews", "communicator"];
 
 fn usd(cents: i64) -> v1::Money {
     money(cents, "USD")
@@ -23,7 +25,7 @@ fn new_license(serial: &str, product: &str, edition: &str) -> v1::CreateLicenseR
         protection: v1::Protection::SoftwareKey.into(),
         license_type: "server".into(),
         edition: edition.into(),
-        add_ons: vec!["eas".into()],
+        add_ons: BOUGHT_ADD_ONS.map(str::to_owned).into(),
         seats: 2,
         purchase_date: BOUGHT.into(),
         ..Default::default()
@@ -44,8 +46,8 @@ async fn protected_expiring_expired_and_reinstated() {
     purchase(&vendor, &renews).await;
     renewal(&vendor, &renews).await;
     reminders(&vendor).await;
-    lapse(&vendor, &lapses).await;
-    reinstatement(&vendor, &lapses).await;
+    let seat = lapse(&vendor, &lapses).await;
+    reinstatement(&vendor, &lapses, seat).await;
     free_edition(&vendor, &free).await;
     comments(&vendor, &renews).await;
     vendor.close().await;
@@ -62,7 +64,7 @@ async fn open() -> Vendor {
         vendor.sells(product, name, PROGRAMME).await;
     }
     vendor.releases(MAIL, "16.3", "2018-08-20").await;
-    // S-26 (line 3), S-29 (line 38): e-mail is the contact, and names are in the customer's own language.
+    // S-29 (line 38): names are in the customer's own language.
     vendor
         .customer("fajardo", "Javier Núñez Fajardo, Peñalolén", "es", ("", ""))
         .await;
@@ -111,8 +113,10 @@ async fn purchase(vendor: &Vendor, license: &License) {
     // S-19 (line 24): "automatically eligible for the most recent versions": no code, no order.
     let seat = license.install(vendor, MAIL, "17.0").await;
     assert_eq!(seat.covered_to(), "2019-08-31");
-    // S-09 (line 11): the add-on that was bought may be used; S-10: one that was not, may not.
-    assert_eq!(license.add_on("eas", "17.0").await, Ok(()));
+    // S-09 (line 11): the add-ons that were bought may be used; S-10: one that was not, may not.
+    for add_on in BOUGHT_ADD_ONS {
+        assert_eq!(license.add_on(add_on, "17.0").await, Ok(()), "{add_on}");
+    }
     let other = license.add_on("mapi", "17.0").await;
     assert_eq!(other.unwrap_err(), "ADDON_NOT_COVERED");
     // S-11 (line 11), A-16: cover is enforced; the newest release is not, or a release day would stop mail servers.
@@ -148,6 +152,9 @@ async fn renewal(vendor: &Vendor, license: &License) {
         ["2018-09-01 to 2019-08-31", "2019-09-01 to 2020-08-31"]
     );
     assert_eq!(bought.order.placed_by, "customer");
+    // Whoever orders the same quote twice has renewed once.
+    let twice = license.try_to_order(&quote).await.map(|_| ()).unwrap_err();
+    assert_eq!(reason(&twice), "QUOTE_ORDERED");
     assert_eq!(bought.contract.colour, "green");
     // The window of the next one is relative to the new end.
     let again = license.refused(1).await;
@@ -155,7 +162,8 @@ async fn renewal(vendor: &Vendor, license: &License) {
 }
 
 async fn reminders(vendor: &Vendor) {
-    // S-18 (line 21): "a number of automatic messages are sent out with varying frequency": 60, 30 and 7 days ahead here.
+    // S-18 (line 21): "a number of automatic messages are sent out with varying frequency": 60, 30 and 7 days ahead here. S-26
+    // (line 3): by e-mail, to the customer.
     let to = |count| vec!["SM-LAPSES to customer/fajardo"; count];
     let mine = async || {
         let all = vendor.mails("reminder-customer").await;
@@ -175,7 +183,7 @@ async fn reminders(vendor: &Vendor) {
     }
 }
 
-async fn lapse(vendor: &Vendor, license: &License) {
+async fn lapse(vendor: &Vendor, license: &License) -> Seat {
     let letter = vendor.letter("reminder-customer", license).await;
     // S-18 (line 21): the messages tell "their ... expiration date and how to renew".
     for part in ["31 August 2019", "To renew"] {
@@ -212,8 +220,10 @@ async fn lapse(vendor: &Vendor, license: &License) {
     seat.refresh(vendor).await;
     assert!(seat.runs(MAIL, "17.1", "2019-10-01").is_err());
     // S-09 (line 11): "it IS required if you plan on using any add-on"
-    let add_on = license.add_on("eas", "17.0").await;
-    assert_eq!(add_on.unwrap_err(), "ADDON_NOT_COVERED");
+    for add_on in BOUGHT_ADD_ONS {
+        let refused = license.add_on(add_on, "17.0").await;
+        assert_eq!(refused.unwrap_err(), "ADDON_NOT_COVERED", "{add_on}");
+    }
     // S-06, S-08 (line 11): "our products will continue to work without" it.
     assert_eq!(seat.runs(MAIL, "17.0", "2019-03-01"), Ok(()));
     // S-25: what was released by the last covered day can still be downloaded and activated, also on a new machine.
@@ -222,9 +232,10 @@ async fn lapse(vendor: &Vendor, license: &License) {
     let newer = newer.map(|_| ()).unwrap_err();
     assert_eq!(reason(&newer), "BUILD_NOT_COVERED");
     license.install(vendor, MAIL, "16.3").await;
+    seat
 }
 
-async fn reinstatement(vendor: &Vendor, license: &License) {
+async fn reinstatement(vendor: &Vendor, license: &License, mut seat: Seat) {
     // S-23 (line 29): "If he purchases a reinstatement on November 1, 2019, ... coverage through October 31, 2020"
     vendor.day("2019-11-01").await;
     let quote = license.quote(1).await;
@@ -243,6 +254,9 @@ async fn reinstatement(vendor: &Vendor, license: &License) {
     assert_eq!(license.download("17.1").await.unwrap(), "product_page");
     assert_eq!(license.support("17.1").await.unwrap(), ["ticket"]);
     assert_eq!(license.add_on("eas", "17.1").await, Ok(()));
+    seat.refresh(vendor).await;
+    assert_eq!(seat.covered_to(), "2020-10-31");
+    assert_eq!(seat.runs(MAIL, "17.1", "2019-10-01"), Ok(()));
     assert_eq!(
         vendor.mails("order-confirmation").await,
         [

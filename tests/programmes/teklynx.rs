@@ -173,6 +173,15 @@ async fn types_and_status(vendor: &Vendor, owned: &Owned) {
 }
 
 async fn reminders(vendor: &Vendor, owned: &Owned) {
+    // T-11: the plan for the day, months ahead; a dry run sends nothing.
+    let plan = vendor.plan("2026-06-17").await;
+    let nsp = plan.iter().find(|mail| mail.serial == "NSP-0042").unwrap();
+    assert_eq!((nsp.days_before, nsp.due_date.as_str()), (75, "2026-06-17"));
+    assert_eq!(
+        (nsp.recipient_kind.as_str(), nsp.recipient_id.as_str()),
+        ("reseller", "acme")
+    );
+    assert!(vendor.plan("2026-06-16").await.is_empty());
     vendor.day("2026-06-16").await;
     assert_eq!(
         vendor.mails("reminder-reseller").await,
@@ -197,13 +206,14 @@ async fn reminders(vendor: &Vendor, owned: &Owned) {
         vendor.mails("reminder-vendor").await,
         ["TD-0001 to vendor/apac"]
     );
-    // T-11 (line 28): "so that resellers can propose renewal to their customers": the letter names the customer, and T-32: it is
-    // in the reseller's language.
+    // T-11 (line 28): "so that resellers can propose renewal to their customers": the letter names the customer and (T-20)
+    // the office of the customer's region, and T-32: it is in the reseller's language.
     let letter = vendor.letter("reminder-reseller", &owned.nsp).await;
     for part in [
         "価値あるパートナー株式会社",
         "Bäckerei Müller",
         "2026年8月31日",
+        "+49 2103 2526 0",
     ] {
         assert!(letter.contains(part), "{part} is not in {letter}");
     }

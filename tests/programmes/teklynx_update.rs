@@ -292,6 +292,12 @@ async fn virtual_environments(vendor: &Vendor, owned: &Owned) {
 pub(crate) async fn refused_once_expired(vendor: &Vendor, owned: &Owned) {
     let refused = ask(vendor, &owned.direct, plain()).await.unwrap_err();
     assert_eq!(reason(&refused), "SMA_EXPIRED");
+    // T-13: that is the first of the four questions: who fails it is not referred to a person, and deactivates nothing.
+    let in_vm = details(v1::VirtualEnvironment::Yes, "single-user");
+    for license in [&owned.direct, &owned.gold] {
+        let refused = ask(vendor, license, in_vm.clone()).await.unwrap_err();
+        assert_eq!(reason(&refused), "SMA_EXPIRED");
+    }
     // T-15 (line 35): "Your SMA must be valid": also of a request that was in order before, on the day of the code.
     let license = &owned.later;
     vendor.day("2026-09-30").await;

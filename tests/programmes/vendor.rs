@@ -36,7 +36,15 @@ impl Vendor {
 
     /// The same with programme files of its own.
     pub(crate) async fn with_programmes(day: &str, files: Vec<PathBuf>) -> Self {
-        let world = World::serving(day, files).await;
+        Self::of(World::serving(day, files).await).await
+    }
+
+    /// The server stops and starts again, on the same data, with its programme files as they are now.
+    pub(crate) async fn reopen(self) -> Self {
+        Self::of(self.world.restart().await).await
+    }
+
+    async fn of(world: World) -> Self {
         Self {
             admin: world.admin().await,
             support: SupportServiceClient::new(world.staff(Role::Support, "eva").await),
@@ -58,6 +66,17 @@ impl Vendor {
                 return;
             }
         }
+    }
+
+    /// The reminders that would go out on a day, if nothing ran before it.
+    pub(crate) async fn plan(&self, day: &str) -> Vec<v1::DueReminder> {
+        let request = v1::RunRemindersRequest {
+            dry_run: true,
+            on_date: day.into(),
+            ..Default::default()
+        };
+        let told = self.admin.clone().run_reminders(request).await.unwrap();
+        told.into_inner().reminders
     }
 
     /// Puts a product on sale under a programme.
