@@ -13,8 +13,9 @@ need java default-jdk-headless
 
 say() { printf '\n== %s\n' "$1"; }
 
-say 'tools: PyJWT, jose, buf'
+say 'tools: PyJWT, jose, aiosmtpd, buf'
 sh tests/interop/setup.sh
+sh tests/mail/setup.sh
 tools=$PWD/target/tools
 mkdir -p "$tools"
 npm install --prefix "$tools" --no-save --ignore-scripts --no-audit --no-fund --loglevel=error @bufbuild/buf@1.75.0

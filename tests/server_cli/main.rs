@@ -11,6 +11,8 @@
 mod binaries;
 mod init;
 mod people;
+mod programmes;
+mod reminders;
 mod serving;
 mod stopping;
 mod world;

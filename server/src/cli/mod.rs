@@ -12,9 +12,11 @@ mod exit;
 mod files;
 mod health;
 mod init;
+mod mail;
 mod output;
 mod partner;
 mod place;
+mod prices;
 mod programme;
 mod release;
 mod reminders;
@@ -90,6 +92,9 @@ enum Command {
     Partner(partner::Command),
     #[command(subcommand)]
     Staff(staff::Command),
+    #[command(subcommand)]
+    Mail(mail::Command),
+    Prices(prices::Command),
     Health(health::Args),
     #[command(subcommand)]
     Reminders(reminders::Command),
@@ -108,6 +113,8 @@ impl Command {
             Self::Programme(command) => programme::run(&command),
             Self::Partner(command) => partner::run(&command),
             Self::Staff(command) => staff::run(&command),
+            Self::Mail(command) => mail::run(&command),
+            Self::Prices(command) => prices::run(&command),
             Self::Health(args) => health::run(&args),
             Self::Reminders(command) => reminders::run(&command),
             Self::Release(command) => release::run(&command),

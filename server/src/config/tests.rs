@@ -156,3 +156,49 @@ fn variables_and_flags_are_checked_too() {
         assert!(error.contains(expected), "{expected} not in {error}");
     }
 }
+
+#[test]
+fn mail_is_never_sent_unprotected_or_without_a_sender() {
+    let found = mistakes(
+        r#"
+        [mail]
+        server = "smtp.vendor.example:587"
+        security = "none"
+        user = "licenses"
+        vendor = "the desk"
+        reply_to = "a@b.example\r\nBcc: c@d.example"
+        portal_url = "javascript:alert(1)"
+        port = 0
+        "#,
+    );
+    for expected in [
+        "mail.server: must be a host name",
+        "mail.security: may be \"none\" only",
+        "mail.from: must name the sender",
+        "mail.password_file: goes with mail.user",
+        "mail.vendor: must be an address",
+        "mail.reply_to: must be an address",
+        "mail.portal_url: must be a link",
+        "mail.port: must be 1 to 65535, is 0",
+    ] {
+        assert!(
+            found.iter().any(|line| line.starts_with(expected)),
+            "{expected} not in {found:#?}"
+        );
+    }
+    assert_eq!(found.len(), 8, "{found:#?}");
+
+    let good = file(
+        r#"
+        [mail]
+        server = "127.0.0.1"
+        port = 25
+        security = "none"
+        from = "\"Vendor, Licenses\" <licenses@vendor.example>"
+        "#,
+    );
+    let config = load(Some(good.path()), [], &[]).unwrap();
+    let mail = &config.settings().mail;
+    assert_eq!(mail.security, MailSecurity::None);
+    assert_eq!(mail.user, None);
+}

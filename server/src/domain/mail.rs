@@ -292,3 +292,112 @@ pub fn back_off(attempts: u32) -> TimeDelta {
 pub const MAX_ATTEMPTS: u32 = 20;
 /// The longest wait between two attempts.
 pub const LONGEST_WAIT: TimeDelta = TimeDelta::hours(6);
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn at(minutes: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_790_000_000, 0).unwrap() + TimeDelta::minutes(minutes)
+    }
+
+    fn reminder(last_day: &str, days_before: u32) -> MailKind {
+        MailKind::Reminder {
+            serial: SerialNumber::parse("NSP-0001").unwrap(),
+            last_day: CivilDate::parse(last_day).unwrap(),
+            days_before,
+            to: Audience::Reseller,
+        }
+    }
+
+    fn mail() -> Mail {
+        let to = Recipient::Partner(PartnerId::parse("acme").unwrap());
+        let id = MailId::from_uuid(Uuid::nil());
+        Mail::new(id, reminder("2026-08-31", 75), to, at(0))
+    }
+
+    #[test]
+    fn waits_double_up_to_six_hours() {
+        let minutes: Vec<i64> = (1..=11).map(|n| back_off(n).num_minutes()).collect();
+        assert_eq!(minutes, [1, 2, 4, 8, 16, 32, 64, 128, 256, 360, 360]);
+        for attempts in [0, 1] {
+            assert_eq!(back_off(attempts), TimeDelta::minutes(1));
+        }
+        for attempts in [62, 63, 64, 65, u32::MAX] {
+            assert_eq!(back_off(attempts), LONGEST_WAIT, "{attempts}");
+        }
+    }
+
+    #[test]
+    fn a_mail_is_given_up_after_its_last_attempt() {
+        let mut mail = mail();
+        for attempt in 1..MAX_ATTEMPTS {
+            let now = mail.next_attempt_at.unwrap();
+            mail.failed(Failure::Transient, "451", now);
+            assert_eq!(mail.state, MailState::Pending);
+            assert_eq!(mail.next_attempt_at, Some(now + back_off(attempt)));
+        }
+        let now = mail.next_attempt_at.unwrap();
+        assert!(now - at(0) > TimeDelta::days(3));
+        mail.failed(Failure::Transient, "451", now);
+        assert_eq!(mail.state, MailState::Dead);
+        assert_eq!(mail.next_attempt_at, None);
+        assert_eq!(mail.settled_at, Some(now));
+    }
+
+    #[test]
+    fn a_refused_recipient_ends_it_at_once_and_a_retry_starts_anew() {
+        let mut mail = mail();
+        mail.failed(Failure::Permanent, "550", at(0));
+        assert_eq!(mail.state, MailState::Dead);
+        mail.retry(at(5)).unwrap();
+        assert_eq!((mail.state, mail.attempts), (MailState::Pending, 0));
+        assert_eq!(mail.next_attempt_at, Some(at(5)));
+        mail.sent(at(6));
+        assert_eq!(mail.last_error, "");
+        let refused = mail.retry(at(7)).unwrap_err();
+        assert_eq!(refused.reason, Reason::IllegalTransition);
+        assert_eq!(mail.state, MailState::Sent);
+    }
+
+    #[test]
+    fn there_is_one_mail_per_end_threshold_and_recipient() {
+        let acme = Recipient::Partner(PartnerId::parse("acme").unwrap());
+        let customer = Recipient::Customer(CustomerId::parse("acme").unwrap());
+        let first = reminder("2026-08-31", 75).once_per(&acme);
+        assert_eq!(first, reminder("2026-08-31", 75).once_per(&acme));
+        for other in [
+            reminder("2027-08-31", 75).once_per(&acme),
+            reminder("2026-08-31", 30).once_per(&acme),
+            reminder("2026-08-31", 75).once_per(&customer),
+            reminder("2026-08-31", 75).once_per(&Recipient::Vendor(None)),
+        ] {
+            assert_ne!(first, other);
+        }
+        let quote = QuoteId::from_uuid(Uuid::nil());
+        let serial = SerialNumber::parse("NSP-0001").unwrap();
+        let asked = MailKind::QuoteRequest {
+            quote,
+            serial: serial.clone(),
+        };
+        let answered = MailKind::QuoteAnswer { quote, serial };
+        assert_ne!(asked.once_per(&customer), answered.once_per(&customer));
+    }
+
+    #[test]
+    fn languages_are_found_by_their_primary_tag() {
+        for (tag, language) in [
+            ("de", Language::De),
+            ("de-AT", Language::De),
+            ("JA-jp", Language::Ja),
+            ("fr_CA", Language::Fr),
+            ("pt-BR", Language::En),
+            ("deu", Language::En),
+            ("", Language::En),
+        ] {
+            assert_eq!(Language::of_tag(tag), language, "{tag}");
+        }
+    }
+}

@@ -26,6 +26,8 @@ vocabulary! {
         CoTermination = "co_termination",
         /// A larger edition (V-07).
         Expansion = "expansion",
+        /// A term that followed by itself (V-05).
+        AutoExtension = "auto_extension",
     }
 }
 

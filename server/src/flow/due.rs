@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use upkeep::date::{CivilDate, Term};
 use upkeep::serial::SerialNumber;
 
+use super::extension;
 use super::outbox::enqueue;
 use super::read::{self, Page, Paged};
 use super::{Call, Caller, Deps, Fault, Note, Outcome, whole_micros};
@@ -154,7 +155,10 @@ impl Looked {
         match self {
             Self::License(_, due) if !due.is_empty() => {
                 let mails = due.notices.len().saturating_mul(KEYS_OF_A_MAIL);
-                KEYS_OF_A_LICENSE.saturating_add(mails)
+                let orders = extension::keys_for(due.extension.len());
+                KEYS_OF_A_LICENSE
+                    .saturating_add(mails)
+                    .saturating_add(orders)
             }
             _ => 0,
         }
@@ -230,7 +234,8 @@ fn settle(
         };
         enqueue(deps, tx, call.now, kind, to)?;
     }
-    due.settle(&mut license);
+    extension::settle(deps, tx, &mut license, call.now)?;
+    due.mark(&mut license);
     deps.save_license(tx, &mut license)?;
     write_history(tx, call, &license, due, &sent);
     Ok(Pass {
@@ -414,8 +419,8 @@ const PAGE: usize = 100;
 const MOST_SETTLED: u64 = 25;
 /// Keys changed by one transaction: fewer than the store allows (STORAGE 2.4).
 const MOST_KEYS: usize = 450;
-/// The license, its old and new places in three indexes, its history and an order.
-const KEYS_OF_A_LICENSE: usize = 12;
+/// The license, its old and new places in three indexes, and its history.
+const KEYS_OF_A_LICENSE: usize = 8;
 /// The mail, its place in the queue, and what it is the one mail of.
 const KEYS_OF_A_MAIL: usize = 3;
 const MOST_NOTICES: usize = 100;

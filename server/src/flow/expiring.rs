@@ -71,13 +71,22 @@ pub(crate) fn list(
     Ok((listed, next))
 }
 
+/// Who may ask at all.
+///
+/// # Errors
+/// ROLE_NOT_ALLOWED for customers.
+pub(crate) fn check_role(caller: &Caller) -> Result<(), Refusal> {
+    match caller.role {
+        Role::Partner | Role::Support | Role::Admin | Role::System => Ok(()),
+        Role::EndUser => Err(Refusal::new(Reason::RoleNotAllowed).with("role", caller.role)),
+    }
+}
+
 /// Whose licenses are listed; none for everybody's.
 fn visible(caller: &Caller, asked: Option<PartnerId>) -> Result<Option<PartnerId>, Outcome> {
+    check_role(caller)?;
     match caller.role {
-        Role::Support | Role::Admin | Role::System => Ok(asked),
-        Role::EndUser => Err(Refusal::new(Reason::RoleNotAllowed)
-            .with("role", caller.role)
-            .into()),
+        Role::Support | Role::Admin | Role::System | Role::EndUser => Ok(asked),
         Role::Partner => {
             let own = caller
                 .id

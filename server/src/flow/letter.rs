@@ -6,15 +6,18 @@ use upkeep::id::UpgradeId;
 use upkeep::serial::SerialNumber;
 
 use super::update_request::email_field;
-use super::{Deps, Fault, Outcome, party, read, upgrade_code};
+use super::{Deps, Fault, Outcome, party, quote, read, upgrade_code};
 use crate::domain::catalogue::Product;
 use crate::domain::license::{Carrier, License};
 use crate::domain::machine::{LicenseState, UpgradeState};
 use crate::domain::mail::{Language, Mail, MailKind, Recipient, Template};
 use crate::domain::maintenance;
+use crate::domain::money::MoneyError;
+use crate::domain::order::Order;
 use crate::domain::party::{Customer, Partner};
+use crate::domain::quote::{Line, Quote, QuoteState};
 use crate::domain::upgrade::Upgrade;
-use crate::mail::facts::{self, Facts, Office, Reminder, Reseller, plain};
+use crate::mail::facts::{self, Deal, Facts, Office, Reminder, Reseller, plain};
 use crate::mail::letter::{File, Letter};
 use crate::mail::texts::Text;
 use crate::record::{Records, keys};
@@ -89,9 +92,28 @@ pub(crate) fn write(deps: &Deps, mail: &Mail, now: DateTime<Utc>) -> Result<Writ
                 content,
             });
         }
-        MailKind::OrderConfirmation { .. }
-        | MailKind::QuoteRequest { .. }
-        | MailKind::QuoteAnswer { .. } => return Ok(Written::Void(NO_DEALS)),
+        MailKind::OrderConfirmation { order, .. } => {
+            let order: Order = store.load(&keys::order(order))?.ok_or(MALFORMED)?;
+            facts.deal = Some(order_facts(&order)?);
+        }
+        MailKind::QuoteRequest { quote, .. } | MailKind::QuoteAnswer { quote, .. } => {
+            let quote: Quote = store.load(&keys::quote(quote))?.ok_or(MALFORMED)?;
+            let asked = matches!(mail.kind, MailKind::QuoteRequest { .. });
+            let state = quote.state_on(deps.today(&license, now)?);
+            match state {
+                QuoteState::Pending if asked => {}
+                QuoteState::Quoted if !asked => {}
+                QuoteState::Pending
+                | QuoteState::Quoted
+                | QuoteState::Ordered
+                | QuoteState::Expired => {
+                    return Ok(Written::Void(
+                        "the quote was answered or ordered, or it has run out",
+                    ));
+                }
+            }
+            facts.deal = Some(quote_facts(deps, &quote)?);
+        }
     }
     let reader = match reader(deps, &mail.to, &license, &parties)? {
         Ok(reader) => reader,
@@ -257,6 +279,42 @@ fn upgrade_facts(
     })
 }
 
+fn order_facts(order: &Order) -> Result<Deal, Outcome> {
+    Ok(Deal {
+        id: order.id.to_string(),
+        kind: order.deal.to_string(),
+        lines: order.lines.iter().map(line_facts).collect(),
+        total: order.total().map_err(no_sum)?.map(Into::into),
+        ..Deal::default()
+    })
+}
+
+fn quote_facts(deps: &Deps, quote: &Quote) -> Result<Deal, Outcome> {
+    Ok(Deal {
+        id: quote.id.to_string(),
+        kind: quote.deal.to_string(),
+        lines: quote.lines.iter().map(line_facts).collect(),
+        total: quote.total().map_err(no_sum)?.map(Into::into),
+        valid_until: Some(quote.valid_until.to_string()),
+        contact: some(&plain(&quote::contact(deps, quote))),
+        note: some(&plain(&quote.answer)),
+    })
+}
+
+fn line_facts(line: &Line) -> facts::Line {
+    facts::Line {
+        serial: line.serial.to_string(),
+        first_day: line.term.map(|term| term.first().to_string()),
+        last_day: line.term.map(|term| term.last().to_string()),
+        months: line.months,
+        amount: line.amount.map(Into::into),
+    }
+}
+
+fn no_sum(_: MoneyError) -> Fault {
+    Fault::Inconsistent("the lines of an order or quote have no sum")
+}
+
 fn parties(deps: &Deps, license: &License) -> Result<Parties, Outcome> {
     let mut store = &deps.store;
     let customer: Option<Customer> = store.load(&keys::customer(&license.customer))?;
@@ -349,5 +407,4 @@ fn no_text(why: String) -> Fault {
     Fault::Inconsistent("a mail text does not work")
 }
 
-const NO_DEALS: &str = "this server keeps no orders and quotes";
 const MALFORMED: Fault = Fault::Inconsistent("a mail names a record that is not there");

@@ -6,7 +6,7 @@ use upkeep::date::CivilDate;
 use upkeep::serial::SerialNumber;
 
 use super::once::Principal;
-use super::{Call, Deps, Fault, Outcome, whole_micros};
+use super::{Call, Deps, Fault, Outcome, extension, whole_micros};
 use crate::domain::license::License;
 use crate::domain::machine::{LicenseState, SmaEvent, SmaState, step};
 use crate::domain::maintenance;
@@ -52,6 +52,7 @@ pub(crate) async fn add_terms(
             let today = inner.today(&license, now)?;
             let programme = inner.programme(&license)?;
             let terms = maintenance::next_terms(programme, &license.terms, today, count, first)?;
+            extension::settle(&inner, tx, &mut license, now)?;
             license.add_terms(terms);
             inner.save_license(tx, &mut license)?;
             Ok(Kept {

@@ -17,6 +17,7 @@ pub(crate) mod deal;
 pub mod due;
 pub(crate) mod expansion;
 pub(crate) mod expiring;
+pub(crate) mod extension;
 pub(crate) mod give_up;
 pub(crate) mod letter;
 pub(crate) mod license;

@@ -3,7 +3,6 @@
 //! A mail is queued if, and only if, what it speaks of was committed. It is sent at least once: it leaves the queue after the
 //! mail server has taken it, so a crash between the two sends it again, under the same Message-ID.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -12,7 +11,6 @@ use upkeep::id::MailId;
 use super::once::Principal;
 use super::read::{self, Page, Paged};
 use super::{Call, Caller, Deps, Fault, Outcome, whole_micros};
-use crate::domain::machine::Role;
 use crate::domain::mail::{Failure, Mail, MailKind, MailState, Recipient};
 use crate::domain::refusal::{Reason, Refusal};
 use crate::random::uuid_v7;
@@ -111,11 +109,7 @@ pub(crate) async fn settle(
     let now = whole_micros(deps.clock.now());
     let call = Call {
         action: "SendMail",
-        caller: Caller {
-            role: Role::System,
-            id: None,
-            ip: Ipv4Addr::LOCALHOST.into(),
-        },
+        caller: Caller::system(),
         request: None,
         now,
     };

@@ -245,6 +245,7 @@ pub(crate) fn check_event(license: &License, deal: Deal, role: Role) -> Result<S
             Ok(state.unwrap_or(SmaState::Terminated))
         }
         (_, None) => step(SmaState::Quoted, SmaEvent::Order, role),
+        (Deal::AutoExtension, Some(state)) => step(state, SmaEvent::AutoExtend, role),
         (Deal::Reinstatement | Deal::Upgrade, Some(state)) => {
             step(state, SmaEvent::Reinstate, role)
         }

@@ -80,9 +80,8 @@ pub(crate) struct Upgrade {
 pub(crate) struct Deal {
     /// The order's or quote's id.
     pub(crate) id: String,
-    /// `YYYY-MM-DD`, where cover was ordered.
-    pub(crate) first_day: Option<String>,
-    pub(crate) last_day: Option<String>,
+    /// What is bought, such as `renewal` or `reinstatement`.
+    pub(crate) kind: String,
     pub(crate) lines: Vec<Line>,
     pub(crate) total: Option<Amount>,
     /// `YYYY-MM-DD`, of a quote.
@@ -96,7 +95,14 @@ pub(crate) struct Deal {
 /// One line of an order or quote.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Line {
-    pub(crate) text: String,
+    /// The license that it is for.
+    pub(crate) serial: String,
+    /// `YYYY-MM-DD`, the days that it covers; none for an expansion.
+    pub(crate) first_day: Option<String>,
+    pub(crate) last_day: Option<String>,
+    /// The months that are paid for.
+    pub(crate) months: u32,
+    /// None until a person has priced it.
     pub(crate) amount: Option<Amount>,
 }
 
@@ -197,10 +203,12 @@ impl Deal {
         };
         Self {
             id: "0198f1c2-5b7e-7cc0-8a36-3f0d3f6f2a12".to_owned(),
-            first_day: some("2026-09-01"),
-            last_day: some("2027-08-31"),
+            kind: "renewal".to_owned(),
             lines: vec![Line {
-                text: "1 x 12 months of maintenance".to_owned(),
+                serial: "NSP-000001".to_owned(),
+                first_day: some("2026-09-01"),
+                last_day: some("2027-08-31"),
+                months: 12,
                 amount: full.then(amount),
             }],
             total: full.then(amount),

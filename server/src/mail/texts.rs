@@ -310,6 +310,7 @@ const BUILT_IN: &[(&str, &str)] = built_in![
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::facts::plain;
 
     #[test]
     fn every_text_says_what_it_must_in_every_language() {
@@ -366,7 +367,7 @@ mod tests {
     fn names_cannot_add_headers_or_run_code() {
         let texts = Texts::default();
         let mut facts = Facts::sample(Template::ReminderCustomer, Extent::Full);
-        facts.product = "Studio\r\nBcc: evil@x.example\r\n {{ serial }}".to_owned();
+        facts.product = plain("Studio\r\nBcc: evil@x.example\r\n {{ serial }}");
         let text = texts
             .render(Template::ReminderCustomer, Language::En, &facts)
             .unwrap();

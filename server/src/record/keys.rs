@@ -356,6 +356,13 @@ pub(crate) fn programmes() -> Range {
     Range::of_prefix(Key::table(b'P').done())
 }
 
+/// The day and the license of a key of the index of what is due.
+pub(crate) fn due_parts(key: &[u8]) -> Option<(CivilDate, SerialNumber)> {
+    let (day, _) = key.get(2..)?.split_at_checked(10)?;
+    let day = CivilDate::parse(std::str::from_utf8(day).ok()?).ok()?;
+    Some((day, dated_serial(key)?))
+}
+
 /// A price of the price book.
 pub(crate) fn price(thing: &Thing, valid_from: CivilDate) -> Vec<u8> {
     priced(thing).day(valid_from).done()
@@ -443,13 +450,6 @@ pub(crate) fn order_of_index(tail: &[u8]) -> Option<Vec<u8>> {
 
 pub(crate) fn dongle(number: &DongleNumber) -> Vec<u8> {
     Key::table(b'G').raw(number.as_str().as_bytes()).done()
-}
-
-/// The day and the license of a key of the index of what is due.
-pub(crate) fn due_parts(key: &[u8]) -> Option<(CivilDate, SerialNumber)> {
-    let (day, _) = key.get(2..)?.split_at_checked(10)?;
-    let day = CivilDate::parse(std::str::from_utf8(day).ok()?).ok()?;
-    Some((day, dated_serial(key)?))
 }
 
 /// The serial at the end of a key of the dated indexes.

@@ -311,6 +311,7 @@ const DEALS: &[(Deal, u32)] = &[
     (Deal::Upgrade, 4),
     (Deal::CoTermination, 5),
     (Deal::Expansion, 6),
+    (Deal::AutoExtension, 7),
 ];
 
 /// An expired one is derived, never stored.

@@ -293,9 +293,9 @@ impl AtWork {
         }
         // 2. No new connections and calls; running calls finish.
         let _ = self.drain.send(true);
-        while self.listeners.join_next().await.is_some() {}
-        // 3. What runs beside the calls; a letter on its way is finished, within the limits of its steps.
         let _ = stop_mails.send(true);
+        while self.listeners.join_next().await.is_some() {}
+        // 3. What runs beside the calls; a letter on its way is finished.
         beside.shutdown().await;
         if timeout(LETTER_ENDS, &mut mailing).await.is_err() {
             // It is still in the outbox and goes out after the next start, under the same Message-ID.
@@ -369,8 +369,8 @@ async fn told(mut channel: watch::Receiver<bool>) {
 
 const MIB: u64 = 1 << 20;
 const HOUR: Duration = Duration::from_secs(3_600);
-/// How long a letter on its way may hold up the end.
-const LETTER_ENDS: Duration = Duration::from_secs(30);
+/// How long a letter on its way may hold up the end, after the calls.
+const LETTER_ENDS: Duration = Duration::from_secs(8);
 const LEAST_TRACKED: usize = 65_536;
 const MOST_TRACKED: usize = 1 << 18;
 /// A certificate that lasts less is worth a line at every start.

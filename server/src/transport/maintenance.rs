@@ -6,7 +6,7 @@ pub(in crate::transport) mod present;
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
-use upkeep::id::AddOn;
+use upkeep::id::{AddOn, PartnerId};
 use upkeep::rpc::v1;
 use upkeep::rpc::v1::maintenance_service_server::MaintenanceService;
 use upkeep::serial::SerialNumber;
@@ -24,7 +24,7 @@ use crate::flow::access_check::{self, Verdict};
 use crate::flow::asker::{self, Asker};
 use crate::flow::authenticate::Credential;
 use crate::flow::cancel::{self, Change};
-use crate::flow::{Call, Deps, Outcome, contract, order, quote, read, unlock_code};
+use crate::flow::{Call, Deps, Outcome, contract, expiring, order, quote, read, unlock_code};
 use crate::record::keys;
 
 pub(super) struct Maintenance {
@@ -409,6 +409,26 @@ impl MaintenanceService for Maintenance {
             file: issued.file,
             last_date: issued.last_day.to_string(),
             counter: issued.counter,
+        }))
+    }
+
+    async fn list_expiring(
+        &self,
+        request: Request<v1::ListExpiringRequest>,
+    ) -> Result<Response<v1::ListExpiringResponse>, Status> {
+        let caller = whoever(&request);
+        expiring::check_role(&caller)?;
+        let asked = request.into_inner();
+        let mut fields = Fields::new();
+        let from = fields.date("from_date", &asked.from_date);
+        let to = fields.date("to_date", &asked.to_date);
+        let partner = fields.optional("partner_id", &asked.partner_id, PartnerId::parse);
+        let page = fields.page(asked.page_size, &asked.page_token);
+        let (days, partner, page) = fields.finish(|| Some(((from?, to?), partner?, page?)))?;
+        let (found, next_page_token) = expiring::list(&self.deps, &caller, days, partner, &page)?;
+        Ok(Response::new(v1::ListExpiringResponse {
+            licenses: found.iter().map(present::expiring).collect(),
+            next_page_token,
         }))
     }
 }

@@ -79,6 +79,7 @@ pub(super) fn license(deps: &Deps, license: &License) -> Result<v1::License, Out
     })
 }
 
+/// A term; `derived` where it follows from automatic extension and is not on record.
 pub(super) fn term(term: &Term, derived: bool) -> v1::MaintenanceTerm {
     v1::MaintenanceTerm {
         first_date: term.first().to_string(),

@@ -86,9 +86,8 @@ impl Due {
         self.extension.is_empty() && self.notices.is_empty() && self.passed.is_empty()
     }
 
-    /// Marks everything as done: terms go on record, reminders and passed ones into the notices.
-    pub(crate) fn settle(&self, license: &mut License) {
-        license.settle();
+    /// Marks reminders, sent and passed, in the notices. The terms are on record by then.
+    pub(crate) fn mark(&self, license: &mut License) {
         let sent = self.notices.iter().map(|notice| notice.days_before);
         let notices = &mut license.contract.reminded;
         notices.extend(sent.chain(self.passed.iter().copied()));

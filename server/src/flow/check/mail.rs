@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::{Found, same_keys};
-use crate::domain::mail::Mail;
+use crate::domain::mail::{Mail, MailKind, MailState};
 use crate::flow::outbox::place_of;
 use crate::flow::{Deps, Fault};
 use crate::record::{Records, keys};
 
-/// A mail that waits stands in the queue once, at its next attempt; one that is settled does not. For what it is about there is
-/// one mail to its recipient, and it is found by that (N-09).
+/// A mail that waits stands in the queue once, at its next attempt, and one that was given up behind all that wait; others do not.
+/// For what it is about there is one mail to its recipient, and it is found by that (N-09); only one that support asked to be sent
+/// again stands beside those that were settled before it.
 pub(super) fn outbox(deps: &Deps, found: &mut Found) -> Result<(), Fault> {
     let mut store = &deps.store;
     let mut queued = BTreeSet::new();
@@ -18,10 +19,18 @@ pub(super) fn outbox(deps: &Deps, found: &mut Found) -> Result<(), Fault> {
         queued.extend(place_of(&mail));
         let key = keys::mail_once(&mail.kind.once_per(&mail.to));
         let named = deps.store.get(&key)?.unwrap_or_default();
-        let own = named == mail.id.as_bytes();
-        found.check(own, "outbox K", mail.id, "another is the one for it");
-        let first = once.insert(key);
-        found.check(first, "outbox K", mail.id, "a second one for the same");
+        once.insert(key);
+        if named == mail.id.as_bytes() {
+            continue;
+        }
+        let settled = matches!(mail.state, MailState::Sent | MailState::Cancelled);
+        let code = matches!(mail.kind, MailKind::UpgradeCode { .. });
+        found.check(
+            settled && code && !named.is_empty(),
+            "outbox K",
+            mail.id,
+            "another is the one for it",
+        );
     }
     same_keys(deps, b'N', &queued, "outbox N", found)?;
     same_keys(deps, b'K', &once, "outbox K", found)

@@ -269,7 +269,7 @@ fn expand(fields: &mut Fields, to: &v1::Expansion) -> Option<Shape> {
 
 fn deal(number: i32) -> Option<Deal> {
     Some(match v1::PurchaseKind::try_from(number).ok()? {
-        v1::PurchaseKind::Unspecified => return None,
+        v1::PurchaseKind::Unspecified | v1::PurchaseKind::AutoExtension => return None,
         v1::PurchaseKind::First => Deal::First,
         v1::PurchaseKind::Renewal => Deal::Renewal,
         v1::PurchaseKind::Reinstatement => Deal::Reinstatement,

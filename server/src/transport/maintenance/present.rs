@@ -11,6 +11,7 @@ use crate::domain::price_book::{Entry, Item, Per};
 use crate::domain::quote::{Asked, Deal, ExpandTo, Line, Quote, QuoteState};
 use crate::domain::refusal::Refusal;
 use crate::flow::contract::{self, FeeYear};
+use crate::flow::expiring::Expiring;
 use crate::flow::{Caller, Deps, Outcome, quote};
 use crate::transport::present::{self, timestamp};
 
@@ -210,6 +211,20 @@ fn line(line: &Line) -> v1::QuoteLine {
     }
 }
 
+/// A license whose cover ends.
+pub(in crate::transport) fn expiring(found: &Expiring) -> v1::ExpiringLicense {
+    let license = &found.license;
+    v1::ExpiringLicense {
+        serial: license.serial.to_string(),
+        product_id: license.product.to_string(),
+        customer_id: license.customer.to_string(),
+        partner_id: text(license.partner.as_ref()),
+        flag: flag(found.flag).into(),
+        last_date: found.last_day.to_string(),
+        extends_automatically: found.extends,
+    }
+}
+
 fn expansion(to: &ExpandTo) -> v1::Expansion {
     v1::Expansion {
         product_id: to.product.to_string(),
@@ -227,6 +242,7 @@ fn kind(deal: Deal) -> v1::PurchaseKind {
         Deal::Upgrade => v1::PurchaseKind::Upgrade,
         Deal::CoTermination => v1::PurchaseKind::CoTermination,
         Deal::Expansion => v1::PurchaseKind::Expansion,
+        Deal::AutoExtension => v1::PurchaseKind::AutoExtension,
     }
 }
 
