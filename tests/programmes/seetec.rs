@@ -174,6 +174,13 @@ async fn extension(vendor: &Vendor, system: &License, old: &License) {
         ["2010-03-01 to 2011-02-28", "2011-03-01 to 2012-02-29"]
     );
     assert_eq!(contract.flag(), v1::MaintenanceFlag::Protected);
+    // V-14 (line 11): the second year is billed at its lower rate, as the fee schedule told (V-17).
+    let order = &system.orders().await[1];
+    assert_eq!(order.placed_by, "system");
+    assert_eq!(
+        lines(&order.lines),
+        ["VS-0001 2011-03-01 to 2012-02-29: 22100"]
+    );
     // V-06 (line 3): the old contract is "extended as before", under its own programme.
     let contract = old.contract().await;
     assert_eq!(contract.programme_id, "seetec-maintenance");

@@ -201,6 +201,20 @@ async fn reminders(vendor: &Vendor, owned: &Owned) {
         owned.nsp.contract().await.flag(),
         v1::MaintenanceFlag::ExpiringSoon
     );
+    // T-11: what there is to propose, by day; a reseller sees its own customers' licenses (T-33) and no others.
+    let soon = vendor.expiring("acme", "2026-08-01", "2026-09-30").await;
+    assert_eq!(
+        soon,
+        [
+            "2026-08-31 CS-0007",
+            "2026-08-31 CS-VM01",
+            "2026-08-31 HK-0003",
+            "2026-08-31 NSP-0042",
+            "2026-09-30 CS-0008"
+        ]
+    );
+    let foreign = vendor.expiring("other", "2026-08-01", "2026-09-30").await;
+    assert_eq!(foreign, Vec::<String>::new());
     // T-10 (line 26): "if you don't know who your reseller is, contact TEKLYNX in your region"
     assert_eq!(
         vendor.mails("reminder-vendor").await,

@@ -79,6 +79,22 @@ impl Vendor {
         told.into_inner().reminders
     }
 
+    /// What a partner sees of the licenses whose cover ends in these days: `last day serial`, in order of the day.
+    pub(crate) async fn expiring(&self, partner: &str, from: &str, to: &str) -> Vec<String> {
+        let request = v1::ListExpiringRequest {
+            from_date: from.into(),
+            to_date: to.into(),
+            ..Default::default()
+        };
+        let line = self.world.staff(Role::Partner, partner).await;
+        let mut calls = MaintenanceServiceClient::new(line);
+        let listed = calls.list_expiring(request).await.unwrap().into_inner();
+        let listed = listed.licenses.iter();
+        listed
+            .map(|license| format!("{} {}", license.last_date, license.serial))
+            .collect()
+    }
+
     /// Puts a product on sale under a programme.
     pub(crate) async fn sells(&self, product: &str, name: &str, programme: &str) {
         let request = v1::CreateProductRequest {
