@@ -94,6 +94,7 @@ enum Command {
     Staff(staff::Command),
     #[command(subcommand)]
     Mail(mail::Command),
+    #[command(subcommand)]
     Prices(prices::Command),
     Health(health::Args),
     #[command(subcommand)]
