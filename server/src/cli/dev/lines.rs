@@ -14,6 +14,7 @@ pub(super) fn text(samples: &Samples, kept: bool) -> String {
         story.upgrade(&mut lines);
         story.staff(&mut lines);
         story.grpcurl(&mut lines);
+        story.maintenance(&mut lines);
     }
     lines.0.push_str("\nCtrl-C stops the server.");
     lines.0
@@ -63,6 +64,8 @@ struct Story<'a> {
     /// Activated without the client, on another device.
     many: &'a SampleLicense,
     mail: &'a SampleRelease,
+    /// Its maintenance has lapsed and is reinstated.
+    lapsed: &'a SampleLicense,
 }
 
 impl<'a> Story<'a> {
@@ -77,6 +80,7 @@ impl<'a> Story<'a> {
             new,
             many: samples.covered("smartermail", takes_code)?,
             mail: samples.releases("smartermail")?.1,
+            lapsed: samples.lapsed("smartermail")?,
         })
     }
 
@@ -188,6 +192,28 @@ impl<'a> Story<'a> {
             "upkeep request deactivate | {} | upkeep request accept -",
             asked("-d @", "upkeep.v1.ActivationService/Deactivate")
         ));
+    }
+
+    fn maintenance(&self, lines: &mut Lines) {
+        let (_, code) = self.lapsed.credential.named();
+        let serial = &self.lapsed.serial;
+        let proof = format!(r#""serial":"{serial}","credential":{{"activation_code":"{code}"}}"#);
+        let call = |flags: &str, method: &str| {
+            format!(
+                "grpcurl -cacert ca.crt {flags} {} upkeep.v1.MaintenanceService/{method}",
+                self.samples.products_addr
+            )
+        };
+        lines.title("The customer reinstates maintenance that has lapsed: quote, order, status");
+        lines.run(&call(
+            &format!(r#"-d '{{{proof},"terms":1}}'"#),
+            "CreateQuote | tee quote.json",
+        ));
+        lines.run(&format!(
+            r#"sed -n 's/.*"quoteId": "\([^"]*\)".*/{{{proof},"quote_id":"\1"}}/p' quote.json | {}"#,
+            call("-d @", "PlaceOrder")
+        ));
+        lines.run(&call(&format!("-d '{{{proof}}}'"), "GetMaintenance"));
     }
 
     /// A call on the staff's listener with the certificate files called `name`.

@@ -141,6 +141,13 @@ impl Samples {
         })
     }
 
+    /// The license of `product` whose maintenance has lapsed.
+    pub(super) fn lapsed(&self, product: &str) -> Option<&SampleLicense> {
+        self.licenses
+            .iter()
+            .find(|license| license.product_id == product && license.cover == Cover::Lapsed)
+    }
+
     /// The old and the new release of `product`.
     pub(super) fn releases(&self, product: &str) -> Option<(&SampleRelease, &SampleRelease)> {
         let product = self.products.iter().find(|one| one.product_id == product)?;

@@ -8,8 +8,9 @@ use tonic::Status;
 use tonic::transport::Channel;
 use upkeep::rpc::v1::admin_service_client::AdminServiceClient;
 use upkeep::rpc::v1::{
-    AddMaintenanceTermsRequest, CreateCustomerRequest, CreateLicenseRequest, CreatePartnerRequest,
-    CreateProductRequest, CreateReleaseRequest, License, Protection,
+    CreateCustomerRequest, CreateLicenseRequest, CreatePartnerRequest, CreateProductRequest,
+    CreateReleaseRequest, ImportPricesRequest, LicenseModule, Money, Price, PriceItem, PriceUnit,
+    Protection,
 };
 
 use crate::cli::dev::samples::{Cover, Credential, SampleLicense, SampleProduct, SampleRelease};
@@ -46,6 +47,7 @@ pub(super) async fn seed(channel: Channel, now: DateTime<Utc>) -> Result<Seeded,
     for product in PRODUCTS {
         products.push(seeder.product(&product).await?);
     }
+    seeder.prices().await?;
     let mut licenses = Vec::new();
     for plan in LICENSES {
         licenses.push(seeder.license(&plan).await?);
@@ -106,6 +108,30 @@ impl Seeder {
         })
     }
 
+    /// The price book: what the programmes that compute a price compute it from.
+    async fn prices(&mut self) -> Result<(), Status> {
+        let valid_from = self.days_ago(LAPSED_DAYS);
+        let price = |tag: &Tag| Price {
+            product_id: tag.product.to_owned(),
+            item: tag.item.into(),
+            item_id: tag.item_id.to_owned(),
+            edition: tag.edition.to_owned(),
+            unit: PriceUnit::License.into(),
+            amount: Some(Money {
+                minor_units: tag.minor,
+                currency_code: tag.currency.to_owned(),
+            }),
+            valid_from_date: valid_from.clone(),
+            ..Default::default()
+        };
+        let request = ImportPricesRequest {
+            prices: PRICES.iter().map(price).collect(),
+            ..Default::default()
+        };
+        self.admin.import_prices(request).await?;
+        Ok(())
+    }
+
     async fn license(&mut self, plan: &Plan) -> Result<SampleLicense, Status> {
         let bought = match plan.cover {
             Cover::Covered => self.days_ago(COVERED_DAYS),
@@ -123,8 +149,11 @@ impl Seeder {
             edition: plan.edition.to_owned(),
             add_ons: plan.add_ons.iter().map(|name| (*name).to_owned()).collect(),
             seats: plan.seats,
-            purchase_date: bought.clone(),
+            purchase_date: bought,
             password: password.clone().unwrap_or_default(),
+            modules: plan.modules.iter().map(in_use).collect(),
+            // What the programme does not include is bought with the software (V-09).
+            maintenance_terms: u32::from(!plan.modules.is_empty()),
             ..Default::default()
         };
         match plan.secret {
@@ -137,28 +166,13 @@ impl Seeder {
             }
         }
         let created = self.admin.create_license(request).await?.into_inner();
-        let mut license = created.license.ok_or_else(no_license)?;
-        if license.terms.is_empty() {
-            license = self.first_term(plan.serial, &bought).await?;
-        }
+        let license = created.license.ok_or_else(no_license)?;
         let credential = match (plan.secret, password) {
             (Secret::Dongle(number), _) => Credential::DongleNumber(number.to_owned()),
             (_, Some(password)) => Credential::Password(password),
             (_, None) => Credential::ActivationCode(created.activation_code),
         };
         Ok(SampleLicense::new(license, plan.cover, credential))
-    }
-
-    /// Maintenance that the programme does not include is bought (V-09).
-    async fn first_term(&mut self, serial: &str, first: &str) -> Result<License, Status> {
-        let request = AddMaintenanceTermsRequest {
-            serial: serial.to_owned(),
-            terms: 1,
-            first_date: first.to_owned(),
-            ..Default::default()
-        };
-        let added = self.admin.add_maintenance_terms(request).await?;
-        added.into_inner().license.ok_or_else(no_license)
     }
 
     fn days_ago(&self, days: i64) -> String {
@@ -169,6 +183,13 @@ impl Seeder {
 
 fn no_license() -> Status {
     Status::internal("the answer has no license")
+}
+
+fn in_use((module, count): &(&str, u32)) -> LicenseModule {
+    LicenseModule {
+        module_id: (*module).to_owned(),
+        count: *count,
+    }
 }
 
 /// 20 characters that survive being typed and quoted by a shell.
@@ -204,9 +225,21 @@ struct Plan {
     license_type: &'static str,
     edition: &'static str,
     add_ons: &'static [&'static str],
+    /// Modules in use: their vendor sells maintenance by them (V-12).
+    modules: &'static [(&'static str, u32)],
     seats: u32,
     secret: Secret,
     cover: Cover,
+}
+
+/// An entry of the price book, for a license whatever its seats.
+struct Tag {
+    product: &'static str,
+    item: PriceItem,
+    item_id: &'static str,
+    edition: &'static str,
+    minor: i64,
+    currency: &'static str,
 }
 
 #[derive(Clone, Copy)]
@@ -283,6 +316,50 @@ const PRODUCTS: [Product; 4] = [
     },
 ];
 
+const PRICES: [Tag; 5] = [
+    Tag {
+        product: "smartermail",
+        item: PriceItem::License,
+        item_id: "",
+        edition: "enterprise",
+        minor: 99_900,
+        currency: "USD",
+    },
+    // The yearly price of a license on a hardware key: what a renewal of several licenses is computed from (N-07).
+    Tag {
+        product: "volocity",
+        item: PriceItem::Sma,
+        item_id: "",
+        edition: "",
+        minor: 60_000,
+        currency: "GBP",
+    },
+    Tag {
+        product: "probox",
+        item: PriceItem::Module,
+        item_id: "recording",
+        edition: "",
+        minor: 100_000,
+        currency: "EUR",
+    },
+    Tag {
+        product: "probox",
+        item: PriceItem::Module,
+        item_id: "camera",
+        edition: "",
+        minor: 4_900,
+        currency: "EUR",
+    },
+    Tag {
+        product: "probox",
+        item: PriceItem::License,
+        item_id: "",
+        edition: "enterprise",
+        minor: 900_000,
+        currency: "EUR",
+    },
+];
+
 const LABEL_STUDIO: Plan = Plan {
     serial: "LS-1000",
     product: "label-studio",
@@ -290,6 +367,7 @@ const LABEL_STUDIO: Plan = Plan {
     license_type: "single-user",
     edition: "pro",
     add_ons: &[],
+    modules: &[],
     seats: 1,
     secret: Secret::ActivationCode,
     cover: Cover::Covered,
@@ -308,6 +386,7 @@ const PROBOX: Plan = Plan {
     product: "probox",
     customer: "harbour",
     edition: "standard",
+    modules: &[("recording", 1), ("camera", 16)],
     secret: Secret::Dongle("st-88112"),
     ..LABEL_STUDIO
 };
