@@ -164,7 +164,7 @@ fn mail_is_never_sent_unprotected_or_without_a_sender() {
         [mail]
         server = "smtp.vendor.example:587"
         security = "none"
-        user = "licenses"
+        password_file = "smtp-password"
         from = "the vendor"
         vendor = "the desk"
         reply_to = "a@b.example\r\nBcc: c@d.example"
