@@ -235,7 +235,7 @@ fn the_samples_are_those_of_the_four_vendors() {
         ("volocity", "covered", "dongle_number", 1),
         ("volocity", "lapsed", "dongle_number", 1),
         ("probox", "covered", "dongle_number", 1),
-        ("probox", "lapsed", "dongle_number", 1),
+        ("probox", "lapsed", "dongle_number", 0), // V-05: it goes on by itself.
         ("smartermail", "covered", "activation_code", 1),
         ("smartermail", "lapsed", "activation_code", 1),
     ] {

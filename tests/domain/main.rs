@@ -10,5 +10,7 @@ mod errors;
 mod guess;
 mod machines;
 mod maintenance;
+mod programme_rules;
 mod programmes;
+mod purchase;
 mod world;

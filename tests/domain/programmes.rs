@@ -278,21 +278,6 @@ fn a_set_names_every_file_that_is_wrong() {
     assert!(Programmes::load(&[("a.toml", good)]).is_ok());
 }
 
-#[test]
-fn every_key_stands_in_the_page() {
-    let page = include_str!("../../docs/programmes.md");
-    let keys = "programme.id programme.rev programme.tz cover.included_months cover.term_months cover.vm \
-        renew.opens_clear_days renew.grace_days renew.max_terms_per_order status.soon update.proof_for \
-        update.sma_checked_at update.vm update.credentials update.request_days proof.min_level proof.ticket_days \
-        proof.waivers_per_365_days proof.overlap_days assurance.activate_min_level assurance.returns_per_365_days";
-    for key in keys.split_whitespace() {
-        assert!(
-            page.contains(&format!("| `{key}` |")),
-            "{key} is not explained"
-        );
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

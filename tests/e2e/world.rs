@@ -35,6 +35,11 @@ pub(crate) struct World {
 impl World {
     /// A fresh server whose clock stands at `now`.
     pub(crate) async fn new(now: &str) -> Self {
+        Self::serving(now, Vec::new()).await
+    }
+
+    /// The same with programme files of the vendor's own; none means the built-in ones.
+    pub(crate) async fn serving(now: &str, programmes: Vec<PathBuf>) -> Self {
         let dir = TempDir::new().unwrap();
         let clock = Arc::new(ManualClock::at(instant(now)));
         let data = dir.path().join("data");
@@ -54,6 +59,7 @@ impl World {
             .unwrap();
         let settings = Settings {
             data_dir: data,
+            programmes,
             ..Settings::default()
         };
         let (running, ca) = start(&settings, &clock).await;

@@ -15,7 +15,7 @@ const NOBODY: &str = "00000000-0000-4000-8000-ffffffffffff";
 /// The roles that a service is for; none is everybody, with or without a certificate.
 fn meant_for(service: &str) -> Option<&'static [Role]> {
     match service {
-        "ActivationService" | "CustomerService" => None,
+        "ActivationService" | "CustomerService" | "MaintenanceService" => None,
         "PartnerService" => Some(&[Role::Partner]),
         "SupportService" => Some(&[Role::Support, Role::Admin]),
         "AdminService" => Some(&[Role::Admin]),

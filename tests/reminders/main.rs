@@ -14,6 +14,7 @@
 mod crash;
 mod days;
 mod dry_run;
+mod expiring;
 mod extension;
 #[allow(dead_code, reason = "the store's tests use the rest of it")]
 #[path = "../store/rig.rs"]

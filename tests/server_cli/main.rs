@@ -11,6 +11,9 @@
 mod binaries;
 mod init;
 mod people;
+mod prices;
+mod programmes;
+mod reminders;
 mod serving;
 mod stopping;
 mod world;

@@ -1,6 +1,6 @@
 //! The golden vectors of maintenance, against the rules that the server's calls use.
 //!
-//! `tests/vectors/sma_vectors.json` is run always; `UPKEEP_SMA_VECTORS=FILE` names another file of the same schema to run as well. Every
+//! `tests/vectors/sma_vectors.json` is run always, and with it `sma_edges.json`, which has the edges that it leaves open; `UPKEEP_SMA_VECTORS=FILE` names another file of the same schema to run as well. Every
 //! failing vector is told, with what was expected and what came. An op, a word or a fact that this runner can't read is a
 //! failure, never a skip.
 #![allow(
@@ -24,7 +24,10 @@ use crate::run::{Report, run};
 
 #[test]
 fn vectors_hold() {
-    let mut reports = vec![("tests/vectors/sma_vectors.json".to_owned(), run(FILE))];
+    let mut reports = vec![
+        ("tests/vectors/sma_vectors.json".to_owned(), run(FILE)),
+        ("tests/vectors/sma_edges.json".to_owned(), run(EDGES)),
+    ];
     if let Some(path) = std::env::var_os("UPKEEP_SMA_VECTORS").filter(|path| !path.is_empty()) {
         let name = path.to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -175,3 +178,4 @@ fn wrong_vectors_are_told() {
 }
 
 const FILE: &str = include_str!("../vectors/sma_vectors.json");
+const EDGES: &str = include_str!("../vectors/sma_edges.json");

@@ -16,6 +16,7 @@ mod mail;
 mod output;
 mod partner;
 mod place;
+mod prices;
 mod programme;
 mod release;
 mod reminders;
@@ -93,6 +94,8 @@ enum Command {
     Staff(staff::Command),
     #[command(subcommand)]
     Mail(mail::Command),
+    #[command(subcommand)]
+    Prices(prices::Command),
     Health(health::Args),
     #[command(subcommand)]
     Reminders(reminders::Command),
@@ -112,6 +115,7 @@ impl Command {
             Self::Partner(command) => partner::run(&command),
             Self::Staff(command) => staff::run(&command),
             Self::Mail(command) => mail::run(&command),
+            Self::Prices(command) => prices::run(&command),
             Self::Health(args) => health::run(&args),
             Self::Reminders(command) => reminders::run(&command),
             Self::Release(command) => release::run(&command),

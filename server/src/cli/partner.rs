@@ -282,4 +282,14 @@ impl Reach {
     pub(super) async fn open(&self, settings: &Settings, keys: &Keys) -> Result<Admin, Failure> {
         Admin::open(settings, keys, self.address.as_deref()).await
     }
+
+    /// AdminService of the server that is meant, with its keys from the data directory.
+    ///
+    /// # Errors
+    /// As [`Admin::open`].
+    pub(super) async fn admin(&self) -> Result<Admin, Failure> {
+        let config = self.place.config(&[])?;
+        let keys = open_keys(config.settings())?;
+        self.open(config.settings(), &keys).await
+    }
 }

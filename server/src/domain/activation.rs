@@ -16,7 +16,7 @@ use crate::domain::machine::{
     ActivationEvent, ActivationState, DeactivationEvent, DeactivationState, LicenseEvent, Role,
     step,
 };
-use crate::domain::maintenance;
+use crate::domain::maintenance::access;
 use crate::domain::programme::{CredentialKind, Programme};
 use crate::domain::refusal::{Reason, Refusal};
 
@@ -149,15 +149,20 @@ pub fn admit(
     if ask.vm == VirtualEnvironment::Yes && license.vm == VmPermission::NotAllowed {
         return Err(Reason::VmNotAllowed.into());
     }
-    check_build(license, &ask.release)
+    check_build(license, programme, &ask.release)
 }
 
-/// Whether maintenance ever bought covers the build (N-06, P-02). A license that never had maintenance runs what it was sold with.
+/// Whether maintenance ever bought covers the build (N-06, P-02). A license that never had maintenance runs what it was sold with,
+/// and an edition whose updates are always included runs any build (S-28).
 ///
 /// # Errors
 /// BUILD_NOT_COVERED with both dates.
-pub fn check_build(license: &License, release: &Release) -> Result<(), Refusal> {
-    let last_day = maintenance::last_day(&license.terms).unwrap_or(license.purchased_on);
+pub fn check_build(
+    license: &License,
+    programme: &Programme,
+    release: &Release,
+) -> Result<(), Refusal> {
+    let last_day = access::newest_build(programme, license).unwrap_or(license.purchased_on);
     if release.build_date <= last_day {
         return Ok(());
     }

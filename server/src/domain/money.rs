@@ -57,6 +57,29 @@ impl Money {
         Ok(Self { minor, currency })
     }
 
+    /// Reads an amount in major units: digits, and behind a point as many decimals as the currency has, or fewer.
+    ///
+    /// # Errors
+    /// [`MoneyError::Format`], [`MoneyError::Negative`], [`MoneyError::Overflow`].
+    pub fn parse_major(text: &str, currency: Currency) -> Result<Self, MoneyError> {
+        if text.starts_with('-') {
+            return Err(MoneyError::Negative);
+        }
+        let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let places = usize::try_from(currency.digits()).unwrap_or(0);
+        let ends_in_point = part.is_empty() && text.contains('.');
+        if whole.is_empty() || ends_in_point || !digits(whole) || !digits(part) {
+            return Err(MoneyError::Format);
+        }
+        if part.len() > places {
+            return Err(MoneyError::Format);
+        }
+        let minor = format!("{whole}{part:0<places$}");
+        let minor = minor.parse().map_err(|_| MoneyError::Overflow)?;
+        Self::new(minor, currency)
+    }
+
     /// Nothing, in `currency`.
     pub fn zero(currency: Currency) -> Self {
         Self { minor: 0, currency }
@@ -199,6 +222,9 @@ pub enum MoneyError {
     /// No ISO 4217 code.
     #[error("must be an ISO 4217 currency code such as EUR")]
     Currency,
+    /// No amount in the currency's decimals.
+    #[error("must be an amount such as 399.00, with no more decimals than the currency has")]
+    Format,
     /// Below zero.
     #[error("must not be negative")]
     Negative,
@@ -214,7 +240,9 @@ impl From<MoneyError> for Refusal {
     fn from(error: MoneyError) -> Self {
         let reason = match error {
             MoneyError::Currency | MoneyError::Mismatch => Reason::CurrencyMismatch,
-            MoneyError::Negative | MoneyError::Overflow => Reason::AmountOutOfRange,
+            MoneyError::Format | MoneyError::Negative | MoneyError::Overflow => {
+                Reason::AmountOutOfRange
+            }
         };
         Self::new(reason).detail(error.to_string())
     }
@@ -242,6 +270,34 @@ mod tests {
         ] {
             assert_eq!(BasisPoints::new(bp).to_string(), text);
         }
+    }
+
+    #[test]
+    fn major_units_read_back() {
+        let read = |text: &str, code: &str| {
+            Money::parse_major(text, Currency::parse(code).unwrap()).map(Money::minor)
+        };
+        assert_eq!(read("399.00", "USD"), Ok(39_900));
+        assert_eq!(read("399", "USD"), Ok(39_900));
+        assert_eq!(read("0.5", "USD"), Ok(50));
+        assert_eq!(read("12345", "JPY"), Ok(12_345));
+        assert_eq!(read("1.234", "KWD"), Ok(1_234));
+        for (bad, code) in [
+            ("", "USD"),
+            (".5", "USD"),
+            ("5.", "USD"),
+            ("1,000", "USD"),
+            ("1.005", "USD"),
+            ("1.0", "JPY"),
+            ("+1", "USD"),
+            ("1e3", "USD"),
+            (" 1", "USD"),
+        ] {
+            assert_eq!(read(bad, code), Err(MoneyError::Format), "{bad:?}");
+        }
+        assert_eq!(read("-1", "USD"), Err(MoneyError::Negative));
+        let over = "92233720368547758.08";
+        assert_eq!(read(over, "USD"), Err(MoneyError::Overflow));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::domain::catalogue::{Product, Release};
 use crate::domain::credential::Authenticated;
 use crate::domain::license::{Carrier, License, VirtualEnvironment, VmPermission};
 use crate::domain::machine::ActivationState;
-use crate::domain::maintenance;
+use crate::domain::maintenance::access;
 use crate::domain::refusal::{Reason, Refusal};
 use crate::random::uuid_v7;
 use crate::record::license::LicenseWire;
@@ -218,8 +218,8 @@ pub(crate) fn certificate(
     license: &License,
     activation: &Activation,
     now: DateTime<Utc>,
-) -> Result<String, Fault> {
-    deps.signing_input(&ActivationCertificate {
+) -> Result<String, Outcome> {
+    Ok(deps.signing_input(&ActivationCertificate {
         iss: deps.issuer.clone(),
         activation_id: activation.id,
         iat: seconds(now),
@@ -236,14 +236,14 @@ pub(crate) fn certificate(
         seats: license.seats,
         assurance: activation.level,
         counter: None,
-        maintenance_last_day: maintenance::last_day(&license.terms),
+        maintenance_last_day: access::newest_build(deps.programme(license)?, license),
         virtual_environment: license.vm == VmPermission::Allowed,
         version: activation.version.clone(),
         dongle_number: match &license.carrier {
             Carrier::SoftwareKey => None,
             Carrier::HardwareKey(number) => Some(number.clone()),
         },
-    })
+    })?)
 }
 
 /// Spends a challenge: the first transaction that does wins (USR10).

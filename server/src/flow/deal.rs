@@ -14,6 +14,7 @@ use super::{Deps, Fault, Outcome};
 use crate::domain::catalogue::{self, Release};
 use crate::domain::license::{Carrier, License, MAX_ON_DONGLE};
 use crate::domain::machine::LicenseState;
+use crate::domain::maintenance::access;
 use crate::domain::maintenance::group::{self, GroupLine, GroupPurchase, Length, Member};
 use crate::domain::maintenance::price::{self, Price};
 use crate::domain::maintenance::purchase::{self, Facts, Kind, Purchase};
@@ -59,7 +60,14 @@ pub(crate) fn decide(
                 _ => {
                     // P-04: not without the others.
                     let alone = [license.serial.clone()];
-                    renew(reads, programme, &beside, &alone, (*wanted, *count), today)
+                    renew(
+                        (deps, programme),
+                        reads,
+                        &beside,
+                        &alone,
+                        (*wanted, *count),
+                        today,
+                    )
                 }
             }
         }
@@ -74,8 +82,8 @@ pub(crate) fn decide(
                 }
             };
             renew(
+                (deps, programme),
                 reads,
-                programme,
                 &members,
                 selected,
                 (*wanted, *count),
@@ -130,6 +138,7 @@ pub(crate) fn purchase(
     count: u32,
     today: CivilDate,
 ) -> Result<Purchase, Outcome> {
+    check_kind(programme, license)?;
     let majors = majors(reads, programme, &license.product)?;
     let facts = Facts {
         terms: &license.terms,
@@ -145,6 +154,21 @@ pub(crate) fn purchase(
         purchased_on: Some(license.purchased_on),
     };
     Ok(purchase::decide(programme, &facts)?)
+}
+
+/// T-05, S-28: neither a Free Edition nor a kind of license that the programme does not name has a contract to buy.
+fn check_kind(programme: &Programme, license: &License) -> Result<(), Refusal> {
+    let detail = if access::is_free(programme, &license.edition) {
+        "a Free Edition needs no maintenance"
+    } else if !programme.cover().license_kinds.contains(&license.kind) {
+        "a license of this kind has no maintenance of its own"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::new(Reason::IllegalTransition)
+        .detail(detail)
+        .with("license_kind", &license.kind)
+        .with("edition", &license.edition))
 }
 
 /// An upgrade over a major release that was missed; cover starts with it (P-14, A-11). It is priced from the price book, or by a
@@ -192,8 +216,8 @@ fn upgrade(
 
 /// Renews the licenses on one hardware key (P-04, N-07).
 fn renew(
+    (deps, programme): (&Deps, &Programme),
     reads: &mut impl Records,
-    programme: &Programme,
     members: &[License],
     selected: &[SerialNumber],
     (wanted, count): (Option<Deal>, u32),
@@ -210,7 +234,7 @@ fn renew(
         _ => {}
     }
     let majors = majors_of(reads, programme, members)?;
-    let members = group_members(reads, members, &majors, today)?;
+    let members = group_members(deps, reads, members, &majors, today)?;
     let purchase = group::renew(programme, &members, selected, None, count, today)?;
     Ok(Decided {
         deal,
@@ -251,7 +275,7 @@ fn join(
         return Err(Refusal::invalid(vec![violation]).into());
     }
     let majors = majors_of(reads, programme, &all)?;
-    let mut members = group_members(reads, &all, &majors, today)?;
+    let mut members = group_members(deps, reads, &all, &majors, today)?;
     let own = members
         .iter()
         .position(|member| member.license == license.serial)
@@ -338,6 +362,7 @@ pub(crate) fn on_dongle(
 }
 
 fn group_members<'a>(
+    deps: &Deps,
     reads: &mut impl Records,
     licenses: &[License],
     majors: &'a BTreeMap<ProductId, Vec<CivilDate>>,
@@ -346,6 +371,7 @@ fn group_members<'a>(
     let mut members = Vec::with_capacity(licenses.len());
     for license in licenses {
         check_sellable(license)?;
+        check_kind(deps.programme(license)?, license)?;
         maintenance::check_room(&license.terms)?;
         members.push(Member {
             license: license.serial.clone(),

@@ -160,7 +160,9 @@ impl Looked {
                     .saturating_add(mails)
                     .saturating_add(orders)
             }
-            _ => 0,
+            Self::License(..) => 0,
+            // The key itself.
+            Self::Nothing => 1,
         }
     }
 }

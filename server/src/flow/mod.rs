@@ -32,6 +32,7 @@ pub(crate) mod price_book;
 pub(crate) mod programme;
 pub(crate) mod public_status;
 pub(crate) mod quote;
+pub(crate) mod quote_answer;
 pub(crate) mod read;
 pub(crate) mod redeem;
 pub mod sweep;

@@ -123,23 +123,25 @@ fn decide_again(
         }
     }
     let outdated = || Refusal::new(Reason::QuoteOutdated).with("quote_id", quote.id);
-    for serial in quote.serials() {
-        let range = keys::license_orders(&serial);
-        if let Some((key, _)) = tx.scan_back(&range.from, &range.to, 1)?.pop() {
-            let order = OrderId::from_slice(keys::tail(&key, &range)).map_err(|_| NOT_THERE)?;
-            let newest: Order = tx.load(&keys::order(&order))?.ok_or(NOT_THERE)?;
-            if newest.sequence > quote.sequence {
-                return Err(outdated()
-                    .detail("something was ordered for the license since")
-                    .with("order_id", order)
-                    .into());
-            }
+    let named = quote.serials();
+    for serial in &named {
+        let member = deps.license(tx, serial, now)?.ok_or(NOT_THERE)?;
+        if member.created_at > quote.created_at || check_sellable(&member).is_err() {
+            return Err(outdated()
+                .detail("the license was upgraded or withdrawn since")
+                .with("serial", serial)
+                .into());
+        }
+        if let Some(newest) = newest_order(tx, serial)?
+            && newest.sequence > quote.sequence
+        {
+            return Err(outdated()
+                .detail("something was ordered for the license since")
+                .with("serial", serial)
+                .with("order_id", newest.id)
+                .into());
         }
     }
-    if main.created_at > quote.created_at {
-        return Err(outdated().detail("the license was upgraded since").into());
-    }
-    let named = quote.serials();
     let decided = deal::decide(deps, tx, asker, main, &quote.asked, Some(&named), today)?;
     if !quote.still_is(decided.deal, &decided.lines, today) {
         return Err(outdated()
@@ -157,6 +159,17 @@ fn decide_again(
             ..now
         })
         .collect())
+}
+
+/// The newest order of a license.
+fn newest_order(tx: &mut Tx<'_>, serial: &SerialNumber) -> Result<Option<Order>, Outcome> {
+    let range = keys::license_orders(serial);
+    let Some((key, _)) = tx.scan_back(&range.from, &range.to, 1)?.pop() else {
+        return Ok(None);
+    };
+    let at = keys::order_of_index(keys::tail(&key, &range)).ok_or(NOT_THERE)?;
+    let order: Order = tx.load(&at)?.ok_or(NOT_THERE)?;
+    Ok(Some(order))
 }
 
 /// Gives each license what the order says; answers the license that it was placed for.
@@ -210,7 +223,10 @@ pub(crate) fn record(
     now: DateTime<Utc>,
 ) -> Result<(), Outcome> {
     for serial in order.serials() {
-        tx.put(keys::license_order(&serial, &order.id), Vec::new());
+        tx.put(
+            keys::license_order(&serial, order.sequence, &order.id),
+            Vec::new(),
+        );
     }
     save(tx, order);
     let kind = MailKind::OrderConfirmation {

@@ -1,4 +1,4 @@
-//! Quotes: made, answered by a person where the programme says so, and read.
+//! Quotes: made and read. A person's answer to one is `quote_answer`'s.
 
 use std::sync::Arc;
 
@@ -10,13 +10,11 @@ use upkeep::serial::SerialNumber;
 use super::asker::{self, Asker, check_sellable};
 use super::authenticate::Credential;
 use super::deal::{self, Decided};
-use super::once::Principal;
 use super::outbox::enqueue;
 use super::{Call, Caller, Deps, Fault, Outcome, whole_micros};
 use crate::domain::license::{Carrier, License, MAX_ON_DONGLE, Module};
 use crate::domain::machine::{Role, SmaEvent, SmaState, step};
 use crate::domain::mail::{MailKind, Recipient};
-use crate::domain::money::Money;
 use crate::domain::programme::Programme;
 use crate::domain::programme::policy::QuoteField;
 use crate::domain::quote::{Asked, Deal, ExpandTo, Quote, QuoteState};
@@ -61,9 +59,9 @@ pub(crate) enum Shape {
 
 /// What is kept for retries.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Kept {
+pub(super) struct Kept {
     #[prost(message, optional, tag = "1")]
-    quote: Option<QuoteWire>,
+    pub(super) quote: Option<QuoteWire>,
 }
 
 /// The path of CreateQuote.
@@ -99,7 +97,10 @@ pub(crate) async fn create(deps: &Arc<Deps>, call: Call, ask: Request) -> Result
             }
             let quote = decide(&inner, tx, &asker, &license, &ask, (id, &contact), now)?;
             for serial in quote.serials() {
-                tx.put(keys::license_quote(&serial, &id), Vec::new());
+                tx.put(
+                    keys::license_quote(&serial, quote.sequence, &id),
+                    Vec::new(),
+                );
             }
             save(tx, &quote);
             if quote.state == QuoteState::Pending {
@@ -285,91 +286,11 @@ fn check_required(programme: &Programme, license: &License, ask: &Request) -> Re
 }
 
 /// The last day of a quote that is made or answered on `today`.
-fn valid_until(programme: &Programme, today: CivilDate) -> CivilDate {
+pub(super) fn valid_until(programme: &Programme, today: CivilDate) -> CivilDate {
     // At the end of the calendar it stands for as long as there are days.
     today
         .plus_days(programme.quote().valid_days)
         .unwrap_or(today)
-}
-
-/// The path of AnswerQuote: a person prices what the programme leaves to it (P-17).
-///
-/// * `amounts` - one for each line, in their order.
-///
-/// # Errors
-/// NOT_FOUND; QUOTE_ORDERED, QUOTE_EXPIRED; ILLEGAL_TRANSITION for one that is priced; INVALID_FIELD for another number of amounts;
-/// CURRENCY_MISMATCH, AMOUNT_OUT_OF_RANGE.
-pub(crate) async fn answer(
-    deps: &Arc<Deps>,
-    call: Call,
-    id: QuoteId,
-    amounts: Vec<Money>,
-    reason: String,
-    body: &[u8],
-) -> Result<Quote, Outcome> {
-    let (inner, now, principal) = (
-        Arc::clone(deps),
-        whole_micros(call.now),
-        Principal::of(&call),
-    );
-    let committed = deps
-        .once(call, principal, body, move |tx, note| {
-            note.subject = id.to_string();
-            note.reason = reason.clone();
-            let mut quote: Quote = tx
-                .load(&keys::quote(&id))?
-                .ok_or_else(|| Refusal::new(Reason::NotFound).with("quote_id", id))?;
-            note.serial = Some(quote.serial.clone());
-            let license = inner.license(tx, &quote.serial, now)?.ok_or(NO_LICENSE)?;
-            let (programme, today) = (inner.programme(&license)?, inner.today(&license, now)?);
-            match quote.state_on(today) {
-                QuoteState::Pending => {}
-                QuoteState::Quoted => {
-                    return Err(Refusal::new(Reason::IllegalTransition)
-                        .detail("the quote is priced already")
-                        .into());
-                }
-                QuoteState::Ordered => return Err(ordered(&quote).into()),
-                QuoteState::Expired => return Err(expired(&quote).into()),
-            }
-            price(programme, &mut quote, &amounts)?;
-            quote.state = QuoteState::Quoted;
-            quote.answer = reason.clone();
-            quote.valid_until = valid_until(programme, today);
-            save(tx, &quote);
-            let kind = MailKind::QuoteAnswer {
-                quote: id,
-                serial: quote.serial.clone(),
-            };
-            let to = Recipient::Customer(quote.customer.clone());
-            enqueue(&inner, tx, now, kind, to)?;
-            Ok(Kept {
-                quote: Some(quote.to_wire()),
-            })
-        })
-        .await?;
-    read_kept(committed.into_inner())
-}
-
-fn price(programme: &Programme, quote: &mut Quote, amounts: &[Money]) -> Result<(), Refusal> {
-    if amounts.len() != quote.lines.len() {
-        let why = format!("must be one for each of the {} lines", quote.lines.len());
-        return Err(Refusal::invalid(vec![Violation::new("amounts", why)]));
-    }
-    for (line, amount) in quote.lines.iter_mut().zip(amounts) {
-        if programme
-            .currency()
-            .is_some_and(|own| own != amount.currency())
-        {
-            return Err(Refusal::new(Reason::CurrencyMismatch)
-                .with("found", amount.currency())
-                .detail("amounts are in the currency of the programme"));
-        }
-        line.amount = Some(*amount);
-        line.how = "quoted by the vendor".to_owned();
-    }
-    quote.total()?;
-    Ok(())
 }
 
 /// A quote, for a caller who may see it.
@@ -459,10 +380,11 @@ pub(crate) fn contact_field(id: &QuoteId) -> String {
     format!("quote/{id}/contact")
 }
 
-fn read_kept(kept: Kept) -> Result<Quote, Outcome> {
+pub(super) fn read_kept(kept: Kept) -> Result<Quote, Outcome> {
     Quote::from_wire(kept.quote.unwrap_or_default()).map_err(|_| MALFORMED.into())
 }
 
 const MALFORMED: Fault = Fault::Inconsistent("a kept answer can't be read");
-const NO_LICENSE: Fault = Fault::Inconsistent("a quote names a license that is not there");
+pub(super) const NO_LICENSE: Fault =
+    Fault::Inconsistent("a quote names a license that is not there");
 const MOVED: Fault = Fault::Inconsistent("a license changed its owner meanwhile");

@@ -28,8 +28,8 @@
 //! | `N/time mail` | empty: mails that wait, by their next attempt; dead ones stand behind all times |
 //! | `K/text` | the mail (16 bytes) that was queued for this, so that there is one |
 //! | `B/product 0 item 0 edition 0 type 0 day` | price; `*` stands for all editions, all types |
-//! | `Q/quote`, `J/serial 0 quote` | quote; find them by license |
-//! | `O/order`, `o/serial 0 order` | order; find them by license |
+//! | `Q/quote`, `J/serial 0 sequence quote` | quote; find them by license |
+//! | `O/order`, `o/serial 0 sequence order` | order; find them by license |
 //! | `G/dongle` | the last unlock code of a hardware key |
 
 use chrono::{DateTime, Utc};
@@ -407,9 +407,11 @@ pub fn quotes() -> Range {
     Range::of_prefix(Key::table(b'Q').done())
 }
 
-pub(crate) fn license_quote(serial: &SerialNumber, id: &QuoteId) -> Vec<u8> {
+/// A quote among its license's. The place in the ledger sorts them: ids of one millisecond do not.
+pub(crate) fn license_quote(serial: &SerialNumber, sequence: u64, id: &QuoteId) -> Vec<u8> {
     Key::table(b'J')
         .text(serial.as_str())
+        .raw(&sequence.to_be_bytes())
         .raw(id.as_bytes())
         .done()
 }
@@ -420,7 +422,9 @@ pub(crate) fn license_quotes(serial: &SerialNumber) -> Range {
 
 /// Where the quote stands that the end of an index key names.
 pub(crate) fn quote_of_index(tail: &[u8]) -> Option<Vec<u8>> {
-    QuoteId::from_slice(tail).ok().map(|id| quote(&id))
+    QuoteId::from_slice(tail.get(8..)?)
+        .ok()
+        .map(|id| quote(&id))
 }
 
 pub(crate) fn order(id: &OrderId) -> Vec<u8> {
@@ -432,9 +436,11 @@ pub fn orders() -> Range {
     Range::of_prefix(Key::table(b'O').done())
 }
 
-pub(crate) fn license_order(serial: &SerialNumber, id: &OrderId) -> Vec<u8> {
+/// An order among its license's, by its place in the ledger.
+pub(crate) fn license_order(serial: &SerialNumber, sequence: u64, id: &OrderId) -> Vec<u8> {
     Key::table(b'o')
         .text(serial.as_str())
+        .raw(&sequence.to_be_bytes())
         .raw(id.as_bytes())
         .done()
 }
@@ -445,7 +451,9 @@ pub(crate) fn license_orders(serial: &SerialNumber) -> Range {
 
 /// Where the order stands that the end of an index key names.
 pub(crate) fn order_of_index(tail: &[u8]) -> Option<Vec<u8>> {
-    OrderId::from_slice(tail).ok().map(|id| order(&id))
+    OrderId::from_slice(tail.get(8..)?)
+        .ok()
+        .map(|id| order(&id))
 }
 
 pub(crate) fn dongle(number: &DongleNumber) -> Vec<u8> {

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
+use upkeep::date::Term;
 use upkeep::level::{AssuranceLevel, ProofGrade};
 use upkeep::rpc::v1;
 
@@ -76,6 +77,15 @@ pub(super) fn license(deps: &Deps, license: &License) -> Result<v1::License, Out
         programme_id: license.programme.to_string(),
         programme_revision: license.programme_rev,
     })
+}
+
+/// A term; `derived` where it follows from automatic extension and is not on record.
+pub(super) fn term(term: &Term, derived: bool) -> v1::MaintenanceTerm {
+    v1::MaintenanceTerm {
+        first_date: term.first().to_string(),
+        last_date: term.last().to_string(),
+        derived,
+    }
 }
 
 pub(super) fn licenses(deps: &Deps, found: &[License]) -> Result<Vec<v1::License>, Outcome> {

@@ -15,7 +15,7 @@ use crate::domain::machine::{LicenseEvent, Role, UpgradeEvent};
 use crate::domain::refusal::Refusal;
 use crate::flow::give_up::{self, Decision};
 use crate::flow::{
-    Deps, begin_deactivation, deactivate, license, quote, read, update_request, upgrade_code,
+    Deps, begin_deactivation, deactivate, license, quote_answer, read, update_request, upgrade_code,
 };
 
 const ROLES: &[Role] = &[Role::Support, Role::Admin];
@@ -379,7 +379,8 @@ impl SupportService for Support {
             Some((request_id?, id?, reason?, amounts))
         })?;
         let call = call(&self.deps, "AnswerQuote", caller.clone(), request_id);
-        let answered = quote::answer(&self.deps, call, id, amounts, reason, &content).await?;
+        let answered =
+            quote_answer::answer(&self.deps, call, id, amounts, reason, &content).await?;
         Ok(Response::new(v1::AnswerQuoteResponse {
             quote: Some(contract::quote(&self.deps, &caller, &answered)?),
         }))

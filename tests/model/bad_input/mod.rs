@@ -180,6 +180,14 @@ fn everything_that_is_wrong_in_one_answer() {
                 purchase_date: "2025-02-29".to_owned(),
                 password: "short".to_owned(),
                 ordered_only: true,
+                license_kind: "?".to_owned(),
+                tier_id: "?".to_owned(),
+                modules: vec![v1::LicenseModule::default()],
+                paid: Some(v1::Money::default()),
+                programme_id: "?".to_owned(),
+                programme_revision: u32::MAX,
+                special_conditions: NUL.to_owned(),
+                maintenance_terms: u32::MAX,
             })
             .await;
         let all = [
@@ -187,14 +195,21 @@ fn everything_that_is_wrong_in_one_answer() {
             "customer_id",
             "dongle_number",
             "edition",
+            "license_kind",
             "license_type",
+            "modules[0].count",
+            "modules[0].module_id",
+            "paid.currency_code",
             "partner_id",
             "password",
             "product_id",
+            "programme_id",
             "purchase_date",
             "request_id",
             "seats",
             "serial",
+            "special_conditions",
+            "tier_id",
         ];
         refused(answer, "INVALID_FIELD", &all);
     });

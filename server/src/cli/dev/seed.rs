@@ -323,7 +323,7 @@ const SMARTERMAIL: Plan = Plan {
     ..LABEL_STUDIO
 };
 
-const LICENSES: [Plan; 9] = [
+const LICENSES: [Plan; 8] = [
     Plan {
         serial: "NSP-1000",
         secret: Secret::Password,
@@ -342,13 +342,8 @@ const LICENSES: [Plan; 9] = [
         cover: Cover::Lapsed,
         ..VOLOCITY
     },
+    // No lapsed one: a contract of that vendor's goes on by itself until it is cancelled (V-05).
     PROBOX,
-    Plan {
-        serial: "PBX-3001",
-        secret: Secret::Dongle("st-88113"),
-        cover: Cover::Lapsed,
-        ..PROBOX
-    },
     SMARTERMAIL,
     Plan {
         serial: "SM-4001",

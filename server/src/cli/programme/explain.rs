@@ -16,7 +16,7 @@ Examples:
   upkeep-server programme explain vendor.toml --json
 
 Exit code 3 when something is wrong with the file, with every mistake.")]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// A programme file, or the id of a programme that comes with the server
     #[arg(value_name = "FILE")]
     file: String,

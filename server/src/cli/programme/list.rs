@@ -14,7 +14,7 @@ Examples:
   upkeep-server programme list --json
 
 A server that names no files in `programmes` serves these.")]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     #[command(flatten)]
     form: Form,
 }

@@ -147,7 +147,7 @@ pub(super) fn lapse(programme: &Programme, bought_on: CivilDate) -> Vec<String> 
             }
         }
         LapseMode::Refer => {
-            found.push("Once cover has lapsed, a person at the vendor decides.".to_owned())
+            return vec!["Once cover has lapsed, a person at the vendor decides.".to_owned()];
         }
     }
     found.push(match programme.lapse().major_release {

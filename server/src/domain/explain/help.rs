@@ -38,7 +38,7 @@ fn support_rule(programme: &Programme, rule: &Support) -> String {
     };
     let versions = match rule.versions {
         SupportedVersions::Any => ", whatever the version",
-        SupportedVersions::LatestMajor => ", and the major version of the newest release",
+        SupportedVersions::LatestMajor => ", but only with the major version of the newest release",
     };
     let channels = match rule.channels.as_slice() {
         [] => String::new(),

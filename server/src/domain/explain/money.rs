@@ -11,9 +11,12 @@ pub(super) fn prices(programme: &Programme) -> Vec<String> {
     )];
     if programme.lapse().mode != LapseMode::Refer {
         found.push(format!(
-            "Cover bought after a lapse: {}.",
+            "Maintenance bought after a lapse, or later than the license: {}.",
             price(programme, programme.lapse().price)
         ));
+    }
+    if programme.lapse().price == PriceRule::ModulesLate {
+        found.push("A contract that began later keeps those rates when it is renewed.".to_owned());
     }
     if let Some(expand) = programme.expand() {
         let needs = if expand.requires_active_sma {

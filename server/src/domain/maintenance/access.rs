@@ -52,6 +52,15 @@ pub fn is_free(programme: &Programme, edition: &Edition) -> bool {
         .is_some_and(|free| free.updates && free.editions.contains(edition))
 }
 
+/// The date of the newest build that `license` runs, as its certificate says it (N-06): the last day ever bought; the last day there
+/// is for an edition whose updates are always included (S-28); `None` where there never was maintenance.
+pub(crate) fn newest_build(programme: &Programme, license: &License) -> Option<CivilDate> {
+    if is_free(programme, &license.edition) {
+        return CivilDate::parse(END_OF_CALENDAR).ok();
+    }
+    last_day(&license.terms)
+}
+
 /// Whether the build of `build_date` runs (N-06, P-03, A-02): no clock, no gaps.
 ///
 /// # Errors
@@ -254,3 +263,6 @@ fn with_last_day(refusal: Refusal, terms: &[Term]) -> Refusal {
         None => refusal,
     }
 }
+
+/// N-11: there is no later date.
+const END_OF_CALENDAR: &str = "9999-12-31";

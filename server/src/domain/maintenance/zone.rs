@@ -21,7 +21,7 @@ pub fn first_uncovered(zone: Tz, last_day: CivilDate) -> DateTime<Utc> {
     loop {
         let start = start_of_offset(zone, end, offset, shifted(midnight, -WIDEST));
         // The first second of the new day, were this the offset all the time.
-        let turns = shifted(midnight, -offset);
+        let turns = shifted(midnight, offset.saturating_neg());
         if turns > start {
             return utc(turns.min(shifted(end, 1)));
         }

@@ -18,7 +18,10 @@ use crate::domain::vocabulary::vocabulary;
 
 pub use self::error::{ProgrammeError, ProgrammeErrors};
 pub use self::kept::Kept;
-pub use self::policy::{Audience, PriceRule, UpdateField};
+pub use self::policy::{
+    AfterExpiry, Audience, Grant, GroupBilling, LapseMode, MajorRelease, PriceRule, QuoteField,
+    SupportNeeds, SupportedVersions, UpdateField,
+};
 pub use self::set::{Programmes, built_in_files};
 
 mod error;

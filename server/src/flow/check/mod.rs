@@ -5,6 +5,7 @@
 
 mod indexes;
 mod mail;
+mod orders;
 mod seats;
 mod terms;
 mod upgrades;
@@ -57,6 +58,7 @@ pub fn verify_records(deps: &Deps) -> Result<Vec<Violation>, Fault> {
     upgrades::signing_inputs(&all, &mut found);
     terms::terms(&all, &mut found);
     terms::places(deps, &all, &mut found)?;
+    orders::orders(deps, &all, &mut found)?;
     mail::outbox(deps, &mut found)?;
     indexes::indexes(deps, &all, &mut found)?;
     indexes::kept_answers(deps, &mut found)?;

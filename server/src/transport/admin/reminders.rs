@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use upkeep::date::{CivilDate, Term};
+use upkeep::date::CivilDate;
 use upkeep::rpc::v1;
 
 use crate::domain::mail::Recipient;
@@ -10,6 +10,7 @@ use crate::domain::refusal::{Refusal, Violation};
 use crate::flow::due::{self, Pass, Planned};
 use crate::flow::{Deps, Outcome};
 use crate::transport::fields::Fields;
+use crate::transport::present;
 
 pub(super) async fn run(
     deps: &Arc<Deps>,
@@ -74,16 +75,12 @@ fn reminders(planned: &Planned) -> Vec<v1::DueReminder> {
 fn extension(planned: &Planned) -> Option<v1::DueExtension> {
     (!planned.extension.is_empty()).then(|| v1::DueExtension {
         serial: planned.serial.to_string(),
-        terms: planned.extension.iter().map(derived).collect(),
+        terms: planned
+            .extension
+            .iter()
+            .map(|term| present::term(term, true))
+            .collect(),
     })
-}
-
-fn derived(term: &Term) -> v1::MaintenanceTerm {
-    v1::MaintenanceTerm {
-        first_date: term.first().to_string(),
-        last_date: term.last().to_string(),
-        derived: true,
-    }
 }
 
 fn work(pass: &Pass) -> v1::DueWork {

@@ -13,7 +13,7 @@ use crate::domain::refusal::Refusal;
 use crate::flow::contract::{self, FeeYear};
 use crate::flow::expiring::Expiring;
 use crate::flow::{Caller, Deps, Outcome, quote};
-use crate::transport::present::timestamp;
+use crate::transport::present::{self, timestamp};
 
 /// The contract of a license as it stands now.
 pub(in crate::transport) fn contract(
@@ -73,11 +73,7 @@ pub(in crate::transport) fn terms(license: &License) -> Vec<v1::MaintenanceTerm>
         .terms
         .iter()
         .enumerate()
-        .map(|(index, term)| v1::MaintenanceTerm {
-            first_date: term.first().to_string(),
-            last_date: term.last().to_string(),
-            derived: index >= license.terms_on_record,
-        })
+        .map(|(index, term)| present::term(term, index >= license.terms_on_record))
         .collect()
 }
 

@@ -139,7 +139,7 @@ impl Sale {
             item_id: MODULE.to_owned(),
             unit: v1::PriceUnit::Seat.into(),
             amount: Some(v1::Money {
-                currency: "EUR".to_owned(),
+                currency_code: "EUR".to_owned(),
                 minor_units: 120_000,
             }),
             valid_from_date: "2020-01-01".to_owned(),

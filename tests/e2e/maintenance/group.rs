@@ -1,0 +1,189 @@
+//! Licenses on one hardware key: renewed together, brought to one end date, all or none (P-04 to P-07, N-07).
+
+use tonic::Code;
+use upkeep::rpc::v1;
+
+use super::{Shop, ask, buy, fact, fields, lines, on_dongle, order, price, quote, reason, refused};
+
+fn group(serial: &str, terms: u32) -> v1::CreateQuoteRequest {
+    v1::CreateQuoteRequest {
+        dongle_group: true,
+        ..ask(serial, terms)
+    }
+}
+
+fn join(serial: &str) -> v1::CreateQuoteRequest {
+    v1::CreateQuoteRequest {
+        add_to_group: true,
+        ..ask(serial, 0)
+    }
+}
+
+/// P-04: one order renews every license of the key, or none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_renewed_as_a_whole() {
+    let mut shop = Shop::open("2019-06-01").await;
+    shop.sell(on_dongle("OL-1", "openlab", "d-1", "2018-09-01"))
+        .await;
+    shop.sell(on_dongle("VO-1", "volocity", "d-1", "2018-09-01"))
+        .await;
+    let alone = quote(&mut shop.acme, ask("OL-1", 1)).await.unwrap_err();
+    assert_eq!(reason(&alone), "COTERM_INCOMPLETE");
+    assert_eq!(fact(&alone, "missing"), "VO-1");
+    let strange = v1::CreateQuoteRequest {
+        serials: vec!["XX-9".into(), "VO-1".into()],
+        ..ask("OL-1", 1)
+    };
+    let strange = quote(&mut shop.acme, strange).await;
+    assert_eq!(refused(strange), (Code::NotFound, "NOT_FOUND".into()));
+    let named = v1::CreateQuoteRequest {
+        serials: vec!["VO-1".into()],
+        ..ask("OL-1", 1)
+    };
+    let quoted = quote(&mut shop.acme, named).await.unwrap();
+    // D54, D92: the yearly price of each.
+    let expected = [
+        ("OL-1", "2019-09-01", "2020-08-31", Some(120_000)),
+        ("VO-1", "2019-09-01", "2020-08-31", Some(280_000)),
+    ];
+    assert_eq!(lines(&quoted.lines), expected);
+    assert_eq!(quoted.total.clone().unwrap().minor_units, 400_000);
+    order(&mut shop.acme, &quoted, "").await.unwrap();
+    for serial in ["OL-1", "VO-1"] {
+        assert_eq!(shop.last_date(serial).await, "2020-08-31");
+        let list = v1::ListOrdersRequest {
+            serial: serial.into(),
+            ..Default::default()
+        };
+        let listed = shop.acme.list_orders(list).await.unwrap().into_inner();
+        assert_eq!(listed.orders.len(), 1, "{serial}");
+    }
+    let twice = buy(&mut shop.acme, group("VO-1", 2)).await;
+    assert_eq!(twice.total.unwrap().minor_units, 800_000);
+    assert_eq!(shop.last_date("OL-1").await, "2022-08-31");
+    shop.stop().await;
+}
+
+/// D50, P-06: the others buy the months up to the end of the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_license_that_joins_brings_the_others_up() {
+    let mut shop = Shop::open("2019-03-15").await;
+    shop.sell(on_dongle("OL-1", "openlab", "d-1", "2018-09-01"))
+        .await;
+    let single = quote(&mut shop.acme, join("OL-1")).await;
+    assert_eq!(reason(&single.unwrap_err()), "COVER_STILL_ACTIVE");
+    shop.sell(on_dongle("VO-1", "volocity", "d-1", "2019-03-15"))
+        .await;
+    let quoted = quote(&mut shop.acme, join("VO-1")).await.unwrap();
+    assert_eq!(quoted.kind(), v1::PurchaseKind::CoTermination);
+    let expected = [("OL-1", "2019-09-01", "2020-03-14", Some(70_000))];
+    assert_eq!(lines(&quoted.lines), expected);
+    assert_eq!(quoted.lines.first().unwrap().months, 7);
+
+    // Another license joins before the order: what was quoted no longer makes one date.
+    shop.world.set_day("2019-04-10");
+    shop.sell(on_dongle("VO-2", "volocity", "d-1", "2019-04-10"))
+        .await;
+    let late = order(&mut shop.acme, &quoted, "").await.unwrap_err();
+    assert_eq!(reason(&late), "QUOTE_OUTDATED");
+    assert_eq!(shop.last_date("OL-1").await, "2019-08-31");
+
+    let placed = buy(&mut shop.acme, join("VO-2")).await;
+    assert_eq!(placed.lines.len(), 2);
+    for serial in ["OL-1", "VO-1", "VO-2"] {
+        assert_eq!(shop.last_date(serial).await, "2020-04-09");
+    }
+    let done = quote(&mut shop.acme, join("VO-2")).await.unwrap_err();
+    assert_eq!(reason(&done), "COVER_STILL_ACTIVE");
+    let software = super::software("OL-9", "openlab", "2019-03-15");
+    shop.sell(software).await;
+    let none = quote(&mut shop.acme, join("OL-9")).await.unwrap_err();
+    assert_eq!(fields(&none), ["add_to_group"]);
+    shop.stop().await;
+}
+
+/// One member that can't be bought for leaves all of them as they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_never_half_written() {
+    let mut shop = Shop::open("2019-06-01").await;
+    shop.sell(on_dongle("OL-1", "openlab", "d-1", "2018-09-01"))
+        .await;
+    shop.sell(on_dongle("OL-2", "openlab", "d-1", "2018-09-01"))
+        .await;
+    shop.sell(on_dongle("VO-1", "volocity", "d-1", "2018-09-01"))
+        .await;
+    let quoted = quote(&mut shop.acme, group("OL-1", 1)).await.unwrap();
+    // The last of them, by serial, is withdrawn between quote and order.
+    let revoke = v1::RevokeLicenseRequest {
+        serial: "VO-1".into(),
+        reason: "fraud".into(),
+        ..Default::default()
+    };
+    shop.admin.revoke_license(revoke).await.unwrap();
+    let refusal = order(&mut shop.acme, &quoted, "").await.unwrap_err();
+    assert_eq!(reason(&refusal), "QUOTE_OUTDATED");
+    assert_eq!(fact(&refusal, "serial"), "VO-1");
+    for serial in ["OL-1", "OL-2", "VO-1"] {
+        assert_eq!(shop.last_date(serial).await, "2019-08-31");
+    }
+    let list = v1::ListOrdersRequest {
+        serial: "OL-1".into(),
+        ..Default::default()
+    };
+    let listed = shop.acme.list_orders(list).await.unwrap().into_inner();
+    assert!(listed.orders.is_empty());
+    // Without the withdrawn one it goes on.
+    buy(&mut shop.acme, group("OL-1", 1)).await;
+    assert_eq!(shop.last_date("OL-2").await, "2020-08-31");
+    shop.stop().await;
+}
+
+/// A partner sees and buys for its own customers only, also beside them on the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_with_foreign_licenses_is_for_the_vendor() {
+    let mut shop = Shop::open("2019-06-01").await;
+    let own = shop
+        .sell(on_dongle("OL-1", "openlab", "d-1", "2018-09-01"))
+        .await;
+    shop.sell(v1::CreateLicenseRequest {
+        customer_id: "rival".into(),
+        ..on_dongle("VO-1", "volocity", "d-1", "2018-09-01")
+    })
+    .await;
+    let partner = quote(&mut shop.acme, group("OL-1", 1)).await;
+    let expected = (Code::PermissionDenied, "NOT_YOUR_CUSTOMER".into());
+    assert_eq!(refused(partner), expected);
+    let customer = v1::CreateQuoteRequest {
+        credential: Some(own),
+        ..group("OL-1", 1)
+    };
+    let customer = quote(&mut shop.customer, customer).await;
+    let expected = (Code::FailedPrecondition, "REFER_TO_VENDOR".into());
+    assert_eq!(refused(customer), expected);
+    quote(&mut shop.staff, group("OL-1", 1)).await.unwrap();
+    shop.stop().await;
+}
+
+/// The largest key: fifty licenses in one transaction, and no fifty-first.
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_licenses_are_renewed_at_once() {
+    let mut shop = Shop::open("2019-06-01").await;
+    let import = v1::ImportPricesRequest {
+        prices: vec![price("openlab", v1::PriceItem::Sma, "", 120_000, "GBP")],
+        ..Default::default()
+    };
+    shop.admin.import_prices(import).await.unwrap();
+    for number in 0..50 {
+        let serial = format!("OL-{number:03}");
+        shop.sell(on_dongle(&serial, "openlab", "d-1", "2018-09-01"))
+            .await;
+    }
+    let one_more = on_dongle("OL-999", "openlab", "d-1", "2018-09-01");
+    let full = shop.admin.create_license(one_more).await.unwrap_err();
+    assert_eq!(fields(&full), ["dongle_number"]);
+    let placed = buy(&mut shop.acme, group("OL-000", 1)).await;
+    assert_eq!(placed.lines.len(), 50);
+    assert_eq!(placed.total.unwrap().minor_units, 50 * 120_000);
+    assert_eq!(shop.last_date("OL-049").await, "2020-08-31");
+    shop.stop().await;
+}
