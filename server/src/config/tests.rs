@@ -164,7 +164,8 @@ fn mail_is_never_sent_unprotected_or_without_a_sender() {
         [mail]
         server = "smtp.vendor.example:587"
         security = "none"
-        user = "licenses"
+        password_file = "smtp-password"
+        from = "the vendor"
         vendor = "the desk"
         reply_to = "a@b.example\r\nBcc: c@d.example"
         portal_url = "javascript:alert(1)"
@@ -174,7 +175,7 @@ fn mail_is_never_sent_unprotected_or_without_a_sender() {
     for expected in [
         "mail.server: must be a host name",
         "mail.security: may be \"none\" only",
-        "mail.from: must name the sender",
+        "mail.from: must be an address",
         "mail.password_file: goes with mail.user",
         "mail.vendor: must be an address",
         "mail.reply_to: must be an address",
@@ -187,6 +188,10 @@ fn mail_is_never_sent_unprotected_or_without_a_sender() {
         );
     }
     assert_eq!(found.len(), 8, "{found:#?}");
+
+    let nameless = file("[mail]\nserver = \"smtp.vendor.example\"");
+    let error = load(Some(nameless.path()), [], &[]).unwrap_err();
+    assert_eq!(error.mistakes()[0].key(), "mail.from");
 
     let good = file(
         r#"

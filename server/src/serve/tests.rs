@@ -77,9 +77,7 @@ async fn started(server: Server) -> Running {
 
 /// Waits for something that must happen.
 async fn patient<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(20), future)
-        .await
-        .unwrap()
+    timeout(Duration::from_secs(20), future).await.unwrap()
 }
 
 /// The disk, until it fails: from then on no sync succeeds.
