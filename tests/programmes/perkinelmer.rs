@@ -257,6 +257,8 @@ async fn a_gap_without_a_major_release(vendor: &Vendor) {
     assert_eq!(quote.state(), v1::QuoteState::Pending);
     // P-17: the desk gets a mail and finds the system by the number of its dongle.
     assert_eq!(vendor.mails("quote-request").await, ["OL-0002 to vendor"]);
+    let letter = vendor.letter("quote-request", &other).await;
+    assert!(letter.contains("d-1002"), "{letter}");
     assert_eq!(vendor.look_up("D-1002").await[0].serial, "OL-0002");
     let pending = other.try_to_order(&quote).await.map(|_| ()).unwrap_err();
     assert_eq!(reason(&pending), "QUOTE_PENDING");

@@ -301,6 +301,11 @@ pub(crate) fn money(minor_units: i64, currency: &str) -> v1::Money {
     }
 }
 
+/// What a priced quote costs in all, in minor units.
+pub(crate) fn cents(quote: &v1::Quote) -> i64 {
+    quote.total.as_ref().unwrap().minor_units
+}
+
 /// A price for a product, from a day on.
 pub(crate) fn price(
     product: &str,
