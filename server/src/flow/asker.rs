@@ -10,6 +10,7 @@ use super::once::Principal;
 use super::{Call, Caller, Deps, Outcome};
 use crate::domain::license::License;
 use crate::domain::machine::{LicenseState, Role, SmaEvent, SmaState, step};
+use crate::domain::programme::CredentialKind;
 use crate::domain::refusal::{Reason, Refusal};
 use crate::record::Records;
 
@@ -19,6 +20,8 @@ pub(crate) struct Asker {
     serial: SerialNumber,
     /// The generation whose secret was shown, by a caller without a certificate.
     generation: Option<u32>,
+    /// The kind of that secret.
+    kind: Option<CredentialKind>,
 }
 
 /// Finds out who asks. A client certificate says it by itself; without one the serial needs its secret.
@@ -31,18 +34,19 @@ pub(crate) async fn prove(
     serial: &SerialNumber,
     credential: Option<&Credential>,
 ) -> Result<Asker, Outcome> {
-    let generation = match (call.caller.role, credential) {
+    let (generation, kind) = match (call.caller.role, credential) {
         (Role::EndUser, None) => return Err(Refusal::missing(["credential"]).into()),
         (Role::EndUser, Some(credential)) => {
             let who = authenticate(deps, call, serial, credential).await?;
-            Some(who.generation())
+            (Some(who.generation()), Some(who.kind()))
         }
-        _ => None,
+        _ => (None, None),
     };
     Ok(Asker {
         caller: call.caller.clone(),
         serial: serial.clone(),
         generation,
+        kind,
     })
 }
 
@@ -77,6 +81,19 @@ impl Asker {
 
     pub(crate) fn serial(&self) -> &SerialNumber {
         &self.serial
+    }
+
+    /// Whether the caller may bind the owner: order, cancel, take a cancellation back. A product code shows one machine and is on
+    /// that machine's screen; it authorises status and requests only.
+    ///
+    /// # Errors
+    /// CREDENTIAL_KIND_MISMATCH.
+    pub(crate) fn check_binds(&self) -> Result<(), Refusal> {
+        if self.kind == Some(CredentialKind::ProductCode) {
+            return Err(Refusal::new(Reason::CredentialKindMismatch)
+                .detail("a product code is enough to ask, and not to order or cancel"));
+        }
+        Ok(())
     }
 
     /// Whose request ids these are.

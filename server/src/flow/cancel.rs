@@ -33,7 +33,7 @@ struct Kept {
 /// The path of both calls. A cancellation never shortens the current term; a second one changes nothing.
 ///
 /// # Errors
-/// ROLE_NOT_ALLOWED; who asks ([`asker::prove`]); LICENSE_FINAL; SMA_FINAL without a contract; AUTO_EXTEND_OFF; SMA_EXPIRED when a
+/// ROLE_NOT_ALLOWED; who asks ([`asker::prove`], [`asker::Asker::check_binds`]); LICENSE_FINAL; SMA_FINAL without a contract; AUTO_EXTEND_OFF; SMA_EXPIRED when a
 /// cancellation is taken back too late.
 pub(crate) async fn change(
     deps: &Arc<Deps>,
@@ -50,6 +50,7 @@ pub(crate) async fn change(
     let role = call.caller.role;
     asker::check_role(event, role)?;
     let asker = asker::prove(deps, &call, &serial, credential).await?;
+    asker.check_binds()?;
     let (inner, now, principal) = (Arc::clone(deps), whole_micros(call.now), asker.principal());
     let body = format!("{serial}\0{reason}");
     let committed = deps

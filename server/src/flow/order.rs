@@ -45,7 +45,7 @@ struct Kept {
 /// The path of PlaceOrder. All licenses of the quote get their terms, or none does.
 ///
 /// # Errors
-/// Who asks ([`asker::prove`]); NOT_FOUND for a quote of another license; QUOTE_ORDERED with `order_id`, QUOTE_EXPIRED,
+/// Who asks ([`asker::prove`], [`Asker::check_binds`]); NOT_FOUND for a quote of another license; QUOTE_ORDERED with `order_id`, QUOTE_EXPIRED,
 /// QUOTE_PENDING; QUOTE_OUTDATED when it is no longer what the license needs; what [`deal::decide`] and the maintenance machine say.
 pub(crate) async fn place(
     deps: &Arc<Deps>,
@@ -55,6 +55,7 @@ pub(crate) async fn place(
     // 1 Who orders.
     asker::check_role(SmaEvent::Renew, call.caller.role)?;
     let asker = asker::prove(deps, &call, &ask.serial, ask.credential.as_ref()).await?;
+    asker.check_binds()?;
     // 2 One transaction: the quote as it stands, the purchase as it would be today, everything that follows from it.
     let (inner, now) = (Arc::clone(deps), whole_micros(call.now));
     let id = OrderId::from_uuid(uuid_v7(&*deps.clock, &*deps.random));

@@ -7,7 +7,7 @@ use upkeep::rpc::v1::support_service_client::SupportServiceClient;
 use upkeep_server::pki::Role;
 
 use super::{Calls, Shop, ask, quote, reason, refused, software};
-use crate::device::request_id;
+use crate::device::{Device, Wish, request_id};
 
 /// Every call about the license `serial`, once.
 async fn probe(
@@ -186,5 +186,53 @@ async fn only_the_vendor_answers_quotes_and_keeps_prices() {
         .import_prices(v1::ImportPricesRequest::default())
         .await;
     assert_eq!(refused(import), expected);
+    shop.stop().await;
+}
+
+/// the code on a machine's screen is enough to ask, and binds nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_code_asks_and_does_not_order() {
+    let mut shop = Shop::open("2019-08-01").await;
+    shop.release("mail-server", "16.0", "2019-08-01").await;
+    let own = shop
+        .sell(software("SM-1000", "mail-server", "2018-09-01"))
+        .await;
+    let wish = Wish {
+        serial: "SM-1000".into(),
+        credential: own.secret.clone().unwrap(),
+        product: "mail-server".into(),
+        version: "16.0".into(),
+    };
+    let mut api = shop.world.api().await;
+    let activated = Device::new()
+        .activate(&mut api, &wish, &request_id())
+        .await
+        .unwrap();
+    let shown = v1::Credential {
+        secret: Some(v1::credential::Secret::ProductCode(activated.product_code)),
+    };
+
+    let asked = v1::CreateQuoteRequest {
+        credential: Some(shown.clone()),
+        ..ask("SM-1000", 1)
+    };
+    let quoted = quote(&mut shop.customer, asked).await.unwrap();
+    let by = |credential: &v1::Credential| v1::PlaceOrderRequest {
+        quote_id: quoted.quote_id.clone(),
+        serial: "SM-1000".into(),
+        credential: Some(credential.clone()),
+        ..Default::default()
+    };
+    let placed = shop.customer.place_order(by(&shown)).await;
+    let expected = (Code::InvalidArgument, "CREDENTIAL_KIND_MISMATCH".into());
+    assert_eq!(refused(placed), expected);
+    let request = v1::CancelMaintenanceRequest {
+        serial: "SM-1000".into(),
+        credential: Some(shown),
+        ..Default::default()
+    };
+    let cancelled = shop.customer.cancel_maintenance(request).await;
+    assert_eq!(reason(&cancelled.unwrap_err()), "CREDENTIAL_KIND_MISMATCH");
+    shop.customer.place_order(by(&own)).await.unwrap();
     shop.stop().await;
 }
