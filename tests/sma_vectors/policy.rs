@@ -69,7 +69,7 @@ fn name_tiers(policy: &mut Table) {
         return;
     }
     let tiers = ids.into_iter().map(|id| {
-        let grants = ["updates", "support"].map(|grant| toml::Value::from(grant));
+        let grants = ["updates", "support"].map(toml::Value::from);
         let grants = toml::Value::Array(grants.to_vec());
         toml::Value::Table(Table::from_iter([
             ("id".to_owned(), id),
