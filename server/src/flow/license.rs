@@ -222,7 +222,7 @@ pub(crate) async fn tell_activation_code(
 
 /// The activation code of a license, unless its serial takes a password or it is on a hardware key.
 fn activation_code(deps: &Deps, license: &License) -> Result<Option<Code>, Outcome> {
-    let kinds = deps.programme(&license)?.credential_kinds(&license.serial);
+    let kinds = deps.programme(license)?.credential_kinds(&license.serial);
     let takes_code =
         kinds.contains(&CredentialKind::ActivationCode) && license.carrier == Carrier::SoftwareKey;
     Ok(takes_code.then(|| deps.codes.activation(&license.serial, license.generation)))
