@@ -48,7 +48,6 @@ pub(crate) async fn change(
         Change::Withdraw => SmaEvent::WithdrawCancel,
     };
     let role = call.caller.role;
-    asker::check_role(event, role)?;
     let asker = asker::prove(deps, &call, &serial, credential).await?;
     asker.check_binds()?;
     let (inner, now, principal) = (Arc::clone(deps), whole_micros(call.now), asker.principal());

@@ -16,7 +16,7 @@ use super::caller::{call, whoever};
 use super::fields::{Fields, text};
 use super::parse::body;
 use crate::domain::license::License;
-use crate::domain::machine::Role;
+use crate::domain::machine::{Role, SmaEvent};
 use crate::domain::order::Order;
 use crate::domain::quote::Quote;
 use crate::domain::refusal::Refusal;
@@ -276,6 +276,7 @@ impl MaintenanceService for Maintenance {
         request: Request<v1::CancelMaintenanceRequest>,
     ) -> Result<Response<v1::CancelMaintenanceResponse>, Status> {
         let caller = whoever(&request);
+        asker::check_role(SmaEvent::Cancel, caller.role)?;
         let asked = request.into_inner();
         let mut fields = Fields::new();
         let request_id = fields.optional_request_id(&asked.request_id);
@@ -303,6 +304,7 @@ impl MaintenanceService for Maintenance {
         request: Request<v1::WithdrawCancellationRequest>,
     ) -> Result<Response<v1::WithdrawCancellationResponse>, Status> {
         let caller = whoever(&request);
+        asker::check_role(SmaEvent::WithdrawCancel, caller.role)?;
         let asked = request.into_inner();
         let mut fields = Fields::new();
         let request_id = fields.optional_request_id(&asked.request_id);
