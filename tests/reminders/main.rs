@@ -20,6 +20,10 @@ mod extension;
 #[path = "../store/rig.rs"]
 mod rig;
 mod vendor;
-#[allow(dead_code, reason = "the model's tests use the rest of it")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the model's tests use the rest of it"
+)]
 #[path = "../model/world/mod.rs"]
 mod world;
