@@ -8,9 +8,8 @@ use super::asker::{self, check_sellable};
 use super::authenticate::Credential;
 use super::{Call, Deps, Fault, Outcome, whole_micros};
 use crate::domain::license::License;
-use crate::domain::machine::{SmaEvent, SmaState, step};
-use crate::domain::maintenance::covered_on;
-use crate::domain::refusal::{Reason, Refusal};
+use crate::domain::machine::SmaEvent;
+use crate::domain::maintenance::cancel::{cancel, withdraw};
 use crate::record::Record;
 use crate::record::license::LicenseWire;
 
@@ -59,21 +58,13 @@ pub(crate) async fn change(
             let mut license = asker.license(&inner, tx, now)?;
             check_sellable(&license)?;
             let (programme, today) = (inner.programme(&license)?, inner.today(&license, now)?);
-            let state = license.contract_state().unwrap_or(SmaState::Terminated);
-            step(state, event, role)?;
-            if change == Change::Cancel && programme.auto_extend().is_none() {
-                return Err(Reason::AutoExtendOff.into());
-            }
-            if change == Change::Withdraw && !covered_on(&license.terms, today) {
-                return Err(Refusal::new(Reason::SmaExpired)
-                    .detail("cover has ended; buy maintenance again")
-                    .into());
-            }
-            let cancelled_on = &mut license.contract.cancelled_on;
-            *cancelled_on = match change {
-                // The first one counts: a later one could only count for a later end.
-                Change::Cancel => cancelled_on.or(Some(today)),
-                Change::Withdraw => None,
+            let (terms, before) = (&license.terms, license.contract.cancelled_on);
+            license.contract.cancelled_on = match change {
+                Change::Cancel => Some(cancel(programme, terms, before, role, today)?),
+                Change::Withdraw => {
+                    withdraw(terms, before, role, today)?;
+                    None
+                }
             };
             inner.save_license(tx, &mut license)?;
             Ok(Kept {
