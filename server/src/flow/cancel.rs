@@ -32,8 +32,7 @@ struct Kept {
 /// The path of both calls. A cancellation never shortens the current term; a second one changes nothing.
 ///
 /// # Errors
-/// ROLE_NOT_ALLOWED; who asks ([`asker::prove`], [`asker::Asker::check_binds`]); LICENSE_FINAL; SMA_FINAL without a contract; AUTO_EXTEND_OFF; SMA_EXPIRED when a
-/// cancellation is taken back too late.
+/// Who asks ([`asker::prove`], [`asker::Asker::check_binds`]); LICENSE_FINAL; then [`cancel`] or [`withdraw`].
 pub(crate) async fn change(
     deps: &Arc<Deps>,
     call: Call,
@@ -42,10 +41,6 @@ pub(crate) async fn change(
     change: Change,
     reason: String,
 ) -> Result<License, Outcome> {
-    let event = match change {
-        Change::Cancel => SmaEvent::Cancel,
-        Change::Withdraw => SmaEvent::WithdrawCancel,
-    };
     let role = call.caller.role;
     let asker = asker::prove(deps, &call, &serial, credential).await?;
     asker.check_binds()?;
