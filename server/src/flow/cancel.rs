@@ -8,7 +8,6 @@ use super::asker::{self, check_sellable};
 use super::authenticate::Credential;
 use super::{Call, Deps, Fault, Outcome, whole_micros};
 use crate::domain::license::License;
-use crate::domain::machine::SmaEvent;
 use crate::domain::maintenance::cancel::{cancel, withdraw};
 use crate::record::Record;
 use crate::record::license::LicenseWire;
