@@ -11,6 +11,7 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod checks;
 mod crash;
 mod days;
 mod dry_run;
@@ -20,6 +21,10 @@ mod extension;
 #[path = "../store/rig.rs"]
 mod rig;
 mod vendor;
-#[allow(dead_code, reason = "the model's tests use the rest of it")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the model's tests use the rest of it"
+)]
 #[path = "../model/world/mod.rs"]
 mod world;
