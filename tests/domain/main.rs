@@ -13,4 +13,5 @@ mod maintenance;
 mod programme_rules;
 mod programmes;
 mod purchase;
+mod story;
 mod world;

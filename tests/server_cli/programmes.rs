@@ -288,3 +288,101 @@ fn next_day(license: &v1::License) -> String {
     let last = CivilDate::parse(last_day(license)).unwrap();
     last.next().unwrap().to_string()
 }
+
+#[test]
+fn simulate_compares_a_story_with_what_comes_out() {
+    let root = tempfile::tempdir().unwrap();
+    let (programme, story) = (
+        root.path().join("vendor.toml"),
+        root.path().join("story.toml"),
+    );
+    fs::write(&programme, RULES).unwrap();
+    let text = "\
+title   = \"Bought and renewed\"
+license = { product = \"studio\" }
+price   = [{ from = 2026-01-01, list = \"1000.00 EUR\" }]
+step    = [
+  { on = 2026-03-15, action = \"buy\", expect = { last_day = 2027-03-14 } },
+  { on = 2027-03-14, action = \"renew\", expect = { price = \"200.00 EUR\" } },
+]
+";
+    let simulate = |form: &[&str]| {
+        let mut command = upkeep_server(["programme", "simulate"]);
+        run(command
+            .arg(&programme)
+            .arg("--story")
+            .arg(&story)
+            .args(form))
+    };
+    fs::write(&story, text).unwrap();
+    let (code, stdout, stderr) = simulate(&[]);
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    let line = "2027-03-14  renewed 2027-03-15 to 2028-03-14, 200.00 EUR (20 % of the list price 1000.00 EUR)\n";
+    assert!(stdout.contains(line), "{stdout}");
+    let (code, stdout, _) = simulate(&["--json"]);
+    assert_eq!(code, 0);
+    let events: Value = serde_json::from_str(&stdout).unwrap();
+    let renewed = &events[1];
+    assert_eq!(renewed["event"], "renewed");
+    assert_eq!(
+        (&renewed["step"], &renewed["derived"]),
+        (&1.into(), &false.into())
+    );
+    assert_eq!(renewed["facts"]["last_day"], "2028-03-14");
+    assert_eq!(
+        renewed["lines"][0]["how"],
+        "20 % of the list price 1000.00 EUR"
+    );
+
+    // A wrong expectation is shown with what came out.
+    fs::write(&story, text.replace("200.00", "199.00")).unwrap();
+    let (code, stdout, stderr) = simulate(&[]);
+    assert_eq!(code, 5, "{stdout}");
+    assert!(stdout.contains("  ! step[1]: price: expected 199.00 EUR, got 200.00 EUR\n"));
+    assert!(stderr.contains("1 of 4 expectations"), "{stderr}");
+    let (code, stdout, _) = simulate(&["--json"]);
+    assert_eq!(code, 5);
+    let events: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(events[1]["unmet"][0]["got"], "200.00 EUR");
+
+    // A bad story is told as a whole.
+    fs::write(
+        &story,
+        text.replace("\"buy\"", "\"sell\"")
+            .replace("1000.00", "-1000.00"),
+    )
+    .unwrap();
+    assert_refused(
+        simulate(&[]),
+        3,
+        &[
+            "story.toml: price[0].list: must not be negative",
+            "story.toml: step[0].action: must be buy, ",
+        ],
+    );
+}
+
+#[test]
+fn built_in_stories_are_played_by_name() {
+    for (story, programme) in upkeep_server::domain::story::built_in_names() {
+        let (code, stdout, stderr) = run(&mut upkeep_server([
+            "programme",
+            "simulate",
+            programme,
+            "--story",
+            story,
+        ]));
+        assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    }
+    assert_refused(
+        run(&mut upkeep_server([
+            "programme",
+            "simulate",
+            "teklynx-sma",
+            "--story",
+            "nobody",
+        ])),
+        3,
+        &["nobody cannot be read", "perkinelmer, seetec"],
+    );
+}

@@ -38,12 +38,21 @@ pub(crate) fn newest(releases: &[Release], open: impl Fn(&Release) -> bool) -> O
 
 /// The days on which each major version first came out, by major version (P-14, A-18).
 pub(crate) fn majors(releases: &[Release]) -> Vec<CivilDate> {
-    let mut first: BTreeMap<u32, CivilDate> = BTreeMap::new();
-    for release in releases {
-        first
-            .entry(release.version.major())
-            .and_modify(|day| *day = (*day).min(release.build_date))
-            .or_insert(release.build_date);
+    let built = releases.iter().map(|one| (&one.version, one.build_date));
+    let firsts = first_of_majors(built);
+    firsts.into_iter().map(|(_, day)| day).collect()
+}
+
+/// The first release of each major version, by major version, from versions and their build dates.
+pub(crate) fn first_of_majors<'r>(
+    releases: impl Iterator<Item = (&'r Version, CivilDate)>,
+) -> Vec<(&'r Version, CivilDate)> {
+    let mut first: BTreeMap<u32, (&Version, CivilDate)> = BTreeMap::new();
+    for (version, day) in releases {
+        let known = first.entry(version.major()).or_insert((version, day));
+        if day < known.1 {
+            *known = (version, day);
+        }
     }
     first.into_values().collect()
 }

@@ -212,13 +212,7 @@ impl License {
 
     /// The state of the contract; `None` where there never was one or it was terminated (DOMAIN 7).
     pub(crate) fn contract_state(&self) -> Option<SmaState> {
-        if self.terms.is_empty() {
-            None
-        } else if self.contract.cancelled_on.is_some() {
-            Some(SmaState::EndsAtTerm)
-        } else {
-            Some(SmaState::InForce)
-        }
+        maintenance::cancel::state(&self.terms, self.contract.cancelled_on)
     }
 
     /// Whether the caller's role and the state allow `event`, and the state after it.

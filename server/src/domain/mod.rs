@@ -25,6 +25,7 @@ pub mod price_book;
 pub mod programme;
 pub mod quote;
 pub mod refusal;
+pub mod story;
 pub mod upgrade;
 pub mod upgrade_check;
 

@@ -80,6 +80,15 @@ impl Money {
         Self::new(minor, currency)
     }
 
+    /// Reads an amount with its currency behind it, such as `399.00 USD`: what [`fmt::Display`] writes.
+    ///
+    /// # Errors
+    /// [`MoneyError::Currency`], and those of [`Self::parse_major`].
+    pub fn parse(text: &str) -> Result<Self, MoneyError> {
+        let (number, code) = text.split_once(' ').ok_or(MoneyError::Currency)?;
+        Self::parse_major(number, Currency::parse(code)?)
+    }
+
     /// Nothing, in `currency`.
     pub fn zero(currency: Currency) -> Self {
         Self { minor: 0, currency }
@@ -262,6 +271,18 @@ mod tests {
         assert_eq!(money(7, "EUR").to_string(), "0.07 EUR");
         assert_eq!(money(2_346, "JPY").to_string(), "2346 JPY");
         assert_eq!(money(1_234, "KWD").to_string(), "1.234 KWD");
+        for text in ["247.00 EUR", "0.07 EUR", "2346 JPY", "1.234 KWD"] {
+            assert_eq!(Money::parse(text).unwrap().to_string(), text);
+        }
+        for (text, error) in [
+            ("399.00", MoneyError::Currency),
+            ("399.00 usd", MoneyError::Currency),
+            ("399.000 USD", MoneyError::Format),
+            (" USD", MoneyError::Format),
+            ("-1.00 USD", MoneyError::Negative),
+        ] {
+            assert_eq!(Money::parse(text), Err(error), "{text}");
+        }
         for (bp, text) in [
             (5_000, "50 %"),
             (1_950, "19.5 %"),

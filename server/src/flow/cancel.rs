@@ -8,9 +8,8 @@ use super::asker::{self, check_sellable};
 use super::authenticate::Credential;
 use super::{Call, Deps, Fault, Outcome, whole_micros};
 use crate::domain::license::License;
-use crate::domain::machine::{SmaEvent, SmaState, step};
-use crate::domain::maintenance::covered_on;
-use crate::domain::refusal::{Reason, Refusal};
+use crate::domain::machine::SmaEvent;
+use crate::domain::maintenance::cancel::{cancel, withdraw};
 use crate::record::Record;
 use crate::record::license::LicenseWire;
 
@@ -33,8 +32,7 @@ struct Kept {
 /// The path of both calls. A cancellation never shortens the current term; a second one changes nothing.
 ///
 /// # Errors
-/// ROLE_NOT_ALLOWED; who asks ([`asker::prove`], [`asker::Asker::check_binds`]); LICENSE_FINAL; SMA_FINAL without a contract; AUTO_EXTEND_OFF; SMA_EXPIRED when a
-/// cancellation is taken back too late.
+/// Who asks ([`asker::prove`], [`asker::Asker::check_binds`]); LICENSE_FINAL; then [`cancel`] or [`withdraw`].
 pub(crate) async fn change(
     deps: &Arc<Deps>,
     call: Call,
@@ -43,10 +41,6 @@ pub(crate) async fn change(
     change: Change,
     reason: String,
 ) -> Result<License, Outcome> {
-    let event = match change {
-        Change::Cancel => SmaEvent::Cancel,
-        Change::Withdraw => SmaEvent::WithdrawCancel,
-    };
     let role = call.caller.role;
     let asker = asker::prove(deps, &call, &serial, credential).await?;
     asker.check_binds()?;
@@ -59,21 +53,13 @@ pub(crate) async fn change(
             let mut license = asker.license(&inner, tx, now)?;
             check_sellable(&license)?;
             let (programme, today) = (inner.programme(&license)?, inner.today(&license, now)?);
-            let state = license.contract_state().unwrap_or(SmaState::Terminated);
-            step(state, event, role)?;
-            if change == Change::Cancel && programme.auto_extend().is_none() {
-                return Err(Reason::AutoExtendOff.into());
-            }
-            if change == Change::Withdraw && !covered_on(&license.terms, today) {
-                return Err(Refusal::new(Reason::SmaExpired)
-                    .detail("cover has ended; buy maintenance again")
-                    .into());
-            }
-            let cancelled_on = &mut license.contract.cancelled_on;
-            *cancelled_on = match change {
-                // The first one counts: a later one could only count for a later end.
-                Change::Cancel => cancelled_on.or(Some(today)),
-                Change::Withdraw => None,
+            let (terms, before) = (&license.terms, license.contract.cancelled_on);
+            license.contract.cancelled_on = match change {
+                Change::Cancel => Some(cancel(programme, terms, before, role, today)?),
+                Change::Withdraw => {
+                    withdraw(terms, before, role, today)?;
+                    None
+                }
             };
             inner.save_license(tx, &mut license)?;
             Ok(Kept {

@@ -3,15 +3,15 @@
 use chrono::{DateTime, Utc};
 use upkeep::date::CivilDate;
 
-use super::deal::{amount, deal_of, purchase};
+use super::deal::{amount, deal_of, majors, purchase};
 use super::price_book::Size;
 use super::{Deps, Outcome};
 use crate::domain::license::{Carrier, License};
 use crate::domain::machine::SmaState;
-use crate::domain::maintenance::price::{self, Ahead};
-use crate::domain::maintenance::purchase::Kind;
+use crate::domain::maintenance::price;
+use crate::domain::maintenance::purchase::{Facts, Kind};
 use crate::domain::maintenance::{
-    self, Flag, cancel_by, covered_on, ends_on, last_day, renewal_closes_on, renewal_opens_on, zone,
+    self, Flag, cancel_by, ends_on, last_day, renewal_closes_on, renewal_opens_on, zone,
 };
 use crate::domain::money::Money;
 use crate::domain::price_book::Item;
@@ -109,21 +109,16 @@ pub(crate) fn fee_schedule(
     let programme = deps.programme(license)?;
     let today = deps.today(license, now)?;
     let mut store = &deps.store;
-    // On the last covered day the window is open, whatever it is.
-    let on = match last_day(&license.terms) {
-        Some(last) if covered_on(&license.terms, today) => last,
-        _ => today,
+    let majors = majors(&mut store, programme, &license.product)?;
+    let facts = Facts {
+        terms: &license.terms,
+        on: today,
+        terms_requested: 1,
+        wanted: None,
+        majors: &majors,
+        purchased_on: Some(license.purchased_on),
     };
-    let next = purchase(&mut store, programme, license, None, 1, on)?;
-    let Some(first) = next.terms.first() else {
-        return Err(Reason::InvalidTermCount.into());
-    };
-    let ahead = Ahead {
-        first: first.first(),
-        first_year: next.first_year,
-        kind: next.kind,
-        bought: next.bought,
-    };
+    let ahead = price::ahead(programme, &facts)?;
     let size = Size::of(license);
     let prices = size.prices(&mut store, programme, today)?;
     let lines = price::schedule(programme, &ahead, &prices, years)?;
@@ -134,11 +129,11 @@ pub(crate) fn fee_schedule(
         }
         Carrier::HardwareKey(_) | Carrier::SoftwareKey => None,
     };
-    let counted = lines.into_iter().zip(next.first_year..=u32::MAX);
+    let counted = lines.into_iter().zip(ahead.first_year..=u32::MAX);
     Ok(counted
         .map(|(line, contract_year)| {
             let (amount, how) = match (amount(line.price), annual) {
-                (None, Some(annual)) if next.kind != Kind::Reinstatement => {
+                (None, Some(annual)) if ahead.kind != Kind::Reinstatement => {
                     (Some(annual), format!("{annual} a year"))
                 }
                 (amount, _) => (amount, line.how),

@@ -416,7 +416,10 @@ fn majors_of(
 }
 
 /// The days on which each major version of a product first came out (P-14, A-18). Looked up only where the programme asks.
-fn majors(
+///
+/// # Errors
+/// Store faults.
+pub(crate) fn majors(
     reads: &mut impl Records,
     programme: &Programme,
     product: &ProductId,

@@ -73,7 +73,11 @@ pub(crate) async fn issue(deps: &Arc<Deps>, call: Call, ask: Request) -> Result<
             for member in &members {
                 asker.check_beside(&license, member)?;
             }
-            let last_day = common_day(&members)?;
+            let members: Vec<_> = members
+                .iter()
+                .map(|license| (&license.serial, last_day(&license.terms)))
+                .collect();
+            let last_day = unlock::common_day(&members)?;
             let before: Option<Unlocked> = tx.load(&keys::dongle(&number))?;
             if let Some(same) = before
                 .as_ref()
@@ -122,25 +126,6 @@ fn serial_of(deps: &Deps, call: &Call, ask: &Request) -> Result<SerialNumber, Ou
         }
         _ => Err(Refusal::missing(["serial"]).into()),
     }
-}
-
-/// The earliest of the last days on the key: the one date in it holds for every license, so no license gets more than was bought for
-/// it. Bought together, they all end on that day anyway (P-07).
-fn common_day(members: &[License]) -> Result<CivilDate, Refusal> {
-    let never: Vec<&str> = members
-        .iter()
-        .filter(|license| license.terms.is_empty())
-        .map(|license| license.serial.as_str())
-        .collect();
-    if !never.is_empty() {
-        return Err(Refusal::new(Reason::CotermIncomplete)
-            .detail("a license on the hardware key has no maintenance")
-            .with("missing", never.join(",")));
-    }
-    let days = members
-        .iter()
-        .filter_map(|license| last_day(&license.terms));
-    days.min().ok_or_else(|| Reason::SmaExpired.into())
 }
 
 /// Whether the code that is out is for this date, and signed by the key that signs now.

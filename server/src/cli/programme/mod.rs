@@ -1,7 +1,8 @@
-//! `programme`: list, explain.
+//! `programme`: list, explain, simulate.
 
 mod explain;
 mod list;
+mod simulate;
 
 use std::fs;
 
@@ -15,12 +16,14 @@ use crate::domain::programme::{Programme, Programmes};
 pub(super) enum Command {
     List(list::Args),
     Explain(explain::Args),
+    Simulate(simulate::Args),
 }
 
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::List(args) => list::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Simulate(args) => simulate::run(args),
     }
 }
 

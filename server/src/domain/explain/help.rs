@@ -8,7 +8,7 @@ use crate::domain::maintenance;
 use crate::domain::programme::policy::{
     AfterExpiry, QuoteField, Support, SupportNeeds, SupportedVersions,
 };
-use crate::domain::programme::{Audience, Programme, Soon};
+use crate::domain::programme::{Audience, Programme};
 
 pub(super) fn support(programme: &Programme) -> Vec<String> {
     if programme.support().is_empty() {
@@ -134,13 +134,7 @@ pub(super) fn status(programme: &Programme, bought_on: CivilDate) -> Vec<String>
     let status = programme.status();
     let mut found = Vec::new();
     let last = example_end(programme, bought_on);
-    let from = match programme.soon() {
-        Soon::Never => None,
-        Soon::Days(days) => last.and_then(|last| maintenance::days_before(last, days)),
-        Soon::RenewWindow(_) => {
-            last.and_then(|last| maintenance::renewal_opens_on(programme, last))
-        }
-    };
+    let from = last.and_then(|last| maintenance::soon_from(programme, last));
     if let Some(last) = last {
         found.push(match from {
             Some(day) => format!(

@@ -21,6 +21,7 @@ pub use self::remind::{Reminder, Reseller, reminders};
 pub(crate) use self::remind::{days_before, next_due};
 
 pub mod access;
+pub mod cancel;
 mod cover;
 mod due;
 mod expand;
@@ -88,15 +89,24 @@ pub fn flag(programme: &Programme, terms: &[Term], today: CivilDate) -> Flag {
     let Some(until) = covered_until(terms, today) else {
         return Flag::Expired;
     };
-    let soon = match programme.soon() {
-        Soon::Never => false,
-        Soon::Days(days) => is_within(today, until, days),
-        Soon::RenewWindow(days) => is_within(today, until, days.saturating_add(1)),
-    };
-    if soon {
+    if soon_days(programme).is_some_and(|days| is_within(today, until, days)) {
         Flag::ExpiringSoon
     } else {
         Flag::Protected
+    }
+}
+
+/// The first day on which cover up to `last_day` is shown as Expiring Soon (S-12); `None` for never, or when it lies before 1970.
+pub fn soon_from(programme: &Programme, last_day: CivilDate) -> Option<CivilDate> {
+    days_before(last_day, soon_days(programme)?)
+}
+
+/// How many days before the last covered day Expiring Soon begins.
+fn soon_days(programme: &Programme) -> Option<u32> {
+    match programme.soon() {
+        Soon::Never => None,
+        Soon::Days(days) => Some(days),
+        Soon::RenewWindow(clear_days) => Some(clear_days.saturating_add(1)),
     }
 }
 

@@ -4,7 +4,8 @@
 
 use upkeep::date::{CivilDate, Term};
 
-use super::purchase::{Bought, Kind, Purchase, chain};
+use super::last_day;
+use super::purchase::{Bought, Facts, Kind, Purchase, chain, decide};
 use crate::domain::money::{BasisPoints, Currency, Money};
 use crate::domain::programme::{PriceRule, Programme};
 use crate::domain::refusal::{Reason, Refusal};
@@ -109,6 +110,34 @@ pub struct Ahead {
     pub kind: Kind,
     /// When the contract was or will be begun.
     pub bought: Bought,
+}
+
+/// Where the schedule of a license starts: with the term after the last covered day while that has not passed, otherwise with the
+/// term that would be bought on the day of `facts`. No window is waited for: nothing is bought.
+///
+/// # Errors
+/// As [`super::purchase::decide`], but for the window.
+pub fn ahead(programme: &Programme, facts: &Facts<'_>) -> Result<Ahead, Refusal> {
+    let on = match last_day(facts.terms) {
+        // On the last covered day every window is open.
+        Some(last) if last >= facts.on => last,
+        _ => facts.on,
+    };
+    let next = decide(
+        programme,
+        &Facts {
+            on,
+            terms_requested: 1,
+            wanted: None,
+            ..*facts
+        },
+    )?;
+    Ok(Ahead {
+        first: next.terms.first().map_or(on, Term::first),
+        first_year: next.first_year,
+        kind: next.kind,
+        bought: next.bought,
+    })
 }
 
 /// The fees of the next `years` terms at today's prices: what the system will cost over its life (V-17).

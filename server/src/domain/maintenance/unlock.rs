@@ -2,6 +2,8 @@
 //!
 //! The rule by which a dongle takes a code is shared with products: [`upkeep::unlock`].
 
+use std::fmt::Display;
+
 use upkeep::date::CivilDate;
 use upkeep::id::DongleNumber;
 use upkeep::unlock::{Device, Unlock, UnlockError, apply};
@@ -31,6 +33,28 @@ pub fn next(
     };
     apply(device, &code)?;
     Ok(code)
+}
+
+/// The day that a dongle is given: the earliest of the last days of the licenses on it, because the one date in it holds for all of
+/// them. Bought together, they end on one day anyway (P-07).
+///
+/// * `members` - each license with its latest covered day.
+///
+/// # Errors
+/// COTERM_INCOMPLETE with every license that never was covered; SMA_EXPIRED when there is none at all.
+pub fn common_day<L: Display>(members: &[(L, Option<CivilDate>)]) -> Result<CivilDate, Refusal> {
+    let missing: Vec<String> = members
+        .iter()
+        .filter(|(_, last_day)| last_day.is_none())
+        .map(|(license, _)| license.to_string())
+        .collect();
+    if !missing.is_empty() {
+        return Err(Refusal::new(Reason::CotermIncomplete)
+            .detail("a license on the hardware key has no maintenance")
+            .with("missing", missing.join(",")));
+    }
+    let days = members.iter().filter_map(|(_, last_day)| *last_day);
+    days.min().ok_or_else(|| Reason::SmaExpired.into())
 }
 
 /// The state of a dongle of which only its number is known: no code was ever made for it.

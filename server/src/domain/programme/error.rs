@@ -1,8 +1,8 @@
-//! What is wrong with programme files: all of it, so that one look corrects them.
+//! What is wrong with programme files and stories: all of it, so that one look corrects them.
 
 use std::fmt;
 
-/// One thing that is wrong with a programme file.
+/// One thing that is wrong with a programme file, or with a story.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgrammeError {
     file: String,
@@ -11,7 +11,7 @@ pub struct ProgrammeError {
 }
 
 impl ProgrammeError {
-    pub(super) fn new(file: &str, key: &str, problem: impl Into<String>) -> Self {
+    pub(in crate::domain) fn new(file: &str, key: &str, problem: impl Into<String>) -> Self {
         Self {
             file: file.to_owned(),
             key: key.to_owned(),
@@ -45,12 +45,12 @@ impl fmt::Display for ProgrammeError {
     }
 }
 
-/// Everything that is wrong with a set of programme files; never empty. One line each when shown.
+/// Everything that is wrong with a set of such files; never empty. One line each when shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgrammeErrors(Vec<ProgrammeError>);
 
 impl ProgrammeErrors {
-    pub(super) fn new(errors: Vec<ProgrammeError>) -> Self {
+    pub(in crate::domain) fn new(errors: Vec<ProgrammeError>) -> Self {
         Self(errors)
     }
 

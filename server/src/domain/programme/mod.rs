@@ -28,7 +28,7 @@ mod error;
 mod kept;
 pub(crate) mod policy;
 mod read;
-mod section;
+pub(in crate::domain) mod section;
 mod set;
 mod warnings;
 

@@ -1,4 +1,4 @@
-//! One table of a programme file, read key by key; what is wrong is collected, not thrown.
+//! One table of a programme file or a story, read key by key; what is wrong is collected, not thrown.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -6,52 +6,77 @@ use std::ops::RangeInclusive;
 use toml::{Table, Value};
 use upkeep::date::CivilDate;
 
-use super::error::ProgrammeError;
+use super::error::{ProgrammeError, ProgrammeErrors};
 use crate::domain::money::BasisPoints;
 
 /// Collects what is wrong with one file.
-pub(super) struct Problems<'f> {
+pub(in crate::domain) struct Problems<'f> {
     file: &'f str,
     found: Vec<ProgrammeError>,
 }
 
 impl<'f> Problems<'f> {
-    pub(super) fn new(file: &'f str) -> Self {
+    pub(in crate::domain) fn new(file: &'f str) -> Self {
         Self {
             file,
             found: Vec::new(),
         }
     }
 
-    pub(super) fn add(&mut self, key: &str, problem: impl Into<String>) {
+    pub(in crate::domain) fn add(&mut self, key: &str, problem: impl Into<String>) {
         self.found
             .push(ProgrammeError::new(self.file, key, problem));
     }
 
     /// Whether `key` is named already.
-    pub(super) fn name(&self, key: &str) -> bool {
+    pub(in crate::domain) fn name(&self, key: &str) -> bool {
         self.found.iter().any(|error| error.key() == key)
     }
 
-    pub(super) fn into_vec(self) -> Vec<ProgrammeError> {
+    pub(in crate::domain) fn into_vec(self) -> Vec<ProgrammeError> {
         self.found
     }
 }
 
+/// The table that the text of `file` is.
+///
+/// # Errors
+/// The place where it stops being TOML, or that it has more than `most` bytes.
+pub(in crate::domain) fn table(
+    file: &str,
+    text: &str,
+    most: usize,
+) -> Result<Table, ProgrammeErrors> {
+    let wrong = if text.len() > most {
+        let problem = format!("has {} bytes; such a file has at most {most}", text.len());
+        ProgrammeError::new(file, "", problem)
+    } else {
+        match toml::from_str(text) {
+            Ok(table) => return Ok(table),
+            Err(error) => not_toml(file, text, &error),
+        }
+    };
+    Err(ProgrammeErrors::new(vec![wrong]))
+}
+
 /// A table at `path`. Every key that is asked for is known; [`Section::close`] refuses the others.
-pub(super) struct Section<'t> {
+pub(in crate::domain) struct Section<'t> {
     path: String,
     table: Option<&'t Table>,
     known: BTreeSet<&'static str>,
 }
 
 impl<'t> Section<'t> {
-    pub(super) fn root(table: &'t Table) -> Self {
+    pub(in crate::domain) fn root(table: &'t Table) -> Self {
         Self::of(String::new(), Some(table))
     }
 
     /// The table called `name` inside this one; an absent one reads as an empty one.
-    pub(super) fn section(&mut self, problems: &mut Problems<'_>, name: &'static str) -> Self {
+    pub(in crate::domain) fn section(
+        &mut self,
+        problems: &mut Problems<'_>,
+        name: &'static str,
+    ) -> Self {
         let path = self.key(name);
         let table = match self.get(name) {
             None => None,
@@ -65,7 +90,7 @@ impl<'t> Section<'t> {
     }
 
     /// The tables in the list called `name`; `None` when it is absent or no such list.
-    pub(super) fn sections(
+    pub(in crate::domain) fn sections(
         &mut self,
         problems: &mut Problems<'_>,
         name: &'static str,
@@ -87,7 +112,7 @@ impl<'t> Section<'t> {
     }
 
     /// The tables called `name`: a list of them, or one table on its own; none when it is absent.
-    pub(super) fn one_or_more(
+    pub(in crate::domain) fn one_or_more(
         &mut self,
         problems: &mut Problems<'_>,
         name: &'static str,
@@ -98,13 +123,33 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// The table called `name` whose keys are free: each key, its dotted name and its value.
+    pub(in crate::domain) fn entries(
+        &mut self,
+        problems: &mut Problems<'_>,
+        name: &'static str,
+    ) -> Option<Vec<(&'t str, String, &'t Value)>> {
+        let path = self.key(name);
+        let Value::Table(table) = self.get(name)? else {
+            problems.add(&path, "must be a table");
+            return None;
+        };
+        let entry =
+            |(key, value): (&'t String, &'t Value)| (key.as_str(), format!("{path}.{key}"), value);
+        Some(table.iter().map(entry).collect())
+    }
+
     /// Whether the table stands in the file at all.
-    pub(super) fn is_present(&self) -> bool {
+    pub(in crate::domain) fn is_present(&self) -> bool {
         self.table.is_some()
     }
 
     /// Names each of `names` that is absent.
-    pub(super) fn require(&mut self, problems: &mut Problems<'_>, names: &[&'static str]) {
+    pub(in crate::domain) fn require(
+        &mut self,
+        problems: &mut Problems<'_>,
+        names: &[&'static str],
+    ) {
         for name in names {
             if self.get(name).is_none() {
                 problems.add(&self.key(name), "is required");
@@ -113,13 +158,13 @@ impl<'t> Section<'t> {
     }
 
     /// The value of `name`, marked as known.
-    pub(super) fn get(&mut self, name: &'static str) -> Option<&'t Value> {
+    pub(in crate::domain) fn get(&mut self, name: &'static str) -> Option<&'t Value> {
         self.known.insert(name);
         self.table?.get(name)
     }
 
     /// The text called `name`.
-    pub(super) fn text(
+    pub(in crate::domain) fn text(
         &mut self,
         problems: &mut Problems<'_>,
         name: &'static str,
@@ -134,7 +179,7 @@ impl<'t> Section<'t> {
     }
 
     /// The whole number called `name`, when it lies in `range`.
-    pub(super) fn number(
+    pub(in crate::domain) fn number(
         &mut self,
         problems: &mut Problems<'_>,
         name: &'static str,
@@ -157,7 +202,7 @@ impl<'t> Section<'t> {
     }
 
     /// The text called `name` as an id or another value that has a text form of its own.
-    pub(super) fn parsed<T, E: std::fmt::Display>(
+    pub(in crate::domain) fn parsed<T, E: std::fmt::Display>(
         &mut self,
         problems: &mut Problems<'_>,
         name: &'static str,
@@ -170,7 +215,7 @@ impl<'t> Section<'t> {
     }
 
     /// The list of different ids called `name`.
-    pub(super) fn parsed_list<T: PartialEq, E: std::fmt::Display>(
+    pub(in crate::domain) fn parsed_list<T: PartialEq, E: std::fmt::Display>(
         &mut self,
         problems: &mut Problems<'_>,
         name: &'static str,
@@ -203,7 +248,7 @@ impl<'t> Section<'t> {
     }
 
     /// A text for people called `name`: one line of at most 200 characters.
-    pub(super) fn line(
+    pub(in crate::domain) fn line(
         &mut self,
         problems: &mut Problems<'_>,
         name: &'static str,
@@ -212,13 +257,21 @@ impl<'t> Section<'t> {
     }
 
     /// The list of different texts for people called `name`; empty when it is absent.
-    pub(super) fn lines(&mut self, problems: &mut Problems<'_>, name: &'static str) -> Vec<String> {
+    pub(in crate::domain) fn lines(
+        &mut self,
+        problems: &mut Problems<'_>,
+        name: &'static str,
+    ) -> Vec<String> {
         self.parsed_list(problems, name, line_of)
             .unwrap_or_default()
     }
 
     /// Yes or no called `name`.
-    pub(super) fn flag(&mut self, problems: &mut Problems<'_>, name: &'static str) -> Option<bool> {
+    pub(in crate::domain) fn flag(
+        &mut self,
+        problems: &mut Problems<'_>,
+        name: &'static str,
+    ) -> Option<bool> {
         match self.get(name)? {
             Value::Boolean(flag) => Some(*flag),
             _ => {
@@ -229,7 +282,7 @@ impl<'t> Section<'t> {
     }
 
     /// The share in basis points called `name`, at most `most`.
-    pub(super) fn share(
+    pub(in crate::domain) fn share(
         &mut self,
         problems: &mut Problems<'_>,
         name: &'static str,
@@ -243,7 +296,7 @@ impl<'t> Section<'t> {
     }
 
     /// The list of shares in basis points called `name`, at most `most` each; not an empty one.
-    pub(super) fn shares(
+    pub(in crate::domain) fn shares(
         &mut self,
         problems: &mut Problems<'_>,
         name: &'static str,
@@ -268,7 +321,7 @@ impl<'t> Section<'t> {
     }
 
     /// The day called `name`: a TOML date, or a text in the form YYYY-MM-DD.
-    pub(super) fn day(
+    pub(in crate::domain) fn day(
         &mut self,
         problems: &mut Problems<'_>,
         name: &'static str,
@@ -287,7 +340,7 @@ impl<'t> Section<'t> {
     }
 
     /// The amount in minor units called `name`, at most `most`.
-    pub(super) fn amount(
+    pub(in crate::domain) fn amount(
         &mut self,
         problems: &mut Problems<'_>,
         name: &'static str,
@@ -304,7 +357,12 @@ impl<'t> Section<'t> {
     }
 
     /// Refuses `names`, which would be known, for a reason of their own.
-    pub(super) fn refuse(&mut self, problems: &mut Problems<'_>, names: &[&str], problem: &str) {
+    pub(in crate::domain) fn refuse(
+        &mut self,
+        problems: &mut Problems<'_>,
+        names: &[&str],
+        problem: &str,
+    ) {
         let Some(table) = self.table else { return };
         for name in names.iter().filter(|name| table.contains_key(**name)) {
             problems.add(&self.key(name), problem);
@@ -312,7 +370,7 @@ impl<'t> Section<'t> {
     }
 
     /// The word called `name`, one of `words`.
-    pub(super) fn word<T: Copy>(
+    pub(in crate::domain) fn word<T: Copy>(
         &mut self,
         problems: &mut Problems<'_>,
         name: &'static str,
@@ -327,7 +385,7 @@ impl<'t> Section<'t> {
     }
 
     /// The list of different words called `name`, each one of `words`.
-    pub(super) fn words<T: Copy + PartialEq>(
+    pub(in crate::domain) fn words<T: Copy + PartialEq>(
         &mut self,
         problems: &mut Problems<'_>,
         name: &'static str,
@@ -343,7 +401,7 @@ impl<'t> Section<'t> {
     }
 
     /// The dotted name of a key in this table.
-    pub(super) fn key(&self, name: &str) -> String {
+    pub(in crate::domain) fn key(&self, name: &str) -> String {
         if self.path.is_empty() {
             name.to_owned()
         } else {
@@ -352,7 +410,7 @@ impl<'t> Section<'t> {
     }
 
     /// Refuses every key that nobody asked for.
-    pub(super) fn close(self, problems: &mut Problems<'_>) {
+    pub(in crate::domain) fn close(self, problems: &mut Problems<'_>) {
         let Some(table) = self.table else { return };
         for name in table.keys() {
             if !self.known.contains(name.as_str()) && !problems.name(&self.key(name)) {
@@ -370,6 +428,36 @@ impl<'t> Section<'t> {
             known: BTreeSet::new(),
         }
     }
+}
+
+/// Where the text stops being TOML, in words that repeat no value of it. A day that does not exist ends here too, so the key is
+/// named where there is one.
+fn not_toml(file: &str, text: &str, error: &toml::de::Error) -> ProgrammeError {
+    let before = error
+        .span()
+        .and_then(|span| text.get(..span.start))
+        .unwrap_or_default();
+    let line = before.split('\n').count();
+    let problem = match key_before(before) {
+        Some(key) => format!("line {line}, at {key}: {}", error.message()),
+        None => format!("line {line}: {}", error.message()),
+    };
+    ProgrammeError::new(file, "", problem)
+}
+
+/// The bare key whose value was being read where `before` ends.
+fn key_before(before: &str) -> Option<&str> {
+    let line = before.rsplit('\n').next()?;
+    let (left, _) = line.rsplit_once('=')?;
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let left = left.trim_end();
+    let start = left
+        .char_indices()
+        .rev()
+        .take_while(|(_, c)| is_bare(*c))
+        .last()?
+        .0;
+    left.get(start..)
 }
 
 /// One line of text for people: what a terminal and a mail show as it is.

@@ -14,22 +14,12 @@ use toml::Table;
 use self::across::Facts;
 pub(super) use self::across::shortest_term;
 use super::Programme;
-use super::error::{ProgrammeError, ProgrammeErrors};
-use super::section::{Problems, Section};
+use super::error::ProgrammeErrors;
+use super::section::{Problems, Section, table};
 
 /// Reads the text of `file`; defaults stand for what is absent.
 pub(super) fn read(file: &str, text: &str) -> Result<Programme, ProgrammeErrors> {
-    if text.len() > MAX_TEXT {
-        let problem = format!(
-            "has {} bytes; a programme file has at most {MAX_TEXT}",
-            text.len()
-        );
-        return Err(ProgrammeErrors::new(vec![ProgrammeError::new(
-            file, "", problem,
-        )]));
-    }
-    let table: Table = toml::from_str(text)
-        .map_err(|error| ProgrammeErrors::new(vec![not_toml(file, text, &error)]))?;
+    let table = table(file, text, MAX_TEXT)?;
     read_table(file, &table)
 }
 
@@ -114,36 +104,6 @@ fn read_root(table: &Table, problems: &mut Problems<'_>) -> Option<Programme> {
         regions,
         quote,
     })
-}
-
-/// Where the text stops being TOML, in words that repeat no value of it. A day that does not exist ends here too, so the key is
-/// named where there is one.
-fn not_toml(file: &str, text: &str, error: &toml::de::Error) -> ProgrammeError {
-    let before = error
-        .span()
-        .and_then(|span| text.get(..span.start))
-        .unwrap_or_default();
-    let line = before.split('\n').count();
-    let problem = match key_before(before) {
-        Some(key) => format!("line {line}, at {key}: {}", error.message()),
-        None => format!("line {line}: {}", error.message()),
-    };
-    ProgrammeError::new(file, "", problem)
-}
-
-/// The bare key whose value was being read where `before` ends.
-fn key_before(before: &str) -> Option<&str> {
-    let line = before.rsplit('\n').next()?;
-    let (left, _) = line.rsplit_once('=')?;
-    let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    let left = left.trim_end();
-    let start = left
-        .char_indices()
-        .rev()
-        .take_while(|(_, c)| is_bare(*c))
-        .last()?
-        .0;
-    left.get(start..)
 }
 
 /// The store keeps the text as one value (N-12).
