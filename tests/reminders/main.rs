@@ -11,6 +11,7 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod checks;
 mod crash;
 mod days;
 mod dry_run;
