@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
+use upkeep_server::config::Settings;
 
 use self::client::Client;
 use self::vendor::Vendor;
@@ -33,6 +34,9 @@ pub(crate) struct Arguments {
     /// Where the stores go; by default a temporary directory, which may be in memory: name a disk.
     #[arg(long)]
     data: Option<PathBuf>,
+    /// Memory for the cache of the server's index, as `store.cache_mib` sets it.
+    #[arg(long, default_value_t = Settings::default().store_cache_mib)]
+    cache_mib: u64,
     /// Write the figures to this file as JSON, too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -76,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn measure(arguments: &Arguments, count: u32, days: u32) -> anyhow::Result<Measured> {
-    let vendor = Vendor::open(arguments.data.as_deref())?;
+    let vendor = Vendor::open(arguments.data.as_deref(), arguments.cache_mib)?;
     vendor.sell(count)?;
     // What was due before is done before: a server runs every day.
     eprintln!("{count} contracts: doing what was due until yesterday");

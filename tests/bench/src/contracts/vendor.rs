@@ -41,7 +41,7 @@ pub(crate) struct Serving {
 }
 
 impl Vendor {
-    pub(crate) fn open(data: Option<&Path>) -> anyhow::Result<Self> {
+    pub(crate) fn open(data: Option<&Path>, cache_mib: u64) -> anyhow::Result<Self> {
         let directory = match data {
             Some(path) => TempDir::new_in(path)?,
             None => TempDir::new()?,
@@ -53,6 +53,7 @@ impl Vendor {
         Store::open(Options::new(&data_dir).create(true))?.close()?;
         let settings = Settings {
             data_dir,
+            store_cache_mib: cache_mib,
             ..Settings::default()
         };
         let yesterday = SystemClock.now() - TimeDelta::days(1);
