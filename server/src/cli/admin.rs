@@ -12,9 +12,10 @@ use upkeep::rpc::v1::admin_service_client::AdminServiceClient;
 
 use crate::cli::connect::{self, ClientCertificate, PATIENCE, Target};
 use crate::cli::exit::Failure;
+use crate::cli::place::Place;
 use crate::cli::serve;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Settings;
+use crate::config::{Config, Settings};
 use crate::keys::Keys;
 use crate::listener::Peer;
 use crate::pki::{Identity, Role};
@@ -23,6 +24,45 @@ use crate::store::StoreError;
 
 /// The way to the service, whichever it is.
 pub(super) type Line = BoxCloneService<Request<Body>, Response<Body>, BoxError>;
+
+/// Which server, and where it is when it runs.
+#[derive(Debug, clap::Args)]
+pub(super) struct Reach {
+    #[command(flatten)]
+    pub(super) place: Place,
+
+    /// The running server's staff address, where it is not the configured one
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Option<String>,
+}
+
+impl Reach {
+    /// The configuration.
+    ///
+    /// # Errors
+    /// Exit 2 when no server is named, 3 with every mistake.
+    pub(super) fn config(&self) -> Result<Config, Failure> {
+        self.place.config(&[])
+    }
+
+    /// AdminService of that server.
+    ///
+    /// # Errors
+    /// As [`Admin::open`].
+    pub(super) async fn open(&self, settings: &Settings, keys: &Keys) -> Result<Admin, Failure> {
+        Admin::open(settings, keys, self.address.as_deref()).await
+    }
+
+    /// AdminService of the server that is meant, with its keys from the data directory.
+    ///
+    /// # Errors
+    /// As [`Admin::open`].
+    pub(super) async fn admin(&self) -> Result<Admin, Failure> {
+        let config = self.place.config(&[])?;
+        let keys = open_keys(config.settings())?;
+        self.open(config.settings(), &keys).await
+    }
+}
 
 /// AdminService, as `admin/cli`.
 pub(super) struct Admin {
@@ -112,4 +152,12 @@ impl Admin {
             None => Ok(()),
         }
     }
+}
+
+/// The keys in a data directory.
+///
+/// # Errors
+/// Exit 4 when they are not there or not usable.
+pub(super) fn open_keys(settings: &Settings) -> Result<Keys, Failure> {
+    Ok(Keys::open(&settings.data_dir, &settings.trust_domain)?)
 }

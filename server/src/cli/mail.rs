@@ -8,10 +8,9 @@ use upkeep::rpc::v1::{
     ListMailsRequest, Mail, MailState, PreviewMailRequest, PreviewMailResponse, RetryMailRequest,
 };
 
-use crate::cli::admin::Admin;
+use crate::cli::admin::{Admin, Reach};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{self, Form};
-use crate::cli::partner::{Reach, open_keys};
 use crate::cli::place::Place;
 use crate::cli::serve::block_on;
 use crate::clock::{Clock, SystemClock};
@@ -158,7 +157,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 }
 
 async fn preview(args: &PreviewArgs) -> Result<(), Failure> {
-    let mut admin = open(&args.reach).await?;
+    let mut admin = args.reach.admin().await?;
     let request = PreviewMailRequest {
         kind: args.kind.clone(),
         language: args.lang.clone(),
@@ -239,7 +238,7 @@ async fn test(args: &TestArgs) -> Result<(), Failure> {
 }
 
 async fn outbox(args: &OutboxArgs) -> Result<(), Failure> {
-    let mut admin = open(&args.reach).await?;
+    let mut admin = args.reach.admin().await?;
     let found = all(&mut admin, args.state).await;
     admin.close()?;
     let listed: Vec<Listed> = found?.into_iter().map(listed).collect();
@@ -247,7 +246,7 @@ async fn outbox(args: &OutboxArgs) -> Result<(), Failure> {
 }
 
 async fn retry(args: &RetryArgs) -> Result<(), Failure> {
-    let mut admin = open(&args.reach).await?;
+    let mut admin = args.reach.admin().await?;
     let done = retry_with(&mut admin, args.id.as_deref()).await;
     admin.close()?;
     let listed: Vec<Listed> = done?.into_iter().map(listed).collect();
@@ -296,12 +295,6 @@ async fn all(admin: &mut Admin, state: Option<State>) -> Result<Vec<Mail>, Failu
         }
         page_token = page.next_page_token;
     }
-}
-
-async fn open(reach: &Reach) -> Result<Admin, Failure> {
-    let config = reach.place.config(&[])?;
-    let keys = open_keys(config.settings())?;
-    reach.open(config.settings(), &keys).await
 }
 
 fn listed(mail: Mail) -> Listed {

@@ -6,16 +6,14 @@ use serde::Serialize;
 use tonic::Code;
 use upkeep::rpc::v1::{CreatePartnerRequest, GetPartnerRequest, ListPartnersRequest, Partner};
 
-use crate::cli::admin::Admin;
+use crate::cli::admin::{Admin, Reach, open_keys};
 use crate::cli::connect;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::files::{self, Bundle};
 use crate::cli::output::Form;
-use crate::cli::place::Place;
 use crate::cli::serve::block_on;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Settings};
-use crate::keys::Keys;
+use crate::config::Settings;
 use crate::logging::{self, LogFormat};
 use crate::pki::{Identity, Role};
 use crate::random::{SystemRandom, uuid_v7};
@@ -109,17 +107,6 @@ pub(super) struct ListArgs {
     reach: Reach,
     #[command(flatten)]
     form: Form,
-}
-
-/// Which server, and where it is when it runs.
-#[derive(Debug, clap::Args)]
-pub(super) struct Reach {
-    #[command(flatten)]
-    pub(super) place: Place,
-
-    /// The running server's staff address, where it is not the configured one
-    #[arg(long, value_name = "HOST:PORT")]
-    address: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -260,36 +247,4 @@ fn report(issued: &Bundle, settings: &Settings, form: Form) -> Result<(), Failur
     form.print(issued, || {
         issued.report(&address, "upkeep.v1.PartnerService")
     })
-}
-
-pub(super) fn open_keys(settings: &Settings) -> Result<Keys, Failure> {
-    Ok(Keys::open(&settings.data_dir, &settings.trust_domain)?)
-}
-
-impl Reach {
-    /// The configuration.
-    ///
-    /// # Errors
-    /// Exit 2 when no server is named, 3 with every mistake.
-    pub(super) fn config(&self) -> Result<Config, Failure> {
-        self.place.config(&[])
-    }
-
-    /// AdminService of that server.
-    ///
-    /// # Errors
-    /// As [`Admin::open`].
-    pub(super) async fn open(&self, settings: &Settings, keys: &Keys) -> Result<Admin, Failure> {
-        Admin::open(settings, keys, self.address.as_deref()).await
-    }
-
-    /// AdminService of the server that is meant, with its keys from the data directory.
-    ///
-    /// # Errors
-    /// As [`Admin::open`].
-    pub(super) async fn admin(&self) -> Result<Admin, Failure> {
-        let config = self.place.config(&[])?;
-        let keys = open_keys(config.settings())?;
-        self.open(config.settings(), &keys).await
-    }
 }

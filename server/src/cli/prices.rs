@@ -9,10 +9,9 @@ use upkeep::rpc::v1::{
     ImportPricesRequest, ImportPricesResponse, ListPricesRequest, Price, PriceProblem,
 };
 
-use crate::cli::admin::Admin;
+use crate::cli::admin::{Admin, Reach};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{self, Form};
-use crate::cli::partner::Reach;
 use crate::cli::prices::rows::{Row, Rows};
 use crate::cli::serve::block_on;
 use crate::logging::{self, LogFormat};

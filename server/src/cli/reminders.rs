@@ -3,10 +3,9 @@
 use serde::Serialize;
 use upkeep::rpc::v1::{DueExtension, DueReminder, DueWork, RunRemindersRequest};
 
-use crate::cli::admin::Admin;
+use crate::cli::admin::{Admin, Reach};
 use crate::cli::exit::Failure;
 use crate::cli::output::Form;
-use crate::cli::partner::{Reach, open_keys};
 use crate::cli::serve::block_on;
 use crate::logging::{self, LogFormat};
 
@@ -98,9 +97,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 }
 
 async fn run_due(args: &RunArgs) -> Result<(), Failure> {
-    let config = args.reach.config()?;
-    let keys = open_keys(config.settings())?;
-    let mut admin = args.reach.open(config.settings(), &keys).await?;
+    let mut admin = args.reach.admin().await?;
     if args.dry_run {
         let listed = list(&mut admin, args).await;
         admin.close()?;
