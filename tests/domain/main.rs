@@ -10,6 +10,7 @@ mod errors;
 mod guess;
 mod machines;
 mod maintenance;
+mod programme_refused;
 mod programme_rules;
 mod programmes;
 mod purchase;
