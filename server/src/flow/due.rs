@@ -116,17 +116,21 @@ async fn run_batch(deps: &Arc<Deps>, now: DateTime<Utc>, left: Range) -> Result<
             let mut batch = Batch::default();
             let found = tx.range(&left.from, &left.to, PAGE)?;
             let mut whole = found.len() < PAGE;
-            let mut keys_staged = 0_usize;
+            let (mut keys_staged, mut terms_staged) = (0_usize, 0_usize);
             for (key, _) in found {
                 let one = look(&inner, tx, &key, now);
                 let settled = batch.pass.settled;
                 let cost = one.as_ref().map_or(0, Looked::keys);
-                let full = keys_staged.saturating_add(cost) > MOST_KEYS || settled >= MOST_SETTLED;
+                let terms = one.as_ref().map_or(0, Looked::terms);
+                let full = keys_staged.saturating_add(cost) > MOST_KEYS
+                    || terms_staged.saturating_add(terms) > MOST_TERMS
+                    || settled >= MOST_SETTLED;
                 if cost > 0 && settled > 0 && full {
                     whole = false;
                     break;
                 }
                 keys_staged = keys_staged.saturating_add(cost);
+                terms_staged = terms_staged.saturating_add(terms);
                 batch.pass.due_keys_read = batch.pass.due_keys_read.saturating_add(1);
                 batch.take(&inner, tx, &said, &key, one)?;
                 batch.done_to = Some(key);
@@ -163,6 +167,14 @@ impl Looked {
             Self::License(..) => 0,
             // The key itself.
             Self::Nothing => 1,
+        }
+    }
+
+    /// How many terms it puts on record: each is a line of an order.
+    fn terms(&self) -> usize {
+        match self {
+            Self::License(_, due) => due.extension.len(),
+            Self::Nothing => 0,
         }
     }
 }
@@ -417,8 +429,11 @@ fn count(found: usize) -> u64 {
 
 /// Keys of the index looked at in one transaction.
 const PAGE: usize = 100;
-/// Licenses settled in one transaction, which keeps it below a mebibyte.
+/// Licenses settled in one transaction.
 const MOST_SETTLED: u64 = 25;
+/// Terms put on record by one transaction, which with their order lines keeps it well below a mebibyte. One license alone, which
+/// holds at most as many, always fits.
+const MOST_TERMS: usize = 1_000;
 /// Keys changed by one transaction: fewer than the store allows (STORAGE 2.4).
 const MOST_KEYS: usize = 450;
 /// The license, its old and new places in three indexes, and its history.
