@@ -54,6 +54,8 @@ pub(crate) async fn add_terms(
             let terms = maintenance::next_terms(programme, &license.terms, today, count, first)?;
             extension::settle(&inner, tx, &mut license, now)?;
             license.add_terms(terms);
+            // More terms take a cancellation back, as an order for them does (DOMAIN 7).
+            license.contract.cancelled_on = None;
             inner.save_license(tx, &mut license)?;
             Ok(Kept {
                 license: Some(license.to_wire()),

@@ -164,3 +164,24 @@ async fn a_retry_of_a_cancellation_is_the_same_one() {
     assert_eq!(refused(reused), expected);
     shop.stop().await;
 }
+
+/// DOMAIN 7: more terms take a cancellation back, also when an administrator records them.
+#[tokio::test(flavor = "multi_thread")]
+async fn terms_that_an_administrator_adds_take_a_cancellation_back() {
+    let mut shop = Shop::open("2012-06-01").await;
+    shop.sell(sold("PB-1000", "2012-01-01")).await;
+    cancel(&mut shop.acme, "PB-1000").await.unwrap();
+    shop.world.set_day("2014-06-01");
+    let ended = contract(&mut shop.acme, "PB-1000").await;
+    assert_eq!(ended.state(), v1::ContractState::EndsAtTerm);
+    let request = v1::AddMaintenanceTermsRequest {
+        serial: "PB-1000".into(),
+        terms: 1,
+        ..Default::default()
+    };
+    shop.admin.add_maintenance_terms(request).await.unwrap();
+    let now = contract(&mut shop.acme, "PB-1000").await;
+    assert_eq!(now.state(), v1::ContractState::InForce);
+    assert!(now.extends_automatically);
+    shop.stop().await;
+}
