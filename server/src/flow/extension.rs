@@ -7,8 +7,9 @@ use upkeep::date::{CivilDate, Term};
 use upkeep::id::OrderId;
 
 use super::deal::{BY_A_PERSON, amount, purchase};
+use super::order::{self, Tell};
 use super::price_book::Size;
-use super::{Deps, Outcome, order};
+use super::{Deps, Outcome};
 use crate::domain::license::License;
 use crate::domain::machine::Role;
 use crate::domain::maintenance::{last_day, price};
@@ -60,7 +61,7 @@ pub(crate) fn settle(
             sequence: tx.sequence(),
             created_at: now,
         };
-        order::record(deps, tx, &order, now)?;
+        order::record(deps, tx, &order, Tell::Owner, now)?;
     }
     Ok(())
 }
@@ -87,7 +88,10 @@ fn line(
     let (amount, how) = match priced(reads, programme, &earlier, term) {
         Ok(found) => found,
         // The extension stands all the same: nobody ordered it, so nobody can be refused.
-        Err(Outcome::Refused(refusal)) => (None, format!("{BY_A_PERSON}: {refusal}")),
+        Err(Outcome::Refused(refusal)) => {
+            let why = refusal.reason.as_str();
+            (None, format!("{BY_A_PERSON}: {why}"))
+        }
         Err(failed) => return Err(failed),
     };
     Ok(Line {

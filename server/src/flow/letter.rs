@@ -73,7 +73,7 @@ pub(crate) fn write(deps: &Deps, mail: &Mail, now: DateTime<Utc>) -> Result<Writ
             if let Some(why) = why_void(&license, *last_day, today) {
                 return Ok(Written::Void(why));
             }
-            facts.reminder = Some(reminder(*last_day, today));
+            facts.reminder = Some(reminder(deps, &license, *last_day, today)?);
         }
         MailKind::UpgradeCode { code_number, .. } => {
             let upgrade = upgrade.as_ref().ok_or(MALFORMED)?;
@@ -156,9 +156,10 @@ pub(crate) fn preview(
             let parties = parties(deps, &license)?;
             let mut facts = facts_of(deps, &license, &parties)?;
             let today = deps.today(&license, now)?;
-            facts.reminder = maintenance::last_day(&license.terms)
-                .map(|last_day| reminder(last_day, today))
-                .or(sample.reminder);
+            facts.reminder = match maintenance::last_day(&license.terms) {
+                Some(last_day) => Some(reminder(deps, &license, last_day, today)?),
+                None => sample.reminder,
+            };
             facts.upgrade = sample.upgrade;
             facts.deal = sample.deal;
             let readers = match template {
@@ -247,12 +248,22 @@ fn facts_of(deps: &Deps, license: &License, parties: &Parties) -> Result<Facts, 
     })
 }
 
-fn reminder(last_day: CivilDate, today: CivilDate) -> Reminder {
+fn reminder(
+    deps: &Deps,
+    license: &License,
+    last_day: CivilDate,
+    today: CivilDate,
+) -> Result<Reminder, Outcome> {
+    let programme = deps.programme(license)?;
     let left = last_day.naive().signed_duration_since(today.naive());
-    Reminder {
+    let cancel_by = maintenance::extends(programme, license)
+        .then(|| maintenance::cancel_by(programme, &license.terms))
+        .flatten();
+    Ok(Reminder {
         last_day: last_day.to_string(),
         days_left: u32::try_from(left.num_days()).unwrap_or(0),
-    }
+        cancel_by: cancel_by.map(|day| day.to_string()),
+    })
 }
 
 /// The code is derived here, on its way into the letter, and stored nowhere.
@@ -358,7 +369,14 @@ fn reader(
             (String::new(), address, Language::En)
         }
         Recipient::Requester(id) => {
-            let address = requester(deps, license, id)?;
+            let given = requester(deps, license, id)?;
+            // A programme need not ask for an address: then the owner's is the one to write to.
+            let address = match given {
+                Some(given) if given.is_empty() => {
+                    parties.customer.as_ref().map(|one| one.email.clone())
+                }
+                given => given,
+            };
             (String::new(), address, parties.customer_language())
         }
     };

@@ -13,6 +13,7 @@ use upkeep::serial::SerialNumber;
 use zeroize::Zeroizing;
 
 use super::once::Principal;
+use super::order::Tell;
 use super::{Call, Deps, Fault, Outcome, deal, order, quote, whole_micros};
 use crate::domain::catalogue::Product;
 use crate::domain::license::{
@@ -312,7 +313,13 @@ fn sell_with(
         sequence: tx.sequence(),
         created_at: now,
     };
-    order::record(deps, tx, &order, now)
+    let today = deps.today(license, now)?;
+    let tell = if ask.purchased_on < today {
+        Tell::Nobody
+    } else {
+        Tell::Owner
+    };
+    order::record(deps, tx, &order, tell, now)
 }
 
 /// A hardware key carries so many licenses at most: they are bought for together, in one transaction.

@@ -90,7 +90,7 @@ pub(crate) async fn place(
             quote.state = QuoteState::Ordered;
             quote.order = Some(id);
             save(tx, &quote);
-            record(&inner, tx, &order, now)?;
+            record(&inner, tx, &order, Tell::Owner, now)?;
             Ok(Kept {
                 order: Some(order.to_wire()),
                 license: Some(main.to_wire()),
@@ -213,6 +213,15 @@ fn carry_out(
     main.ok_or_else(|| NOT_THERE.into())
 }
 
+/// Whether the owner is told of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tell {
+    /// By mail.
+    Owner,
+    /// What was bought on an earlier day and is only recorded now is no news.
+    Nobody,
+}
+
 /// Puts an order on record, where its licenses find it, and tells the owner.
 ///
 /// # Errors
@@ -221,6 +230,7 @@ pub(crate) fn record(
     deps: &Deps,
     tx: &mut Tx<'_>,
     order: &Order,
+    tell: Tell,
     now: DateTime<Utc>,
 ) -> Result<(), Outcome> {
     for serial in order.serials() {
@@ -230,6 +240,9 @@ pub(crate) fn record(
         );
     }
     save(tx, order);
+    if tell == Tell::Nobody {
+        return Ok(());
+    }
     let kind = MailKind::OrderConfirmation {
         order: order.id,
         serial: order.serial.clone(),

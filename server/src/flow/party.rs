@@ -54,7 +54,7 @@ pub(crate) async fn create_customer(
     partner: Option<PartnerId>,
     reached: Reached,
 ) -> Result<Opened, Outcome> {
-    deps.personal.prepare(&id)?;
+    prepare_new(deps, Owner::Customer(&id), &keys::customer(&id))?;
     let Reached { email, contact } = reached;
     let partner_text = partner
         .as_ref()
@@ -160,7 +160,7 @@ pub(crate) async fn create_partner(
     display_name: String,
     reached: Reached,
 ) -> Result<OpenedPartner, Outcome> {
-    deps.personal.prepare(&id)?;
+    prepare_new(deps, Owner::Partner(&id), &keys::partner(&id))?;
     let Reached { email, contact } = reached;
     let (language, region) = texts_of(&contact);
     let body = [id.as_str(), &display_name, &email, &language, &region].join("\0");
@@ -199,8 +199,9 @@ pub(crate) async fn update_partner(
     correction: Correction,
 ) -> Result<OpenedPartner, Outcome> {
     let mut store = &deps.store;
-    if store.value(&keys::partner(&id))?.is_some() {
-        // Partners of an older server have no key yet.
+    let known: Option<Partner> = store.load(&keys::partner(&id))?;
+    if known.is_some_and(|partner| partner.email.is_empty()) {
+        // A partner of an older server never had a key; one that was erased keeps its sealed address and gets none again.
         deps.personal.prepare(&id)?;
     }
     let sealed = seal_again(deps, Owner::Partner(&id), PARTNER_EMAIL, &correction)?;
@@ -231,6 +232,41 @@ pub(crate) fn open_partner(deps: &Deps, partner: Partner) -> OpenedPartner {
         .open(&partner.id, PARTNER_EMAIL, &partner.email)
         .unwrap_or_default();
     OpenedPartner { partner, email }
+}
+
+/// The key of a new party. One that is on record has its own, or was erased and gets none again.
+///
+/// # Errors
+/// ALREADY_EXISTS for a party whose data was erased.
+fn prepare_new(deps: &Deps, owner: Owner<'_>, key: &[u8]) -> Result<(), Outcome> {
+    let mut store = &deps.store;
+    if store.value(key)?.is_none() {
+        return Ok(deps.personal.prepare(owner)?);
+    }
+    if deps.personal.is_held(owner) {
+        return Ok(());
+    }
+    Err(Refusal::new(Reason::AlreadyExists)
+        .detail("its personal data was erased, and does not come back")
+        .into())
+}
+
+/// Seals something that a customer's own call brings, before it meets the ledger.
+///
+/// # Errors
+/// REFER_TO_VENDOR once the customer's data was erased: nothing personal is taken from it any more.
+pub(crate) fn seal_for(
+    deps: &Deps,
+    id: &CustomerId,
+    field: &str,
+    text: &str,
+) -> Result<Vec<u8>, Outcome> {
+    if !deps.personal.is_held(Owner::Customer(id)) {
+        return Err(Refusal::new(Reason::ReferToVendor)
+            .detail("the personal data of the license's owner was erased")
+            .into());
+    }
+    Ok(deps.personal.seal(id, field, text)?)
 }
 
 /// Seals the corrected address; `None` where it stays or where the owner has no key, of which the caller learns NOT_FOUND.

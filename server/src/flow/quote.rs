@@ -11,7 +11,7 @@ use super::asker::{self, Asker, check_sellable};
 use super::authenticate::Credential;
 use super::deal::{self, Decided};
 use super::outbox::enqueue;
-use super::{Call, Caller, Deps, Fault, Outcome, whole_micros};
+use super::{Call, Caller, Deps, Fault, Outcome, party, whole_micros};
 use crate::domain::license::{Carrier, License, MAX_ON_DONGLE, Module};
 use crate::domain::machine::{Role, SmaEvent, SmaState, step};
 use crate::domain::mail::{MailKind, Recipient};
@@ -79,9 +79,7 @@ pub(crate) async fn create(deps: &Arc<Deps>, call: Call, ask: Request) -> Result
     let id = QuoteId::from_uuid(uuid_v7(&*deps.clock, &*deps.random));
     let contact = match &ask.contact {
         None => Vec::new(),
-        Some(contact) => deps
-            .personal
-            .seal(&known.customer, &contact_field(&id), contact)?,
+        Some(contact) => party::seal_for(deps, &known.customer, &contact_field(&id), contact)?,
     };
     let customer = known.customer;
     // 3 One transaction decides and writes.

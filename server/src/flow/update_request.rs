@@ -10,7 +10,7 @@ use upkeep::version::Version;
 
 use super::authenticate::{Credential, authenticate};
 use super::once::Principal;
-use super::{Call, Caller, Deps, Fault, Outcome, whole_micros};
+use super::{Call, Caller, Deps, Fault, Outcome, party, whole_micros};
 use crate::domain::catalogue::Release;
 use crate::domain::license::{Carrier, License, VirtualEnvironment};
 use crate::domain::machine::{Role, UpgradeEvent, UpgradeState, step};
@@ -75,7 +75,8 @@ pub(crate) async fn create(
     }
     // 2 The address is sealed before it meets the ledger (T-23).
     let id = UpgradeId::from_uuid(uuid_v7(&*deps.clock, &*deps.random));
-    let email = deps.personal.seal(
+    let email = party::seal_for(
+        deps,
         &known.customer,
         &email_field(&id),
         &ask.email.unwrap_or_default(),

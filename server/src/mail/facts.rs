@@ -59,6 +59,8 @@ pub(crate) struct Reminder {
     pub(crate) last_day: String,
     /// Days from today to it.
     pub(crate) days_left: u32,
+    /// For an agreement that goes on by itself: the last day on which a cancellation ends it, `YYYY-MM-DD`.
+    pub(crate) cancel_by: Option<String>,
 }
 
 /// Of upgrade codes.
@@ -160,6 +162,8 @@ impl Facts {
                 facts.reminder = Some(Reminder {
                     last_day: "2026-08-31".to_owned(),
                     days_left: 75,
+                    // One of the two texts in either sample.
+                    cancel_by: (!full).then(|| "2026-08-31".to_owned()),
                 });
             }
             Template::UpgradeCode => facts.upgrade = Some(Upgrade::sample(full)),

@@ -341,6 +341,33 @@ mod tests {
         }
     }
 
+    /// V-05: nobody is asked to renew what goes on by itself, nor thanked for what nobody ordered.
+    #[test]
+    fn what_goes_on_by_itself_is_told_so() {
+        let texts = Texts::default();
+        let renew = ["renew", "verlängern", "renouvel", "更新につきましては"];
+        for template in [Template::ReminderCustomer, Template::OrderConfirmation] {
+            for (language, word) in Language::ALL.iter().zip(renew) {
+                let mut facts = Facts::sample(template, Extent::Full);
+                let usual = texts.render(template, *language, &facts).unwrap().body;
+                if let Some(reminder) = &mut facts.reminder {
+                    reminder.cancel_by = Some("2026-07-31".to_owned());
+                }
+                if let Some(deal) = &mut facts.deal {
+                    deal.kind = "auto_extension".to_owned();
+                }
+                let own = texts.render(template, *language, &facts).unwrap().body;
+                assert_ne!(usual, own, "{template} {language:?}");
+                if template == Template::ReminderCustomer {
+                    assert!(
+                        own.contains("31") && !own.to_lowercase().contains(word),
+                        "{own}"
+                    );
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_reader_gets_the_languages_that_there_are() {
         let texts = Texts::default();

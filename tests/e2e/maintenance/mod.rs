@@ -1,6 +1,7 @@
 //! MaintenanceService over real TLS: what each call gives, every refusal by name, retries, and who may do what.
 
 mod cancel;
+mod erased;
 mod group;
 mod license;
 mod order;
