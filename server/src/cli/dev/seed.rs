@@ -116,7 +116,12 @@ impl Seeder {
             item: tag.item.into(),
             item_id: tag.item_id.to_owned(),
             edition: tag.edition.to_owned(),
-            unit: PriceUnit::License.into(),
+            unit: match tag.item {
+                // So much for each one in use.
+                PriceItem::Module => PriceUnit::Seat,
+                _ => PriceUnit::License,
+            }
+            .into(),
             amount: Some(Money {
                 minor_units: tag.minor,
                 currency_code: tag.currency.to_owned(),
@@ -232,7 +237,7 @@ struct Plan {
     cover: Cover,
 }
 
-/// An entry of the price book, for a license whatever its seats.
+/// An entry of the price book: for a license whatever its seats, or for each module.
 struct Tag {
     product: &'static str,
     item: PriceItem,

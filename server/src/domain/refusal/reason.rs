@@ -97,7 +97,7 @@ reasons! {
         "One or more fields do not have the form they need.",
         "Correct every field listed in the answer and send the request again.";
     MissingField, "MISSING_FIELD", InvalidArgument,
-        "One or more required fields are empty; an update request needs the e-mail address, the credential, the virtual environment and the license type.",
+        "One or more required fields are empty.",
         "Fill in every field listed in the answer and send the request again.";
     CredentialKindMismatch, "CREDENTIAL_KIND_MISMATCH", InvalidArgument,
         "This kind of credential does not go with this serial number. The password goes with serial numbers that start with NSP, the activation code or the product code with all others, unless the programme says otherwise.",
