@@ -130,6 +130,55 @@ fn p14_a_lapsed_license_that_joins_is_checked_as_the_others_are() {
     }
 }
 
+/// N-05, the contract's machine: what is asked for by name is that, or refused.
+#[test]
+fn a_purchase_of_another_kind_than_the_day_allows_is_refused() {
+    let programme = programme("lapse = { mode = \"from_purchase\", price = \"quote\" }");
+    let held = [term("2019-01-01", "2019-12-31")];
+    let kind = |terms: &[Term], on: &str, wanted| {
+        let facts = Facts {
+            wanted: Some(wanted),
+            ..facts(terms, day(on), 1)
+        };
+        decide(&programme, &facts)
+            .map(|bought| bought.kind)
+            .map_err(|refusal| refusal.reason)
+    };
+    let (covered, lapsed) = ("2019-12-31", "2020-01-01");
+    for (terms, on, expected) in [
+        (
+            &[][..],
+            covered,
+            [
+                Ok(Kind::New),
+                Err(Reason::OrderFirst),
+                Err(Reason::OrderFirst),
+            ],
+        ),
+        (
+            &held[..],
+            covered,
+            [
+                Err(Reason::CoverStillActive),
+                Ok(Kind::Renewal),
+                Err(Reason::CoverStillActive),
+            ],
+        ),
+        (
+            &held[..],
+            lapsed,
+            [
+                Err(Reason::ReinstatementRequired),
+                Err(Reason::ReinstatementRequired),
+                Ok(Kind::Reinstatement),
+            ],
+        ),
+    ] {
+        let wanted = [Kind::New, Kind::Renewal, Kind::Reinstatement];
+        assert_eq!(wanted.map(|wanted| kind(terms, on, wanted)), expected);
+    }
+}
+
 #[test]
 fn lines_say_how_they_were_computed() {
     let programme = priced(
