@@ -96,6 +96,89 @@ fn v17_the_years_ahead_cost_what_their_renewals_will() {
     }
 }
 
+/// A license that lapsed is not bought back around P-14 and T-12 by naming it as the one that joins.
+#[test]
+fn p14_a_lapsed_license_that_joins_is_checked_as_the_others_are() {
+    let member = |license, last_day, majors| Member {
+        license,
+        last_day,
+        annual: Some(euro(36_600)),
+        majors,
+    };
+    let (on, majors) = (day("2021-01-01"), [day("2020-06-01")]);
+    let covered = [member("Y", Some(day("2021-12-31")), &[][..])];
+    let lapsed = member("X", Some(day("2020-01-31")), &majors);
+    let add = |lapse: &str, new: &Member<'_, &'static str>| {
+        let programme = priced(&format!(
+            "lapse = {{ {lapse} }}\ngroup = {{ kind = \"dongle\" }}"
+        ));
+        group::add(&programme, &covered, new, on)
+    };
+    for (lapse, reason) in [
+        (
+            "mode = \"from_purchase\", major_release = \"upgrade_required\"",
+            Reason::UpgradeRequired,
+        ),
+        ("mode = \"refer\"", Reason::ReferToVendor),
+    ] {
+        let refusal = add(lapse, &lapsed).unwrap_err();
+        assert_eq!(refusal.reason, reason);
+        assert!(refusal.metadata["licenses"] == "X");
+        // Never covered is not lapsed.
+        let fresh = add(lapse, &member("X", None, &majors)).unwrap();
+        assert_eq!(fresh.lines[0].term.first(), on);
+    }
+}
+
+/// N-05, the contract's machine: what is asked for by name is that, or refused.
+#[test]
+fn a_purchase_of_another_kind_than_the_day_allows_is_refused() {
+    let programme = programme("lapse = { mode = \"from_purchase\", price = \"quote\" }");
+    let held = [term("2019-01-01", "2019-12-31")];
+    let kind = |terms: &[Term], on: &str, wanted| {
+        let facts = Facts {
+            wanted: Some(wanted),
+            ..facts(terms, day(on), 1)
+        };
+        decide(&programme, &facts)
+            .map(|bought| bought.kind)
+            .map_err(|refusal| refusal.reason)
+    };
+    let (covered, lapsed) = ("2019-12-31", "2020-01-01");
+    for (terms, on, expected) in [
+        (
+            &[][..],
+            covered,
+            [
+                Ok(Kind::New),
+                Err(Reason::OrderFirst),
+                Err(Reason::OrderFirst),
+            ],
+        ),
+        (
+            &held[..],
+            covered,
+            [
+                Err(Reason::CoverStillActive),
+                Ok(Kind::Renewal),
+                Err(Reason::CoverStillActive),
+            ],
+        ),
+        (
+            &held[..],
+            lapsed,
+            [
+                Err(Reason::ReinstatementRequired),
+                Err(Reason::ReinstatementRequired),
+                Ok(Kind::Reinstatement),
+            ],
+        ),
+    ] {
+        let wanted = [Kind::New, Kind::Renewal, Kind::Reinstatement];
+        assert_eq!(wanted.map(|wanted| kind(terms, on, wanted)), expected);
+    }
+}
+
 #[test]
 fn lines_say_how_they_were_computed() {
     let programme = priced(

@@ -80,7 +80,7 @@ pub struct GroupPurchase<L> {
 ///
 /// # Errors
 /// REFER_TO_VENDOR for lapsed licenses of a programme that leaves them to a person, UPGRADE_REQUIRED with every lapsed license that
-/// missed a major release (P-14), CURRENCY_MISMATCH, AMOUNT_OUT_OF_RANGE.
+/// missed a major release (P-14), `new` among them; CURRENCY_MISMATCH, AMOUNT_OUT_OF_RANGE.
 pub fn add<L: Clone + Display>(
     programme: &Programme,
     existing: &[Member<'_, L>],
@@ -96,11 +96,8 @@ pub fn add<L: Clone + Display>(
             total: None,
         });
     };
-    check_lapsed(
-        programme,
-        existing.iter().filter(|m| m.last_day < Some(target)),
-        on,
-    )?;
+    // The one that joins may be an old license too, and joining is no way around its lapse.
+    check_lapsed(programme, all().filter(|m| m.last_day < Some(target)), on)?;
     let mut lines = Vec::new();
     for member in all() {
         lines.extend(catch_up(programme, member, on, target)?);

@@ -69,13 +69,12 @@ pub struct Purchase {
 /// lapse, major releases in the gap, the calendar.
 ///
 /// # Errors
-/// INVALID_TERM_COUNT, TOO_MANY_TERMS (N-11), PROGRAMME_CLOSED (V-06), REINSTATEMENT_REQUIRED, COVER_STILL_ACTIVE with `last_day`,
-/// RENEWAL_TOO_EARLY with `opens_on` (S-14), REFER_TO_VENDOR (T-12), UPGRADE_REQUIRED (P-14).
+/// INVALID_TERM_COUNT, TOO_MANY_TERMS (N-11), PROGRAMME_CLOSED (V-06), what [`kind_on`] says of the kind, RENEWAL_TOO_EARLY with `opens_on` (S-14), REFER_TO_VENDOR (T-12), UPGRADE_REQUIRED (P-14).
 pub fn decide(programme: &Programme, facts: &Facts<'_>) -> Result<Purchase, Refusal> {
     check_count(programme, facts.terms_requested)?;
     let standing = standing(programme, facts.terms, facts.on);
     check_open(programme, standing, facts.on)?;
-    check_wanted(programme, standing, facts)?;
+    kind_on(programme, last_day(facts.terms), facts.on, facts.wanted)?;
     let terms = match standing {
         Standing::NeverCovered => chain(programme, facts.on, facts.terms_requested)?,
         Standing::Renewable(last) => {
@@ -144,7 +143,11 @@ pub(crate) fn check_room(held: &[Term]) -> Result<(), Refusal> {
 }
 
 /// V-06: a closed programme begins no contract; contracts that exist go on.
-fn check_open(programme: &Programme, standing: Standing, on: CivilDate) -> Result<(), Refusal> {
+pub(super) fn check_open(
+    programme: &Programme,
+    standing: Standing,
+    on: CivilDate,
+) -> Result<(), Refusal> {
     match programme.sold_until() {
         Some(until) if standing == Standing::NeverCovered && on > until => {
             Err(Refusal::new(Reason::ProgrammeClosed).with("sold_until", until))
@@ -153,24 +156,37 @@ fn check_open(programme: &Programme, standing: Standing, on: CivilDate) -> Resul
     }
 }
 
-/// N-05: what was asked for must be what the day allows.
-fn check_wanted(
+/// What buying maintenance after cover up to `last` is on the day `on` (N-05).
+///
+/// * `last` - `None` for what never was covered.
+/// * `wanted` - what was asked for, which must be that.
+///
+/// # Errors
+/// ORDER_FIRST, REINSTATEMENT_REQUIRED with `last_day` and `closed_on`, COVER_STILL_ACTIVE with `last_day`.
+pub(crate) fn kind_on(
     programme: &Programme,
-    standing: Standing,
-    facts: &Facts<'_>,
-) -> Result<(), Refusal> {
-    match (facts.wanted, standing) {
-        (Some(Kind::Renewal), Standing::Lapsed(last)) => {
+    last: Option<CivilDate>,
+    on: CivilDate,
+    wanted: Option<Kind>,
+) -> Result<Kind, Refusal> {
+    let standing = last.map_or(Standing::NeverCovered, |last| since(programme, last, on));
+    match (wanted, standing) {
+        (Some(Kind::Renewal | Kind::Reinstatement), Standing::NeverCovered) => {
+            Err(Reason::OrderFirst.into())
+        }
+        (Some(Kind::Reinstatement | Kind::New), Standing::Renewable(last)) => {
+            Err(Refusal::new(Reason::CoverStillActive).with("last_day", last))
+        }
+        (Some(Kind::Renewal | Kind::New), Standing::Lapsed(last)) => {
             let refusal = Refusal::new(Reason::ReinstatementRequired).with("last_day", last);
             Err(match renewal_closes_on(programme, last) {
                 Ok(closes) => refusal.with("closed_on", closes),
                 Err(_) => refusal,
             })
         }
-        (Some(Kind::Reinstatement | Kind::New), Standing::Renewable(last)) => {
-            Err(Refusal::new(Reason::CoverStillActive).with("last_day", last))
-        }
-        _ => Ok(()),
+        (_, Standing::NeverCovered) => Ok(Kind::New),
+        (_, Standing::Renewable(_)) => Ok(Kind::Renewal),
+        (_, Standing::Lapsed(_)) => Ok(Kind::Reinstatement),
     }
 }
 
