@@ -129,6 +129,7 @@ fn decide(
     now: DateTime<Utc>,
 ) -> Result<Quote, Outcome> {
     check_sellable(license)?;
+    check_dongle(license, ask)?;
     let (programme, today) = (deps.programme(license)?, deps.today(license, now)?);
     let tier = tier(programme, license, ask.tier.as_ref())?;
     let asked = asked(license, ask);
@@ -258,30 +259,33 @@ pub(crate) fn check_event(license: &License, deal: Deal, role: Role) -> Result<S
 
 /// P-17: what a person needs to price a quote; everything that is missing at once.
 fn check_required(programme: &Programme, license: &License, ask: &Request) -> Result<(), Refusal> {
-    let on_dongle = match &license.carrier {
-        Carrier::HardwareKey(number) => Some(number),
-        Carrier::SoftwareKey => None,
-    };
+    let on_dongle = matches!(license.carrier, Carrier::HardwareKey(_));
     let mut missing = Vec::new();
     for field in &programme.quote().fields {
         match field {
             QuoteField::Contact if ask.contact.is_none() => missing.push("contact"),
             // A license that is on no hardware key has no number to give.
-            QuoteField::DongleNumber if ask.dongle.is_none() && on_dongle.is_some() => {
+            QuoteField::DongleNumber if ask.dongle.is_none() && on_dongle => {
                 missing.push("dongle_number");
             }
             QuoteField::Contact | QuoteField::DongleNumber => {}
         }
     }
-    if !missing.is_empty() {
-        return Err(Refusal::missing(missing));
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(Refusal::missing(missing)),
     }
-    match &ask.dongle {
-        Some(given) if on_dongle != Some(given) => {
+}
+
+/// P-17: a number that is given is that of the key which carries the license, whoever prices the quote.
+fn check_dongle(license: &License, ask: &Request) -> Result<(), Refusal> {
+    match (&ask.dongle, &license.carrier) {
+        (None, _) => Ok(()),
+        (Some(given), Carrier::HardwareKey(number)) if given == number => Ok(()),
+        (Some(_), _) => {
             let why = "is not the number of the hardware key that carries this license";
             Err(Refusal::invalid(vec![Violation::new("dongle_number", why)]))
         }
-        _ => Ok(()),
     }
 }
 

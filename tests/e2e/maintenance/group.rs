@@ -40,6 +40,13 @@ async fn a_key_is_renewed_as_a_whole() {
         serials: vec!["VO-1".into()],
         ..ask("OL-1", 1)
     };
+    // The number that is given has to be the key's, whether a person prices the quote or not.
+    let wrong = v1::CreateQuoteRequest {
+        dongle_number: "d-2".into(),
+        ..named.clone()
+    };
+    let wrong = quote(&mut shop.acme, wrong).await.unwrap_err();
+    assert_eq!(fields(&wrong), ["dongle_number"]);
     let quoted = quote(&mut shop.acme, named).await.unwrap();
     // D54, D92: the yearly price of each.
     let expected = [
