@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use upkeep::id::{OrderId, QuoteId};
 use upkeep::serial::SerialNumber;
 
-use super::asker::{self, Asker, check_sellable};
+use super::asker::{self, About, Asker, check_reader, check_sellable};
 use super::authenticate::Credential;
 use super::outbox::enqueue;
-use super::quote::{check_event, check_reader, expired, ordered};
+use super::quote::{check_event, expired, ordered};
 use super::{Call, Caller, Deps, Fault, Outcome, deal, expansion, extension, whole_micros};
 use crate::domain::license::License;
 use crate::domain::machine::{SmaEvent, SmaState};
@@ -69,6 +69,8 @@ pub(crate) async fn place(
             let mut quote = quote
                 .filter(|quote| quote.serial == ask.serial)
                 .ok_or_else(|| Refusal::new(Reason::NotFound).with("quote_id", ask.quote))?;
+            let who = (Some(&asker), asker.caller());
+            check_reader(&inner, tx, who, &About::quote(&quote), now)?;
             check_sellable(&main)?;
             let lines = decide_again(&inner, tx, &asker, &main, &quote, now)?;
             note.subject = id.to_string();
@@ -261,7 +263,13 @@ pub(crate) fn read(
         caller.check_owns(None)?;
         return Err(Refusal::new(Reason::NotFound).with("order_id", id).into());
     };
-    check_reader(deps, asker, caller, &order.serials(), now)?;
+    check_reader(
+        deps,
+        &mut store,
+        (asker, caller),
+        &About::order(&order),
+        now,
+    )?;
     Ok(order)
 }
 

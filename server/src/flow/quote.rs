@@ -7,7 +7,7 @@ use upkeep::date::CivilDate;
 use upkeep::id::{DongleNumber, Edition, LicenseType, ProductId, QuoteId, TierId};
 use upkeep::serial::SerialNumber;
 
-use super::asker::{self, Asker, check_sellable};
+use super::asker::{self, About, Asker, check_reader, check_sellable};
 use super::authenticate::Credential;
 use super::deal::{self, Decided};
 use super::outbox::enqueue;
@@ -314,36 +314,14 @@ pub(crate) fn read(
         caller.check_owns(None)?;
         return Err(Refusal::new(Reason::NotFound).with("quote_id", id).into());
     };
-    check_reader(deps, asker, caller, &quote.serials(), now)?;
+    check_reader(
+        deps,
+        &mut store,
+        (asker, caller),
+        &About::quote(&quote),
+        now,
+    )?;
     Ok(quote)
-}
-
-/// Whether a caller may see a record about the licenses `serials`: a customer by the secret of one of them, a partner when all
-/// are its customers'.
-///
-/// # Errors
-/// NOT_FOUND, NOT_YOUR_CUSTOMER.
-pub(crate) fn check_reader(
-    deps: &Deps,
-    asker: Option<&Asker>,
-    caller: &Caller,
-    serials: &[SerialNumber],
-    now: DateTime<Utc>,
-) -> Result<(), Outcome> {
-    let mut store = &deps.store;
-    match (caller.role, asker) {
-        (Role::EndUser, Some(asker)) if serials.contains(asker.serial()) => {
-            asker.license(deps, &mut store, now).map(|_| ())
-        }
-        (Role::EndUser, _) => Err(Reason::NotFound.into()),
-        (Role::Partner, _) => {
-            for serial in serials {
-                caller.check_owns(deps.license(&mut store, serial, now)?.as_ref())?;
-            }
-            Ok(())
-        }
-        (Role::Support | Role::Admin | Role::System, _) => Ok(()),
-    }
 }
 
 /// The state of a quote today, in its license's calendar.
