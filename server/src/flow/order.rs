@@ -14,6 +14,7 @@ use super::{Call, Caller, Deps, Fault, Outcome, deal, expansion, extension, whol
 use crate::domain::license::License;
 use crate::domain::machine::{SmaEvent, SmaState};
 use crate::domain::mail::{MailKind, Recipient};
+use crate::domain::maintenance::covered_on;
 use crate::domain::order::Order;
 use crate::domain::quote::{Asked, Deal, Line, Quote, QuoteState};
 use crate::domain::refusal::{Reason, Refusal};
@@ -142,6 +143,12 @@ fn decide_again(
                 .with("order_id", newest.id)
                 .into());
         }
+    }
+    if quote.needs_cover && !covered_on(&main.terms, today) {
+        return Err(outdated()
+            .detail("what was paid is credited while maintenance is in force only")
+            .with("serial", &main.serial)
+            .into());
     }
     let decided = deal::decide(deps, tx, asker, main, &quote.asked, Some(&named), today)?;
     if !quote.still_is(decided.deal, &decided.lines, today) {

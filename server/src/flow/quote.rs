@@ -15,6 +15,7 @@ use super::{Call, Caller, Deps, Fault, Outcome, whole_micros};
 use crate::domain::license::{Carrier, License, MAX_ON_DONGLE, Module};
 use crate::domain::machine::{Role, SmaEvent, SmaState, step};
 use crate::domain::mail::{MailKind, Recipient};
+use crate::domain::maintenance::covered_on;
 use crate::domain::programme::Programme;
 use crate::domain::programme::policy::QuoteField;
 use crate::domain::quote::{Asked, Deal, ExpandTo, Quote, QuoteState};
@@ -144,6 +145,13 @@ fn decide(
     if !priced {
         check_required(programme, license, ask)?;
     }
+    // D36, D37: with maintenance in force there is a credit, without it none.
+    let needs_cover = deal == Deal::Expansion
+        && priced
+        && programme
+            .expand()
+            .is_some_and(|rule| rule.requires_active_sma)
+        && covered_on(&license.terms, today);
     let quote = Quote {
         id,
         serial: license.serial.clone(),
@@ -162,6 +170,7 @@ fn decide(
         order: None,
         made_on: today,
         valid_until: valid_until(programme, today),
+        needs_cover,
         sequence: tx.sequence(),
         created_at: now,
     };

@@ -275,6 +275,21 @@ async fn an_expansion_credits_what_was_paid() {
         }),
         ..ask(serial, 0)
     };
+    // D37: with the end of maintenance the credit of a quote is gone too.
+    shop.sell(license("PB-3000", 1)).await;
+    let ended = quote(&mut shop.acme, expand("PB-3000", "enterprise"))
+        .await
+        .unwrap();
+    let terminate = v1::TerminateMaintenanceRequest {
+        serial: "PB-3000".into(),
+        reason: "refund".into(),
+        ..Default::default()
+    };
+    shop.admin.terminate_maintenance(terminate).await.unwrap();
+    let ended = super::order(&mut shop.acme, &ended, "").await;
+    let outdated = (Code::FailedPrecondition, "QUOTE_OUTDATED".to_owned());
+    assert_eq!(refused(ended), outdated);
+
     // 500000 for the system and 100000 for its module, less 180000.
     let covered = quote(&mut shop.acme, expand("PB-1000", "enterprise"))
         .await
@@ -302,10 +317,7 @@ async fn an_expansion_credits_what_was_paid() {
         .unwrap();
     super::order(&mut shop.acme, &covered, "").await.unwrap();
     let late = super::order(&mut shop.acme, &second, "").await;
-    assert_eq!(
-        refused(late),
-        (Code::FailedPrecondition, "QUOTE_OUTDATED".into())
-    );
+    assert_eq!(refused(late), outdated);
     let request = v1::AdminServiceGetLicenseRequest {
         serial: "PB-1000".into(),
     };
