@@ -11,6 +11,7 @@ use super::asker::{self, About, Asker, check_reader, check_sellable};
 use super::authenticate::Credential;
 use super::deal::{self, Decided};
 use super::outbox::enqueue;
+use super::quote_limit;
 use super::{Call, Caller, Deps, Fault, Outcome, whole_micros};
 use crate::domain::license::{Carrier, License, MAX_ON_DONGLE, Module};
 use crate::domain::machine::{Role, SmaEvent, SmaState, step};
@@ -68,7 +69,7 @@ pub(super) struct Kept {
 /// The path of CreateQuote.
 ///
 /// # Errors
-/// Who asks ([`asker::prove`]); LICENSE_FINAL; TIER_UNKNOWN; what [`deal::decide`] says; MISSING_FIELD with all that the programme
+/// Who asks ([`asker::prove`]); LICENSE_FINAL; TIER_UNKNOWN; what [`deal::decide`] and [`quote_limit::check`] say; MISSING_FIELD with all that the programme
 /// requires of a quote which a person prices (P-17).
 pub(crate) async fn create(deps: &Arc<Deps>, call: Call, ask: Request) -> Result<Quote, Outcome> {
     // 1 Who asks, and whether its role may buy at all.
@@ -174,6 +175,7 @@ fn decide(
         sequence: tx.sequence(),
         created_at: now,
     };
+    quote_limit::check(tx, &quote, asker.caller().role, today)?;
     // A sum that can't be written down is told now, not when it is ordered.
     quote.total().map_err(Refusal::from)?;
     Ok(quote)
