@@ -111,6 +111,64 @@ fn a_term_bought_after_the_end_settles_the_extension() {
     });
 }
 
+async fn quote_more_cameras(world: &World, serial: &str) -> String {
+    let request = v1::CreateQuoteRequest {
+        serial: serial.to_owned(),
+        expand_to: Some(v1::Expansion {
+            edition: "enterprise".to_owned(),
+            modules: vec![v1::LicenseModule {
+                module_id: "camera".to_owned(),
+                count: 5,
+            }],
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let made = maintenance(world).create_quote(request).await.unwrap();
+    made.into_inner().quote.unwrap().quote_id
+}
+
+async fn place(world: &World, serial: &str, quote_id: String) {
+    let request = v1::PlaceOrderRequest {
+        quote_id,
+        serial: serial.to_owned(),
+        ..Default::default()
+    };
+    maintenance(world).place_order(request).await.unwrap();
+}
+
+/// N-12: a quote from before the extension is ordered after it, and each costs the same, whether the pass ran between them or not.
+#[test]
+fn the_pass_decides_no_order() {
+    run(async {
+        let world = vendor().await;
+        for serial in ["VL-1", "VL-2"] {
+            video(&world, serial).await;
+        }
+        world.clock.set(noon("2026-01-10"));
+        let before = quote_more_cameras(&world, "VL-1").await;
+        let after = quote_more_cameras(&world, "VL-2").await;
+        world.clock.set(noon("2026-01-15"));
+        place(&world, "VL-1", before).await;
+        assert_eq!(pass(&world).await.extensions, 1);
+        place(&world, "VL-2", after).await;
+        for serial in ["VL-1", "VL-2"] {
+            let found: Vec<_> = orders(&world, serial)
+                .await
+                .into_iter()
+                .map(|order| (order.kind(), order.total.unwrap().minor_units))
+                .collect();
+            // The year is that of three cameras (D72), the expansion the two that are new.
+            let extension = (v1::PurchaseKind::AutoExtension, 51_000);
+            let expansion = (v1::PurchaseKind::Expansion, 200_000);
+            assert!(found.contains(&extension), "{serial}: {found:?}");
+            assert!(found.contains(&expansion), "{serial}: {found:?}");
+            assert_eq!(found.len(), 3, "{serial}");
+        }
+        assert_eq!(pass(&world).await.extensions, 0);
+    });
+}
+
 /// D73: cancelled on the last day, it ends. D74: one day later, one more year is owed.
 #[test]
 fn a_cancelled_contract_ends() {

@@ -112,6 +112,8 @@ pub struct Quote {
     pub(crate) made_on: CivilDate,
     /// The last day on which it can be ordered.
     pub(crate) valid_until: CivilDate,
+    /// Whether its amount counts on maintenance being in force: an expansion's credit (V-07). Without cover the order is another one.
+    pub(crate) needs_cover: bool,
     /// Where in the ledger it was made: an order behind it may have changed the license.
     pub(crate) sequence: u64,
     pub(crate) created_at: DateTime<Utc>,
@@ -242,6 +244,7 @@ mod tests {
             order: None,
             made_on: day(made_on),
             valid_until: day("2026-03-31"),
+            needs_cover: false,
             sequence: 1,
             created_at: DateTime::UNIX_EPOCH,
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use upkeep::id::CustomerId;
 use upkeep::serial::SerialNumber;
 
 use super::authenticate::{Credential, authenticate};
@@ -10,7 +11,9 @@ use super::once::Principal;
 use super::{Call, Caller, Deps, Outcome};
 use crate::domain::license::License;
 use crate::domain::machine::{LicenseState, Role, SmaEvent, SmaState, step};
+use crate::domain::order::Order;
 use crate::domain::programme::CredentialKind;
+use crate::domain::quote::Quote;
 use crate::domain::refusal::{Reason, Refusal};
 use crate::record::Records;
 
@@ -74,13 +77,66 @@ pub(crate) fn check_sellable(license: &License) -> Result<(), Refusal> {
     }
 }
 
+/// Whom and which licenses a quote or an order is about.
+pub(crate) struct About<'a> {
+    customer: &'a CustomerId,
+    serials: Vec<SerialNumber>,
+}
+
+impl About<'_> {
+    pub(crate) fn quote(quote: &Quote) -> About<'_> {
+        About {
+            customer: &quote.customer,
+            serials: quote.serials(),
+        }
+    }
+
+    pub(crate) fn order(order: &Order) -> About<'_> {
+        About {
+            customer: &order.customer,
+            serials: order.serials(),
+        }
+    }
+}
+
+/// Whether a caller may see a quote or an order: a customer by the secret of one of its licenses, when all of them are that
+/// customer's; a partner when all are its customers'. The serial of another customer's license on the same hardware key is half of
+/// that customer's credential (P-17).
+///
+/// # Errors
+/// NOT_FOUND, NOT_YOUR_CUSTOMER.
+pub(crate) fn check_reader(
+    deps: &Deps,
+    reads: &mut impl Records,
+    (asker, caller): (Option<&Asker>, &Caller),
+    about: &About<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), Outcome> {
+    match (caller.role, asker) {
+        (Role::EndUser, Some(asker)) if about.serials.contains(&asker.serial) => {
+            asker.license(deps, reads, now)?;
+            for serial in &about.serials {
+                match deps.license(reads, serial, now)? {
+                    Some(license) if license.customer == *about.customer => {}
+                    _ => return Err(Reason::NotFound.into()),
+                }
+            }
+            Ok(())
+        }
+        (Role::EndUser, _) => Err(Reason::NotFound.into()),
+        (Role::Partner, _) => {
+            for serial in &about.serials {
+                caller.check_owns(deps.license(reads, serial, now)?.as_ref())?;
+            }
+            Ok(())
+        }
+        (Role::Support | Role::Admin | Role::System, _) => Ok(()),
+    }
+}
+
 impl Asker {
     pub(crate) fn caller(&self) -> &Caller {
         &self.caller
-    }
-
-    pub(crate) fn serial(&self) -> &SerialNumber {
-        &self.serial
     }
 
     /// Whether the caller may bind the owner: order, cancel, take a cancellation back. A product code shows one machine and is on
@@ -124,14 +180,39 @@ impl Asker {
         }
     }
 
-    /// Whether the caller may speak for another license on the same hardware key as `own`: a partner for those of its customers, a
-    /// customer for those that it owns.
+    /// Those of the records found that the caller may see: one that [`check_reader`] refuses is left out, as if it were not there.
     ///
     /// # Errors
-    /// NOT_YOUR_CUSTOMER; REFER_TO_VENDOR for a customer, where the key has licenses of several.
+    /// Faults only.
+    pub(crate) fn shown<R>(
+        &self,
+        deps: &Deps,
+        found: Vec<R>,
+        about: fn(&R) -> About<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<R>, Outcome> {
+        let mut store = &deps.store;
+        let mut shown = Vec::with_capacity(found.len());
+        for record in found {
+            let who = (Some(self), &self.caller);
+            match check_reader(deps, &mut store, who, &about(&record), now) {
+                Ok(()) => shown.push(record),
+                Err(Outcome::Refused(_)) => {}
+                Err(failed) => return Err(failed),
+            }
+        }
+        Ok(shown)
+    }
+
+    /// Whether the caller may speak for another license on the same hardware key as `own`. Only the vendor does where the key has
+    /// licenses of several customers: what is bought for one would be told to the others.
+    ///
+    /// # Errors
+    /// NOT_YOUR_CUSTOMER; REFER_TO_VENDOR where the key has licenses of several customers.
     pub(crate) fn check_beside(&self, own: &License, other: &License) -> Result<(), Refusal> {
         self.caller.check_owns(Some(other))?;
-        if self.caller.role == Role::EndUser && own.customer != other.customer {
+        let buys = matches!(self.caller.role, Role::EndUser | Role::Partner);
+        if buys && own.customer != other.customer {
             return Err(Refusal::new(Reason::ReferToVendor)
                 .detail("the hardware key carries licenses of several customers"));
         }

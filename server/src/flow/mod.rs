@@ -33,6 +33,7 @@ pub(crate) mod programme;
 pub(crate) mod public_status;
 pub(crate) mod quote;
 pub(crate) mod quote_answer;
+mod quote_limit;
 pub(crate) mod read;
 pub(crate) mod redeem;
 pub mod sweep;

@@ -6,16 +6,17 @@ use chrono::{DateTime, Utc};
 use upkeep::id::{OrderId, QuoteId};
 use upkeep::serial::SerialNumber;
 
-use super::asker::{self, Asker, check_sellable};
+use super::asker::{self, About, Asker, check_reader, check_sellable};
 use super::authenticate::Credential;
 use super::outbox::enqueue;
-use super::quote::{check_event, check_reader, expired, ordered};
+use super::quote::{check_event, expired, ordered};
 use super::{Call, Caller, Deps, Fault, Outcome, deal, expansion, extension, whole_micros};
 use crate::domain::license::License;
 use crate::domain::machine::{SmaEvent, SmaState};
 use crate::domain::mail::{MailKind, Recipient};
+use crate::domain::maintenance::covered_on;
 use crate::domain::order::Order;
-use crate::domain::quote::{Asked, Line, Quote, QuoteState};
+use crate::domain::quote::{Asked, Deal, Line, Quote, QuoteState};
 use crate::domain::refusal::{Reason, Refusal};
 use crate::random::uuid_v7;
 use crate::record::license::LicenseWire;
@@ -69,6 +70,8 @@ pub(crate) async fn place(
             let mut quote = quote
                 .filter(|quote| quote.serial == ask.serial)
                 .ok_or_else(|| Refusal::new(Reason::NotFound).with("quote_id", ask.quote))?;
+            let who = (Some(&asker), asker.caller());
+            check_reader(&inner, tx, who, &About::quote(&quote), now)?;
             check_sellable(&main)?;
             let lines = decide_again(&inner, tx, &asker, &main, &quote, now)?;
             note.subject = id.to_string();
@@ -133,15 +136,19 @@ fn decide_again(
                 .with("serial", serial)
                 .into());
         }
-        if let Some(newest) = newest_order(tx, serial)?
-            && newest.sequence > quote.sequence
-        {
+        if let Some(newest) = ordered_since(tx, serial, quote.sequence)? {
             return Err(outdated()
                 .detail("something was ordered for the license since")
                 .with("serial", serial)
                 .with("order_id", newest.id)
                 .into());
         }
+    }
+    if quote.needs_cover && !covered_on(&main.terms, today) {
+        return Err(outdated()
+            .detail("what was paid is credited while maintenance is in force only")
+            .with("serial", &main.serial)
+            .into());
     }
     let decided = deal::decide(deps, tx, asker, main, &quote.asked, Some(&named), today)?;
     if !quote.still_is(decided.deal, &decided.lines, today) {
@@ -162,15 +169,25 @@ fn decide_again(
         .collect())
 }
 
-/// The newest order of a license.
-fn newest_order(tx: &mut Tx<'_>, serial: &SerialNumber) -> Result<Option<Order>, Outcome> {
+/// The newest order that somebody placed for a license behind `sequence` in the ledger. An extension that was put on record is none:
+/// it follows from the dates, so whether the due pass ran yet decides nothing (N-12).
+fn ordered_since(
+    tx: &mut Tx<'_>,
+    serial: &SerialNumber,
+    sequence: u64,
+) -> Result<Option<Order>, Outcome> {
     let range = keys::license_orders(serial);
-    let Some((key, _)) = tx.scan_back(&range.from, &range.to, 1)?.pop() else {
-        return Ok(None);
-    };
-    let at = keys::order_of_index(keys::tail(&key, &range)).ok_or(NOT_THERE)?;
-    let order: Order = tx.load(&at)?.ok_or(NOT_THERE)?;
-    Ok(Some(order))
+    for (key, _) in tx.scan_back(&range.from, &range.to, NEWEST_ORDERS)? {
+        let at = keys::order_of_index(keys::tail(&key, &range)).ok_or(NOT_THERE)?;
+        let order: Order = tx.load(&at)?.ok_or(NOT_THERE)?;
+        if order.sequence <= sequence {
+            break;
+        }
+        if order.deal != Deal::AutoExtension {
+            return Ok(Some(order));
+        }
+    }
+    Ok(None)
 }
 
 /// Gives each license what the order says; answers the license that it was placed for.
@@ -191,13 +208,14 @@ fn carry_out(
             .filter(|line| line.serial == serial)
             .filter_map(|line| line.term)
             .collect();
+        // What followed by itself until today has the prices of the license that it was.
+        extension::settle(deps, tx, &mut license, now)?;
         if let Asked::Expand(to) = asked {
             let due = order.total().map_err(Refusal::from)?;
             expansion::apply(tx, &mut license, to, due, order.placed_on)?;
         }
         if !terms.is_empty() {
             let after = check_event(&license, order.deal, asker.caller().role)?;
-            extension::settle(deps, tx, &mut license, now)?;
             license.add_terms(terms);
             license.contract.tier = order.tier.clone();
             // A renewal takes a cancellation back (DOMAIN 7: EndsAtTerm -> InForce).
@@ -274,9 +292,17 @@ pub(crate) fn read(
         caller.check_owns(None)?;
         return Err(Refusal::new(Reason::NotFound).with("order_id", id).into());
     };
-    check_reader(deps, asker, caller, &order.serials(), now)?;
+    check_reader(
+        deps,
+        &mut store,
+        (asker, caller),
+        &About::order(&order),
+        now,
+    )?;
     Ok(order)
 }
 
+/// Orders that are looked through; a quote does not live for so many extensions.
+const NEWEST_ORDERS: usize = 100;
 const MALFORMED: Fault = Fault::Inconsistent("a kept answer can't be read");
 const NOT_THERE: Fault = Fault::Inconsistent("an order names a record that is not there");

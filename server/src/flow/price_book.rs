@@ -188,7 +188,7 @@ fn judge(
                         known.amount
                     );
                     wrong("amount", text, Reason::InvalidField);
-                } else if entry.valid_from < today {
+                } else if entry.valid_from <= today {
                     let text = format!(
                         "{} has held since that day, and quotes were made with it; give a later day",
                         known.amount

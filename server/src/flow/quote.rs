@@ -7,14 +7,16 @@ use upkeep::date::CivilDate;
 use upkeep::id::{DongleNumber, Edition, LicenseType, ProductId, QuoteId, TierId};
 use upkeep::serial::SerialNumber;
 
-use super::asker::{self, Asker, check_sellable};
+use super::asker::{self, About, Asker, check_reader, check_sellable};
 use super::authenticate::Credential;
 use super::deal::{self, Decided};
 use super::outbox::enqueue;
+use super::quote_limit;
 use super::{Call, Caller, Deps, Fault, Outcome, party, whole_micros};
 use crate::domain::license::{Carrier, License, MAX_ON_DONGLE, Module};
 use crate::domain::machine::{Role, SmaEvent, SmaState, step};
 use crate::domain::mail::{MailKind, Recipient};
+use crate::domain::maintenance::covered_on;
 use crate::domain::programme::Programme;
 use crate::domain::programme::policy::QuoteField;
 use crate::domain::quote::{Asked, Deal, ExpandTo, Quote, QuoteState};
@@ -67,7 +69,7 @@ pub(super) struct Kept {
 /// The path of CreateQuote.
 ///
 /// # Errors
-/// Who asks ([`asker::prove`]); LICENSE_FINAL; TIER_UNKNOWN; what [`deal::decide`] says; MISSING_FIELD with all that the programme
+/// Who asks ([`asker::prove`]); LICENSE_FINAL; TIER_UNKNOWN; what [`deal::decide`] and [`quote_limit::check`] say; MISSING_FIELD with all that the programme
 /// requires of a quote which a person prices (P-17).
 pub(crate) async fn create(deps: &Arc<Deps>, call: Call, ask: Request) -> Result<Quote, Outcome> {
     // 1 Who asks, and whether its role may buy at all.
@@ -127,6 +129,7 @@ fn decide(
     now: DateTime<Utc>,
 ) -> Result<Quote, Outcome> {
     check_sellable(license)?;
+    check_dongle(license, ask)?;
     let (programme, today) = (deps.programme(license)?, deps.today(license, now)?);
     let tier = tier(programme, license, ask.tier.as_ref())?;
     let asked = asked(license, ask);
@@ -141,6 +144,13 @@ fn decide(
     if !priced {
         check_required(programme, license, ask)?;
     }
+    // D36, D37: with maintenance in force there is a credit, without it none.
+    let needs_cover = deal == Deal::Expansion
+        && priced
+        && programme
+            .expand()
+            .is_some_and(|rule| rule.requires_active_sma)
+        && covered_on(&license.terms, today);
     let quote = Quote {
         id,
         serial: license.serial.clone(),
@@ -159,9 +169,11 @@ fn decide(
         order: None,
         made_on: today,
         valid_until: valid_until(programme, today),
+        needs_cover,
         sequence: tx.sequence(),
         created_at: now,
     };
+    quote_limit::check(tx, &quote, asker.caller().role, today)?;
     // A sum that can't be written down is told now, not when it is ordered.
     quote.total().map_err(Refusal::from)?;
     Ok(quote)
@@ -256,30 +268,33 @@ pub(crate) fn check_event(license: &License, deal: Deal, role: Role) -> Result<S
 
 /// P-17: what a person needs to price a quote; everything that is missing at once.
 fn check_required(programme: &Programme, license: &License, ask: &Request) -> Result<(), Refusal> {
-    let on_dongle = match &license.carrier {
-        Carrier::HardwareKey(number) => Some(number),
-        Carrier::SoftwareKey => None,
-    };
+    let on_dongle = matches!(license.carrier, Carrier::HardwareKey(_));
     let mut missing = Vec::new();
     for field in &programme.quote().fields {
         match field {
             QuoteField::Contact if ask.contact.is_none() => missing.push("contact"),
             // A license that is on no hardware key has no number to give.
-            QuoteField::DongleNumber if ask.dongle.is_none() && on_dongle.is_some() => {
+            QuoteField::DongleNumber if ask.dongle.is_none() && on_dongle => {
                 missing.push("dongle_number");
             }
             QuoteField::Contact | QuoteField::DongleNumber => {}
         }
     }
-    if !missing.is_empty() {
-        return Err(Refusal::missing(missing));
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(Refusal::missing(missing)),
     }
-    match &ask.dongle {
-        Some(given) if on_dongle != Some(given) => {
+}
+
+/// P-17: a number that is given is that of the key which carries the license, whoever prices the quote.
+fn check_dongle(license: &License, ask: &Request) -> Result<(), Refusal> {
+    match (&ask.dongle, &license.carrier) {
+        (None, _) => Ok(()),
+        (Some(given), Carrier::HardwareKey(number)) if given == number => Ok(()),
+        (Some(_), _) => {
             let why = "is not the number of the hardware key that carries this license";
             Err(Refusal::invalid(vec![Violation::new("dongle_number", why)]))
         }
-        _ => Ok(()),
     }
 }
 
@@ -308,36 +323,14 @@ pub(crate) fn read(
         caller.check_owns(None)?;
         return Err(Refusal::new(Reason::NotFound).with("quote_id", id).into());
     };
-    check_reader(deps, asker, caller, &quote.serials(), now)?;
+    check_reader(
+        deps,
+        &mut store,
+        (asker, caller),
+        &About::quote(&quote),
+        now,
+    )?;
     Ok(quote)
-}
-
-/// Whether a caller may see a record about the licenses `serials`: a customer by the secret of one of them, a partner when all
-/// are its customers'.
-///
-/// # Errors
-/// NOT_FOUND, NOT_YOUR_CUSTOMER.
-pub(crate) fn check_reader(
-    deps: &Deps,
-    asker: Option<&Asker>,
-    caller: &Caller,
-    serials: &[SerialNumber],
-    now: DateTime<Utc>,
-) -> Result<(), Outcome> {
-    let mut store = &deps.store;
-    match (caller.role, asker) {
-        (Role::EndUser, Some(asker)) if serials.contains(asker.serial()) => {
-            asker.license(deps, &mut store, now).map(|_| ())
-        }
-        (Role::EndUser, _) => Err(Reason::NotFound.into()),
-        (Role::Partner, _) => {
-            for serial in serials {
-                caller.check_owns(deps.license(&mut store, serial, now)?.as_ref())?;
-            }
-            Ok(())
-        }
-        (Role::Support | Role::Admin | Role::System, _) => Ok(()),
-    }
 }
 
 /// The state of a quote today, in its license's calendar.

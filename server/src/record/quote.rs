@@ -43,6 +43,8 @@ pub(crate) struct QuoteWire {
     sequence: u64,
     #[prost(int64, tag = "15")]
     created_at: i64,
+    #[prost(bool, tag = "16")]
+    needs_cover: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -104,6 +106,7 @@ impl Record for Quote {
                 .unwrap_or_default(),
             made_on: self.made_on.to_string(),
             valid_until: self.valid_until.to_string(),
+            needs_cover: self.needs_cover,
             sequence: self.sequence,
             created_at: self.created_at.timestamp_micros(),
         }
@@ -127,6 +130,7 @@ impl Record for Quote {
             },
             made_on: date(&wire.made_on, "made_on")?,
             valid_until: date(&wire.valid_until, "valid_until")?,
+            needs_cover: wire.needs_cover,
             sequence: wire.sequence,
             created_at: from_micros(wire.created_at, "created_at")?,
         })

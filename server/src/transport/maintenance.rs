@@ -21,7 +21,7 @@ use crate::domain::order::Order;
 use crate::domain::quote::Quote;
 use crate::domain::refusal::Refusal;
 use crate::flow::access_check::{self, Verdict};
-use crate::flow::asker::{self, Asker};
+use crate::flow::asker::{self, About, Asker};
 use crate::flow::authenticate::Credential;
 use crate::flow::cancel::{self, Change};
 use crate::flow::{Call, Deps, Outcome, contract, expiring, order, quote, read, unlock_code};
@@ -63,6 +63,19 @@ impl Maintenance {
             (Role::EndUser, None) => Err(Refusal::missing(["serial"]).into()),
             _ => Ok(None),
         }
+    }
+
+    /// Who asks for the records of a license, and may see that license.
+    async fn lister(
+        &self,
+        call: &Call,
+        serial: &SerialNumber,
+        credential: Option<&Credential>,
+    ) -> Result<Asker, Outcome> {
+        let asker = asker::prove(&self.deps, call, serial, credential).await?;
+        let mut store = &self.deps.store;
+        asker.license(&self.deps, &mut store, call.now)?;
+        Ok(asker)
     }
 
     async fn change(
@@ -178,11 +191,12 @@ impl MaintenanceService for Maintenance {
         let credential = fields.optional_credential(asked.credential.as_ref());
         let page = fields.page(asked.page_size, &asked.page_token);
         let (serial, credential, page) = fields.finish(|| Some((serial?, credential?, page?)))?;
-        self.license(&call, &serial, credential.as_ref()).await?;
+        let asker = self.lister(&call, &serial, credential.as_ref()).await?;
         let range = keys::license_quotes(&serial);
         let (found, next_page_token) =
             read::indexed::<Quote>(&self.deps, "quotes", &range, keys::quote_of_index, &page)?;
-        let quotes: Result<_, Outcome> = found
+        let shown = asker.shown(&self.deps, found, About::quote, call.now)?;
+        let quotes: Result<_, Outcome> = shown
             .iter()
             .map(|found| present::quote(&self.deps, &call.caller, found))
             .collect();
@@ -260,11 +274,12 @@ impl MaintenanceService for Maintenance {
         let credential = fields.optional_credential(asked.credential.as_ref());
         let page = fields.page(asked.page_size, &asked.page_token);
         let (serial, credential, page) = fields.finish(|| Some((serial?, credential?, page?)))?;
-        self.license(&call, &serial, credential.as_ref()).await?;
+        let asker = self.lister(&call, &serial, credential.as_ref()).await?;
         let range = keys::license_orders(&serial);
         let (found, next_page_token) =
             read::indexed::<Order>(&self.deps, "orders", &range, keys::order_of_index, &page)?;
-        let orders: Result<_, Outcome> = found.iter().map(present::order).collect();
+        let shown = asker.shown(&self.deps, found, About::order, call.now)?;
+        let orders: Result<_, Outcome> = shown.iter().map(present::order).collect();
         Ok(Response::new(v1::ListOrdersResponse {
             orders: orders?,
             next_page_token,

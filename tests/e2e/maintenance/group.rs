@@ -40,6 +40,13 @@ async fn a_key_is_renewed_as_a_whole() {
         serials: vec!["VO-1".into()],
         ..ask("OL-1", 1)
     };
+    // The number that is given has to be the key's, whether a person prices the quote or not.
+    let wrong = v1::CreateQuoteRequest {
+        dongle_number: "d-2".into(),
+        ..named.clone()
+    };
+    let wrong = quote(&mut shop.acme, wrong).await.unwrap_err();
+    assert_eq!(fields(&wrong), ["dongle_number"]);
     let quoted = quote(&mut shop.acme, named).await.unwrap();
     // D54, D92: the yearly price of each.
     let expected = [
@@ -161,6 +168,70 @@ async fn a_key_with_foreign_licenses_is_for_the_vendor() {
     let expected = (Code::FailedPrecondition, "REFER_TO_VENDOR".into());
     assert_eq!(refused(customer), expected);
     quote(&mut shop.staff, group("OL-1", 1)).await.unwrap();
+    shop.stop().await;
+}
+
+/// P-17: with the number of the key, the serial of another customer's license is that customer's credential. It is told to nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_key_tells_no_customer_of_the_others() {
+    let mut shop = Shop::open("2019-06-01").await;
+    shop.sell(on_dongle("OL-1", "openlab", "d-1", "2018-09-01"))
+        .await;
+    let baker = v1::CreateLicenseRequest {
+        customer_id: "baker".into(),
+        ..on_dongle("VO-1", "volocity", "d-1", "2018-09-01")
+    };
+    let baker = shop.sell(baker).await;
+    // Both are this partner's customers, and still it is the vendor who sells to both at once.
+    let partner = quote(&mut shop.acme, group("OL-1", 1)).await;
+    let expected = (Code::FailedPrecondition, "REFER_TO_VENDOR".into());
+    assert_eq!(refused(partner), expected);
+    let quoted = quote(&mut shop.staff, group("OL-1", 1)).await.unwrap();
+    let of_baker = quote(&mut shop.staff, group("VO-1", 1)).await.unwrap();
+
+    let list = v1::ListQuotesRequest {
+        serial: "VO-1".into(),
+        credential: Some(baker.clone()),
+        ..Default::default()
+    };
+    let seen = shop.customer.list_quotes(list.clone()).await.unwrap();
+    assert_eq!(seen.into_inner().quotes, []);
+    let seen = shop.staff.list_quotes(list).await.unwrap().into_inner();
+    assert_eq!(seen.quotes.len(), 2);
+    for quote_id in [&quoted.quote_id, &of_baker.quote_id] {
+        let read = v1::GetQuoteRequest {
+            quote_id: quote_id.clone(),
+            serial: "VO-1".into(),
+            credential: Some(baker.clone()),
+        };
+        let read = shop.customer.get_quote(read).await;
+        assert_eq!(refused(read), (Code::NotFound, "NOT_FOUND".into()));
+    }
+    let by_baker = v1::PlaceOrderRequest {
+        quote_id: of_baker.quote_id.clone(),
+        serial: "VO-1".into(),
+        credential: Some(baker.clone()),
+        ..Default::default()
+    };
+    let by_baker = shop.customer.place_order(by_baker).await;
+    assert_eq!(refused(by_baker), (Code::NotFound, "NOT_FOUND".into()));
+
+    let placed = order(&mut shop.staff, &quoted, "").await.unwrap();
+    let list = v1::ListOrdersRequest {
+        serial: "VO-1".into(),
+        credential: Some(baker.clone()),
+        ..Default::default()
+    };
+    let seen = shop.customer.list_orders(list).await.unwrap();
+    assert_eq!(seen.into_inner().orders, []);
+    let read = v1::GetOrderRequest {
+        order_id: placed.order.unwrap().order_id,
+        serial: "VO-1".into(),
+        credential: Some(baker),
+    };
+    let read = shop.customer.get_order(read).await;
+    assert_eq!(refused(read), (Code::NotFound, "NOT_FOUND".into()));
+    assert_eq!(shop.last_date("VO-1").await, "2020-08-31");
     shop.stop().await;
 }
 

@@ -93,6 +93,14 @@ async fn a_price_that_was_used_is_never_changed() {
     };
     let refused = shop.admin.import_prices(used).await.unwrap_err();
     assert_eq!(fields(&refused), ["prices[0].amount"]);
+    // What holds since this morning may be in a quote already.
+    shop.world.set_day("2019-09-01");
+    let today = v1::ImportPricesRequest {
+        replace: true,
+        ..import(vec![listed(42_000, "2019-09-01")])
+    };
+    let refused = shop.admin.import_prices(today).await.unwrap_err();
+    assert_eq!(fields(&refused), ["prices[0].amount"]);
     shop.stop().await;
 }
 

@@ -245,6 +245,55 @@ async fn a_retry_makes_no_second_quote() {
     shop.stop().await;
 }
 
+/// P-17: the vendor's desk gets one mail for a license, and not as many as somebody sends requests.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_quote_waits_for_a_person_and_few_are_open() {
+    let mut shop = Shop::open("2019-05-01").await;
+    let credential = shop
+        .sell(software("LS-1000", "label-studio", "2018-08-01"))
+        .await;
+    let asked = v1::CreateQuoteRequest {
+        request_id: request_id(),
+        credential: Some(credential),
+        contact: "Anna".into(),
+        ..ask("LS-1000", 1)
+    };
+    let waiting = quote(&mut shop.customer, asked.clone()).await.unwrap();
+    let again = quote(&mut shop.customer, asked.clone()).await.unwrap();
+    assert_eq!(waiting, again);
+    let another = v1::CreateQuoteRequest {
+        request_id: request_id(),
+        ..asked
+    };
+    for calls in [&mut shop.customer, &mut shop.acme] {
+        let another = quote(calls, another.clone()).await.unwrap_err();
+        assert_eq!(reason(&another), "ALREADY_EXISTS");
+        assert_eq!(fact(&another, "quote_id"), waiting.quote_id);
+    }
+    let mails = v1::ListMailsRequest::default();
+    let mails = shop.admin.list_mails(mails).await.unwrap().into_inner();
+    assert_eq!(mails.mails.len(), 1);
+    quote(&mut shop.staff, another.clone()).await.unwrap();
+    // The day after its last one.
+    shop.world.set_day("2019-06-01");
+    quote(&mut shop.customer, another).await.unwrap();
+
+    shop.world.set_day("2019-07-01");
+    shop.sell(software("SM-1000", "mail-server", "2018-09-01"))
+        .await;
+    for _ in 0..20 {
+        quote(&mut shop.acme, ask("SM-1000", 1)).await.unwrap();
+    }
+    let full = quote(&mut shop.acme, ask("SM-1000", 1)).await.unwrap_err();
+    assert_eq!(reason(&full), "ALREADY_EXISTS");
+    assert_eq!(fact(&full, "most"), "20");
+    quote(&mut shop.root, ask("SM-1000", 1)).await.unwrap();
+    // They run out.
+    shop.world.set_day("2019-08-15");
+    quote(&mut shop.acme, ask("SM-1000", 1)).await.unwrap();
+    shop.stop().await;
+}
+
 /// V-07, N-15: what was paid is credited while maintenance is in force, and only then.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expansion_credits_what_was_paid() {
@@ -275,6 +324,21 @@ async fn an_expansion_credits_what_was_paid() {
         }),
         ..ask(serial, 0)
     };
+    // D37: with the end of maintenance the credit of a quote is gone too.
+    shop.sell(license("PB-3000", 1)).await;
+    let ended = quote(&mut shop.acme, expand("PB-3000", "enterprise"))
+        .await
+        .unwrap();
+    let terminate = v1::TerminateMaintenanceRequest {
+        serial: "PB-3000".into(),
+        reason: "refund".into(),
+        ..Default::default()
+    };
+    shop.admin.terminate_maintenance(terminate).await.unwrap();
+    let ended = super::order(&mut shop.acme, &ended, "").await;
+    let outdated = (Code::FailedPrecondition, "QUOTE_OUTDATED".to_owned());
+    assert_eq!(refused(ended), outdated);
+
     // 500000 for the system and 100000 for its module, less 180000.
     let covered = quote(&mut shop.acme, expand("PB-1000", "enterprise"))
         .await
@@ -302,10 +366,7 @@ async fn an_expansion_credits_what_was_paid() {
         .unwrap();
     super::order(&mut shop.acme, &covered, "").await.unwrap();
     let late = super::order(&mut shop.acme, &second, "").await;
-    assert_eq!(
-        refused(late),
-        (Code::FailedPrecondition, "QUOTE_OUTDATED".into())
-    );
+    assert_eq!(refused(late), outdated);
     let request = v1::AdminServiceGetLicenseRequest {
         serial: "PB-1000".into(),
     };
