@@ -28,6 +28,7 @@ mod seetec;
 mod smartertools;
 mod teklynx;
 mod teklynx_update;
+mod tier;
 mod vendor;
 #[allow(dead_code, reason = "the end-to-end tests use the rest of it")]
 #[path = "../e2e/world.rs"]

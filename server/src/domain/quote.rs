@@ -99,6 +99,7 @@ pub struct Quote {
     pub(crate) customer: CustomerId,
     pub(crate) asked: Asked,
     pub(crate) deal: Deal,
+    /// The type of contract that was asked for; `None` keeps that of each license.
     pub(crate) tier: Option<TierId>,
     pub(crate) lines: Vec<Line>,
     /// Pending, quoted or ordered.

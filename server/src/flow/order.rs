@@ -9,7 +9,7 @@ use upkeep::serial::SerialNumber;
 use super::asker::{self, About, Asker, check_reader, check_sellable};
 use super::authenticate::Credential;
 use super::outbox::enqueue;
-use super::quote::{check_event, expired, ordered};
+use super::quote::{check_event, expired, ordered, tier};
 use super::{Call, Caller, Deps, Fault, Outcome, deal, expansion, extension, whole_micros};
 use crate::domain::license::License;
 use crate::domain::machine::{SmaEvent, SmaState};
@@ -217,7 +217,7 @@ fn carry_out(
         if !terms.is_empty() {
             let after = check_event(&license, order.deal, asker.caller().role)?;
             license.add_terms(terms);
-            license.contract.tier = order.tier.clone();
+            license.contract.tier = tier(deps.programme(&license)?, &license, order.tier.as_ref())?;
             // A renewal takes a cancellation back (DOMAIN 7: EndsAtTerm -> InForce).
             if after == SmaState::InForce {
                 license.contract.cancelled_on = None;

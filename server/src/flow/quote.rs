@@ -9,7 +9,7 @@ use upkeep::serial::SerialNumber;
 
 use super::asker::{self, About, Asker, check_reader, check_sellable};
 use super::authenticate::Credential;
-use super::deal::{self, Decided};
+use super::deal::{self, BY_A_PERSON, Decided};
 use super::outbox::enqueue;
 use super::quote_limit;
 use super::{Call, Caller, Deps, Fault, Outcome, party, whole_micros};
@@ -19,7 +19,7 @@ use crate::domain::mail::{MailKind, Recipient};
 use crate::domain::maintenance::covered_on;
 use crate::domain::programme::Programme;
 use crate::domain::programme::policy::QuoteField;
-use crate::domain::quote::{Asked, Deal, ExpandTo, Quote, QuoteState};
+use crate::domain::quote::{Asked, Deal, ExpandTo, Quote, QuoteState, serials};
 use crate::domain::refusal::{Reason, Refusal, Violation};
 use crate::random::uuid_v7;
 use crate::record::quote::QuoteWire;
@@ -131,15 +131,24 @@ fn decide(
     check_sellable(license)?;
     check_dongle(license, ask)?;
     let (programme, today) = (deps.programme(license)?, deps.today(license, now)?);
-    let tier = tier(programme, license, ask.tier.as_ref())?;
+    tier(programme, license, ask.tier.as_ref())?;
     let asked = asked(license, ask);
     let named = match &ask.shape {
         Shape::Named(others) => Some(with_own(&ask.serial, others)?),
         Shape::One | Shape::Group | Shape::Join | Shape::Expand { .. } => None,
     };
-    let Decided { deal, lines } =
+    let Decided { deal, mut lines } =
         deal::decide(deps, tx, asker, license, &asked, named.as_deref(), today)?;
     check_event(license, deal, asker.caller().role)?;
+    if let Some(wanted) = &ask.tier
+        && is_another_tier(deps, tx, &serials(&license.serial, &lines), wanted, now)?
+    {
+        // No price is that of a type of contract: a person finds it.
+        for line in &mut lines {
+            line.amount = None;
+            line.how = format!("another type of contract: {BY_A_PERSON}");
+        }
+    }
     let priced = lines.iter().all(|line| line.amount.is_some());
     if !priced {
         check_required(programme, license, ask)?;
@@ -157,7 +166,7 @@ fn decide(
         customer: license.customer.clone(),
         asked,
         deal,
-        tier,
+        tier: ask.tier.clone(),
         lines,
         state: if priced {
             QuoteState::Quoted
@@ -241,6 +250,27 @@ pub(crate) fn tier(
             .clone()
             .or_else(|| tiers.first().map(|tier| tier.id.clone()))),
     }
+}
+
+/// Whether a type of contract is another than the present one of any of the licenses `serials`.
+///
+/// # Errors
+/// TIER_UNKNOWN with `known` and `serial`.
+fn is_another_tier(
+    deps: &Deps,
+    tx: &mut Tx<'_>,
+    serials: &[SerialNumber],
+    wanted: &TierId,
+    now: DateTime<Utc>,
+) -> Result<bool, Outcome> {
+    let mut another = false;
+    for serial in serials {
+        let member = deps.license(tx, serial, now)?.ok_or(NO_LICENSE)?;
+        let programme = deps.programme(&member)?;
+        tier(programme, &member, Some(wanted)).map_err(|refusal| refusal.with("serial", serial))?;
+        another |= tier(programme, &member, None)?.as_ref() != Some(wanted);
+    }
+    Ok(another)
 }
 
 /// Whether the contract's state and the caller's role allow the deal (DOMAIN 7).

@@ -169,6 +169,9 @@ pub(super) fn quote(
     if shape.is_some() && !has_terms && asked.terms != 0 {
         fields.wrong("terms", "belongs to terms; leave it out here");
     }
+    if shape.is_some() && !has_terms && !asked.tier_id.is_empty() {
+        fields.wrong("tier_id", "belongs to terms; leave it out here");
+    }
     fields.finish(|| {
         Some(Request {
             serial: serial?,
