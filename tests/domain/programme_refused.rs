@@ -92,6 +92,27 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "lapse.price",
         "late_rate_bp_by_year is required",
     ),
+    // A price of a term is that of every term.
+    (
+        "cover.term_months = 24\nrenew.price = \"modules\"\nprice.rate_bp_by_year = [1900]",
+        "cover.term_months",
+        "fee for a year",
+    ),
+    (
+        "cover.term_months = 6\nlapse.price = \"modules_late\"\nprice = { rate_bp_by_year = [1900], late_rate_bp_by_year = [2400] }",
+        "cover.term_months",
+        "fee for a year",
+    ),
+    (
+        "auto = { extend = true, months = 24 }\nrenew.price_bp_of_list = 5000",
+        "auto.months",
+        "must be cover.term_months (12)",
+    ),
+    (
+        "auto = { extend = true, months = 1 }\nrenew.price = \"modules\"\nprice.rate_bp_by_year = [1900]",
+        "auto.months",
+        "must be cover.term_months (12)",
+    ),
     (
         "renew.price = \"free\"",
         "renew.price",

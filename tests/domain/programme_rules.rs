@@ -76,6 +76,7 @@ fn the_limits_themselves_are_good() {
         "cover.term_months = 1\nrenew.opens_clear_days = 26",
         "cover.term_months = 25\nrenew = { opens_clear_days = 366, grace_days = 366 }",
         "auto = { extend = true, notice_days = 366, months = 600 }",
+        "cover.term_months = 24\nauto.extend = true\nrenew.price_bp_of_list = 5000",
         "remind = [{ days_before = 7, to = \"customer\" }, { days_before = 7, to = \"reseller\", fallback = \"customer\" }]",
         "support = [{ require = \"none\", product = \"a\" }, { require = \"none\" }]",
         "legacy.sold_until = 2024-02-29",

@@ -224,7 +224,8 @@ proptest! {
     fn n04_at_once_is_one_by_one(
         first in any_day(), months in 1_u32..30, count in 1_u32..=20, list in 0_i64..1_000_000, by_modules: bool,
     ) {
-        let rule = if by_modules { "price = \"modules\"" } else { "price_bp_of_list = 3333" };
+        // A fee on modules is one for a year.
+        let (rule, months) = if by_modules { ("price = \"modules\"", 12) } else { ("price_bp_of_list = 3333", months) };
         let programme = priced(&format!(
             "renew = {{ {rule} }}\nlapse = {{ mode = \"from_purchase\", price = \"quote\" }}\ncover = {{ term_months = {months} }}\n{RATES}"
         ));

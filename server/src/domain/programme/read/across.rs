@@ -13,6 +13,7 @@ pub(super) struct Facts<'a> {
     pub(super) cover: &'a Cover,
     pub(super) renew: &'a Renew,
     pub(super) lapse: &'a Lapse,
+    pub(super) auto: Option<&'a AutoExtend>,
     pub(super) rates: Option<&'a Rates>,
     pub(super) expand: Option<&'a Expand>,
     pub(super) update: &'a Update,
@@ -23,6 +24,7 @@ pub(super) struct Facts<'a> {
 /// Names what does not fit together.
 pub(super) fn check(facts: &Facts<'_>, problems: &mut Problems<'_>) {
     check_rates(facts, problems);
+    check_months(facts, problems);
     check_currency(facts, problems);
     check_window(facts, problems);
     check_tiers(facts, problems);
@@ -47,6 +49,29 @@ fn check_rates(facts: &Facts<'_>, problems: &mut Problems<'_>) {
             }
             _ => {}
         }
+    }
+}
+
+/// A rate on modules is a fee for a year (V-12), and a price is one for a term: a longer or shorter one would cost the same.
+fn check_months(facts: &Facts<'_>, problems: &mut Problems<'_>) {
+    let term = facts.cover.term_months;
+    let yearly = |price| matches!(price, PriceRule::Modules | PriceRule::ModulesLate);
+    if term != YEAR && (yearly(facts.renew.price) || yearly(facts.lapse.price)) {
+        let problem = format!(
+            "must be 12, because a price by modules is a fee for a year, and a term of {term} months would cost the same"
+        );
+        problems.add("cover.term_months", problem);
+    }
+    if let Some(auto) = facts.auto
+        && facts.renew.price != PriceRule::Quote
+        && auto.months != term
+    {
+        let problem = format!(
+            "must be cover.term_months ({term}), because renew says what a term costs, and an extension by {} months would cost the \
+             same",
+            auto.months
+        );
+        problems.add("auto.months", problem);
     }
 }
 
@@ -129,3 +154,5 @@ fn check_tiers(facts: &Facts<'_>, problems: &mut Problems<'_>) {
         }
     }
 }
+
+const YEAR: u32 = 12;

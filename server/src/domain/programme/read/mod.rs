@@ -65,6 +65,7 @@ fn read_root(table: &Table, problems: &mut Problems<'_>) -> Option<Programme> {
             cover: &cover,
             renew: &renew,
             lapse: &lapse,
+            auto: auto_extend.as_ref(),
             rates: rates.as_ref(),
             expand: expand.as_ref(),
             update: &update,
