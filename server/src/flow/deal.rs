@@ -234,7 +234,7 @@ fn renew(
         _ => {}
     }
     let majors = majors_of(reads, programme, members)?;
-    let members = group_members(deps, reads, members, &majors, today)?;
+    let members = group_members((deps, programme), reads, members, &majors, today)?;
     let purchase = group::renew(programme, &members, selected, None, count, today)?;
     Ok(Decided {
         deal,
@@ -275,7 +275,7 @@ fn join(
         return Err(Refusal::invalid(vec![violation]).into());
     }
     let majors = majors_of(reads, programme, &all)?;
-    let mut members = group_members(deps, reads, &all, &majors, today)?;
+    let mut members = group_members((deps, programme), reads, &all, &majors, today)?;
     let own = members
         .iter()
         .position(|member| member.license == license.serial)
@@ -361,8 +361,12 @@ pub(crate) fn on_dongle(
     Ok(found)
 }
 
+/// The licenses as the rules of a group take them.
+///
+/// # Errors
+/// REFER_TO_VENDOR for a license of another programme, whose rules for a common end may be others; what a license alone is refused for.
 fn group_members<'a>(
-    deps: &Deps,
+    (deps, programme): (&Deps, &Programme),
     reads: &mut impl Records,
     licenses: &[License],
     majors: &'a BTreeMap<ProductId, Vec<CivilDate>>,
@@ -370,6 +374,12 @@ fn group_members<'a>(
 ) -> Result<Vec<Member<'a, SerialNumber>>, Outcome> {
     let mut members = Vec::with_capacity(licenses.len());
     for license in licenses {
+        if license.programme != *programme.id() {
+            return Err(Refusal::new(Reason::ReferToVendor)
+                .detail("a license on the hardware key follows another programme")
+                .with("serial", &license.serial)
+                .into());
+        }
         check_sellable(license)?;
         check_kind(deps.programme(license)?, license)?;
         maintenance::check_room(&license.terms)?;

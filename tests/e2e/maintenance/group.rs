@@ -1,7 +1,9 @@
 //! Licenses on one hardware key: renewed together, brought to one end date, all or none (P-04 to P-07, N-07).
 
 use tonic::Code;
+use tonic_types::StatusExt;
 use upkeep::rpc::v1;
+use upkeep_server::pki::Role;
 
 use super::{Shop, ask, buy, fact, fields, lines, on_dongle, order, price, quote, reason, refused};
 
@@ -100,6 +102,61 @@ async fn a_license_that_joins_brings_the_others_up() {
     let none = quote(&mut shop.acme, join("OL-9")).await.unwrap_err();
     assert_eq!(fields(&none), ["add_to_group"]);
     shop.stop().await;
+}
+
+/// The licenses on a key are bought for by one set of rules.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_follows_one_programme() {
+    let mut shop = Shop::open("2019-06-01").await;
+    shop.sell(on_dongle("OL-1", "openlab", "d-1", "2018-09-01"))
+        .await;
+    let other = || on_dongle("PB-1", "probox", "d-1", "2019-06-01");
+    let mixed = shop.admin.create_license(other()).await.unwrap_err();
+    assert_eq!(fields(&mixed), ["dongle_number"]);
+    let why = mixed.get_details_bad_request().unwrap().field_violations;
+    assert!(
+        why[0].description.contains("perkinelmer-sma"),
+        "{}",
+        why[0].description
+    );
+    // What was withdrawn is on no key any more.
+    let revoke = v1::RevokeLicenseRequest {
+        serial: "OL-1".into(),
+        reason: "fraud".into(),
+        ..Default::default()
+    };
+    shop.admin.revoke_license(revoke).await.unwrap();
+    shop.sell(other()).await;
+    shop.stop().await;
+}
+
+/// A key that got its licenses before that was checked is left to a person.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_two_programmes_is_for_the_vendor() {
+    let mut shop = Shop::open("2019-06-01").await;
+    shop.sell(on_dongle("OL-1", "openlab", "d-1", "2018-09-01"))
+        .await;
+    shop.sell(on_dongle("PB-1", "probox", "d-2", "2018-09-01"))
+        .await;
+    // Table w lists the licenses of a key.
+    let world = shop.world.rewritten(|tx| {
+        for (mut key, value) in tx.scan(b"w", b"x", 10)? {
+            if key.ends_with(b"OL-1") {
+                key.truncate(key.len() - b"OL-1".len());
+                key.extend(b"PB-1");
+                tx.put(key, value);
+            }
+        }
+        Ok(())
+    });
+    let world = world.await;
+    let mut staff = super::Calls::new(world.staff(Role::Support, "eva").await);
+    for request in [ask("OL-1", 1), group("OL-1", 1), join("OL-1")] {
+        let mixed = quote(&mut staff, request).await.unwrap_err();
+        assert_eq!(reason(&mixed), "REFER_TO_VENDOR");
+        assert_eq!(fact(&mixed, "serial"), "PB-1");
+    }
+    world.running.stop().await.unwrap();
 }
 
 /// One member that can't be bought for leaves all of them as they are.
