@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use upkeep::date::CivilDate;
 
-use super::deal::{amount, deal_of, majors, purchase};
+use super::deal::{amount, check_kind, deal_of, majors, purchase};
 use super::price_book::Size;
 use super::{Deps, Outcome};
 use crate::domain::license::{Carrier, License};
@@ -107,6 +107,7 @@ pub(crate) fn fee_schedule(
     now: DateTime<Utc>,
 ) -> Result<Vec<FeeYear>, Outcome> {
     let programme = deps.programme(license)?;
+    check_kind(programme, license)?;
     let today = deps.today(license, now)?;
     let mut store = &deps.store;
     let majors = majors(&mut store, programme, &license.product)?;

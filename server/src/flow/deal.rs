@@ -157,7 +157,10 @@ pub(crate) fn purchase(
 }
 
 /// T-05, S-28: neither a Free Edition nor a kind of license that the programme does not name has a contract to buy.
-fn check_kind(programme: &Programme, license: &License) -> Result<(), Refusal> {
+///
+/// # Errors
+/// ILLEGAL_TRANSITION.
+pub(crate) fn check_kind(programme: &Programme, license: &License) -> Result<(), Refusal> {
     let detail = if access::is_free(programme, &license.edition) {
         "a Free Edition needs no maintenance"
     } else if !programme.cover().license_kinds.contains(&license.kind) {
