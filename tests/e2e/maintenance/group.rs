@@ -104,6 +104,61 @@ async fn a_license_that_joins_brings_the_others_up() {
     shop.stop().await;
 }
 
+/// A license alone on its key costs what it costs beside others, however it is asked for; without a price a person quotes.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_license_alone_is_a_group_of_one() {
+    let mut shop = Shop::open("2019-06-01").await;
+    let unpriced = v1::CreateProductRequest {
+        product_id: "phylum".into(),
+        display_name: "Phylum".into(),
+        programme_id: "perkinelmer-sma".into(),
+        ..Default::default()
+    };
+    shop.admin.create_product(unpriced).await.unwrap();
+    shop.sell(on_dongle("OL-1", "openlab", "d-1", "2018-09-01"))
+        .await;
+    shop.sell(on_dongle("PH-1", "phylum", "d-2", "2018-09-01"))
+        .await;
+    for request in [ask("OL-1", 2), group("OL-1", 2)] {
+        let quoted = quote(&mut shop.acme, request).await.unwrap();
+        assert_eq!(quoted.state(), v1::QuoteState::Quoted);
+        let expected = [("OL-1", "2019-09-01", "2021-08-31", Some(240_000))];
+        assert_eq!(lines(&quoted.lines), expected);
+    }
+    for request in [ask("PH-1", 1), group("PH-1", 1)] {
+        let request = v1::CreateQuoteRequest {
+            contact: "Dr. Ada Okafor, ada@lab.example".into(),
+            dongle_number: "d-2".into(),
+            ..request
+        };
+        let quoted = quote(&mut shop.acme, request).await.unwrap();
+        assert_eq!(quoted.state(), v1::QuoteState::Pending);
+        let expected = [("PH-1", "2019-09-01", "2020-08-31", None)];
+        assert_eq!(lines(&quoted.lines), expected);
+    }
+    let early = v1::CreateQuoteRequest {
+        kind: v1::PurchaseKind::Reinstatement.into(),
+        ..ask("OL-1", 1)
+    };
+    let early = quote(&mut shop.acme, early).await.unwrap_err();
+    assert_eq!(reason(&early), "COVER_STILL_ACTIVE");
+    assert_eq!(fact(&early, "last_day"), "2019-08-31");
+    // After a lapse the years ahead cost what they are sold for.
+    shop.world.set_day("2019-11-01");
+    let back = quote(&mut shop.acme, ask("OL-1", 1)).await.unwrap();
+    assert_eq!(back.kind(), v1::PurchaseKind::Reinstatement);
+    let ahead = v1::GetFeeScheduleRequest {
+        serial: "OL-1".into(),
+        credential: None,
+        years: 1,
+    };
+    let ahead = shop.acme.get_fee_schedule(ahead).await.unwrap();
+    let ahead = ahead.into_inner().years;
+    assert_eq!(ahead[0].amount, back.lines[0].amount);
+    assert!(ahead[0].amount.is_some());
+    shop.stop().await;
+}
+
 /// The licenses on a key are bought for by one set of rules.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_follows_one_programme() {
