@@ -256,6 +256,15 @@ fn join(
         .ok_or(NOT_THERE)?;
     let new = members.remove(own);
     let purchase = group::add(programme, &members, &new, today)?;
+    if let (true, Some(ended)) = (purchase.lines.is_empty(), purchase.last_day)
+        && ended < today
+    {
+        // There is no day to be brought up to.
+        return Err(Refusal::new(Reason::ReinstatementRequired)
+            .detail("no license on the hardware key is covered; buy terms for all of them")
+            .with("last_day", ended)
+            .into());
+    }
     if purchase.lines.is_empty() {
         let refusal = Refusal::new(Reason::CoverStillActive)
             .detail("all licenses on the hardware key end on the same day already");

@@ -159,6 +159,23 @@ async fn one_license_alone_is_a_group_of_one() {
     shop.stop().await;
 }
 
+/// With every license over, there is no day to bring the others up to.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_joins_a_key_whose_cover_is_over() {
+    let mut shop = Shop::open("2019-03-15").await;
+    shop.sell(on_dongle("OL-1", "openlab", "d-1", "2018-09-01"))
+        .await;
+    shop.sell(on_dongle("VO-1", "volocity", "d-1", "2019-03-15"))
+        .await;
+    shop.world.set_day("2020-03-15");
+    for serial in ["OL-1", "VO-1"] {
+        let over = quote(&mut shop.acme, join(serial)).await.unwrap_err();
+        assert_eq!(reason(&over), "REINSTATEMENT_REQUIRED");
+        assert_eq!(fact(&over, "last_day"), "2020-03-14");
+    }
+    shop.stop().await;
+}
+
 /// The licenses on a key are bought for by one set of rules.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_follows_one_programme() {
