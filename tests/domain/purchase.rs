@@ -130,6 +130,24 @@ fn p14_a_lapsed_license_that_joins_is_checked_as_the_others_are() {
     }
 }
 
+/// V-06: a closed programme begins no contract on a dongle, and goes on with those that are there.
+#[test]
+fn v06_a_closed_programme_begins_no_group_contract() {
+    let programme = priced("legacy.sold_until = 2009-12-31\ngroup = { kind = \"dongle\" }");
+    let on = day("2010-01-01");
+    let renew = |last_day| {
+        let member = Member {
+            license: "A",
+            last_day,
+            annual: Some(euro(36_600)),
+            majors: &[],
+        };
+        group::renew(&programme, &[member], &["A"], None, 1, on).map_err(|refused| refused.reason)
+    };
+    assert_eq!(renew(None).unwrap_err(), Reason::ProgrammeClosed);
+    assert_eq!(renew(Some(on)).unwrap().lines.len(), 1);
+}
+
 /// N-05, the contract's machine: what is asked for by name is that, or refused.
 #[test]
 fn a_purchase_of_another_kind_than_the_day_allows_is_refused() {
@@ -224,7 +242,8 @@ proptest! {
     fn n04_at_once_is_one_by_one(
         first in any_day(), months in 1_u32..30, count in 1_u32..=20, list in 0_i64..1_000_000, by_modules: bool,
     ) {
-        let rule = if by_modules { "price = \"modules\"" } else { "price_bp_of_list = 3333" };
+        // A fee on modules is one for a year.
+        let (rule, months) = if by_modules { ("price = \"modules\"", 12) } else { ("price_bp_of_list = 3333", months) };
         let programme = priced(&format!(
             "renew = {{ {rule} }}\nlapse = {{ mode = \"from_purchase\", price = \"quote\" }}\ncover = {{ term_months = {months} }}\n{RATES}"
         ));

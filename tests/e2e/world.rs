@@ -18,7 +18,7 @@ use upkeep_server::keys::Keys;
 use upkeep_server::pki::{self, TrustDomain};
 use upkeep_server::random::SystemRandom;
 use upkeep_server::serve::{Running, Server};
-use upkeep_server::store::{Options, Store};
+use upkeep_server::store::{Options, Store, StoreError, Tx};
 
 use crate::device::{Api, Wish};
 use crate::dial::{Identity, dial};
@@ -75,6 +75,23 @@ impl World {
     /// Stops the server and starts it again on the same data.
     pub(crate) async fn restart(self) -> Self {
         self.running.stop().await.unwrap();
+        let (running, ca) = start(&self.settings, &self.clock).await;
+        Self {
+            running,
+            ca,
+            ..self
+        }
+    }
+
+    /// Stops the server, changes what is stored, and starts it again: data that no server of today would write.
+    pub(crate) async fn rewritten(
+        self,
+        change: impl Fn(&mut Tx<'_>) -> Result<(), StoreError> + Send + 'static,
+    ) -> Self {
+        self.running.stop().await.unwrap();
+        let store = Store::open(Options::new(&self.settings.data_dir)).unwrap();
+        store.transact("rewritten", change).await.unwrap();
+        store.close().unwrap();
         let (running, ca) = start(&self.settings, &self.clock).await;
         Self {
             running,

@@ -84,9 +84,12 @@ async fn a_fifth_vendor_needs_no_code() {
         ])
         .await;
 
-    // Bought on a leap day: the corresponding day of the next year is missing, so its month's last day ends the year (N-03).
+    // On a software key, it is priced by the list. Bought on a leap day: the corresponding day of the next year is missing, so its month's last day ends the year (N-03).
     let license = vendor
-        .sell(new_license("TC-0001", "k-1", "2024-02-29"))
+        .sell(v1::CreateLicenseRequest {
+            protection: v1::Protection::SoftwareKey.into(),
+            ..new_license("TC-0001", "", "2024-02-29")
+        })
         .await;
     let contract = license.contract().await;
     assert_eq!(terms(&contract), ["2024-02-29 to 2025-02-28"]);
@@ -119,8 +122,7 @@ async fn a_fifth_vendor_needs_no_code() {
     );
     assert!(!contract.extends_automatically);
 
-    // The last day of grace is still a renewal, back to the day after the old end, at 20 % of the list price (N-05). A license on
-    // a hardware key is priced by the year, and this one is alone on it: by the list.
+    // The last day of grace is still a renewal, back to the day after the old end, at 20 % of the list price (N-05).
     vendor.day("2026-03-30").await;
     let contract = license.contract().await;
     assert_eq!(contract.flag(), v1::MaintenanceFlag::Expired);
@@ -163,10 +165,14 @@ async fn a_fifth_vendor_needs_no_code() {
     assert_eq!(bought.order.total, Some(yen(60_000)));
     assert_eq!(bought.contract.last_date, "2029-02-28");
 
-    // A second license on the same hardware key: both end on its last day, and the first pays for the days between (N-07).
+    // Two licenses on one hardware key: both end on the last day of the later one, and the first pays for the days between (N-07).
+    let first = vendor
+        .sell(new_license("TC-0002", "k-1", "2028-03-01"))
+        .await;
+    assert_eq!(first.contract().await.last_date, "2029-02-28");
     vendor.day("2028-06-01").await;
     let second = vendor
-        .sell(new_license("TC-0002", "k-1", "2028-06-01"))
+        .sell(new_license("TC-0003", "k-1", "2028-06-01"))
         .await;
     let join = v1::CreateQuoteRequest {
         add_to_group: true,
@@ -175,14 +181,14 @@ async fn a_fifth_vendor_needs_no_code() {
     let quote = second.ask(join).await.unwrap();
     assert_eq!(
         lines(&quote.lines),
-        ["TC-0001 2029-03-01 to 2029-05-31: 9200"]
+        ["TC-0002 2029-03-01 to 2029-05-31: 9200"]
     );
     assert!(
         quote.lines[0].computation.starts_with("92 of 365 days"),
         "{quote:?}"
     );
     second.order(&quote).await;
-    assert_eq!(license.contract().await.last_date, "2029-05-31");
+    assert_eq!(first.contract().await.last_date, "2029-05-31");
 
     // The vendor thinks better of the grace and writes another revision. Contracts keep the one that they were bought under (N-12).
     let stricter = FILE
@@ -191,9 +197,9 @@ async fn a_fifth_vendor_needs_no_code() {
     std::fs::write(&file, stricter).unwrap();
     let vendor = vendor.reopen().await;
     let new = vendor
-        .sell(new_license("TC-0003", "k-2", "2028-06-01"))
+        .sell(new_license("TC-0004", "k-2", "2028-06-01"))
         .await;
-    let old = vendor.as_staff(Role::Support, "eva", &license).await;
+    let old = vendor.as_staff(Role::Support, "eva", &first).await;
     for (license, revision, closes) in [(old, 1, "2029-06-30"), (new, 2, "2029-05-31")] {
         let contract = license.contract().await;
         assert_eq!(contract.last_date, "2029-05-31");

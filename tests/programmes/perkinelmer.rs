@@ -99,6 +99,7 @@ async fn open() -> Vendor {
     for (product, name, version, built) in [
         ("openlab", "Openlab", "5.0", "2019-06-01"),
         ("volocity", "Volocity", "6.0", "2019-05-01"),
+        ("phylum", "Phylum", "1.0", "2019-05-01"),
     ] {
         vendor.sells(product, name, "perkinelmer-sma").await;
         vendor.releases(product, version, built).await;
@@ -110,7 +111,7 @@ async fn open() -> Vendor {
         let from = "2019-01-01";
         price(product, v1::PriceItem::Sma, "", "", gbp(pence), from)
     };
-    // A year of maintenance for licenses that share a dongle; the figures are invented.
+    // A year of maintenance for licenses on a dongle; the figures are invented. Phylum has no price: a person quotes.
     vendor
         .prices(vec![sma("openlab", 84_000), sma("volocity", 60_000)])
         .await;
@@ -241,34 +242,54 @@ async fn a_gap_without_a_major_release(vendor: &Vendor) {
     let other = vendor
         .sell(on_dongle("OL-0002", "openlab", "d-1002", "2022-01-01"))
         .await;
+    let unpriced = vendor
+        .sell(on_dongle("PH-0001", "phylum", "d-1003", "2022-01-01"))
+        .await;
     vendor.day("2023-04-01").await;
+    // P-14: the new term starts on the day it is bought; the gap is neither covered nor paid for. One license alone on its dongle
+    // costs a year as it does beside others.
+    let quote = other.quote(1).await;
+    assert_eq!(quote.kind(), v1::PurchaseKind::Reinstatement);
+    assert_eq!(
+        lines(&quote.lines),
+        ["OL-0002 2023-04-01 to 2024-03-31: 84000"]
+    );
+    let bought = other.order(&quote).await;
+    assert_eq!(
+        terms(&bought.contract),
+        ["2022-01-01 to 2022-12-31", "2023-04-01 to 2024-03-31"]
+    );
+    a_quote_by_the_desk(vendor, &unpriced).await;
+}
+
+/// P-17 (line 11): "contact sma@perkinelmer.com to obtain a quote".
+async fn a_quote_by_the_desk(vendor: &Vendor, other: &License) {
     // P-17 (line 11): "You will need to provide your contact details and your system serial number (dongle number)": the gaps are
-    // told at once. A year for one license alone is no list price: a person quotes.
+    // told at once. Without a price in the price book a person quotes.
     let gaps = other.refused(1).await;
     assert_eq!(reason(&gaps), "MISSING_FIELD");
     assert_eq!(fields(&gaps), ["contact", "dongle_number"]);
     let complete = v1::CreateQuoteRequest {
         contact: "Dr. Ada Okafor, ada@lab.example".into(),
-        dongle_number: "d-1002".into(),
+        dongle_number: "d-1003".into(),
         ..wish(1)
     };
     let quote = other.ask(complete).await.unwrap();
     assert_eq!(quote.kind(), v1::PurchaseKind::Reinstatement);
     assert_eq!(quote.state(), v1::QuoteState::Pending);
     // P-17: the desk gets a mail and finds the system by the number of its dongle.
-    assert_eq!(vendor.mails("quote-request").await, ["OL-0002 to vendor"]);
-    let letter = vendor.letter("quote-request", &other).await;
-    assert!(letter.contains("d-1002"), "{letter}");
-    assert_eq!(vendor.look_up("D-1002").await[0].serial, "OL-0002");
+    assert_eq!(vendor.mails("quote-request").await, ["PH-0001 to vendor"]);
+    let letter = vendor.letter("quote-request", other).await;
+    assert!(letter.contains("d-1003"), "{letter}");
+    assert_eq!(vendor.look_up("D-1003").await[0].serial, "PH-0001");
     let pending = other.try_to_order(&quote).await.map(|_| ()).unwrap_err();
     assert_eq!(reason(&pending), "QUOTE_PENDING");
     let priced = vendor.answer(&quote, &[gbp(90_000)]).await;
     assert_eq!(priced.contact, "Dr. Ada Okafor, ada@lab.example");
     assert_eq!(
         vendor.mails("quote-answer").await,
-        ["OL-0002 to customer/lab"]
+        ["PH-0001 to customer/lab"]
     );
-    // P-14: the new term starts on the day it is bought; the gap is neither covered nor paid for.
     let bought = other.order(&quote).await;
     assert_eq!(bought.order.total, Some(gbp(90_000)));
     assert_eq!(

@@ -1,17 +1,17 @@
 //! How a contract stands, what can be bought today, and what the years ahead will cost (S-12, V-17). Reading only.
 
 use chrono::{DateTime, Utc};
-use upkeep::date::CivilDate;
+use upkeep::date::{CivilDate, Term};
 
-use super::deal::{amount, deal_of, majors, purchase};
+use super::deal::{amount, check_kind, deal_of, majors, purchase};
 use super::price_book::Size;
 use super::{Deps, Outcome};
 use crate::domain::license::{Carrier, License};
 use crate::domain::machine::SmaState;
-use crate::domain::maintenance::price;
-use crate::domain::maintenance::purchase::{Facts, Kind};
+use crate::domain::maintenance::price::{self, Price};
+use crate::domain::maintenance::purchase::Facts;
 use crate::domain::maintenance::{
-    self, Flag, cancel_by, ends_on, last_day, renewal_closes_on, renewal_opens_on, zone,
+    self, Flag, cancel_by, ends_on, group, last_day, renewal_closes_on, renewal_opens_on, zone,
 };
 use crate::domain::money::Money;
 use crate::domain::price_book::Item;
@@ -89,7 +89,7 @@ pub(crate) fn contract<'d>(
 /// One year of a fee schedule.
 pub(crate) struct FeeYear {
     pub(crate) contract_year: u32,
-    pub(crate) term: upkeep::date::Term,
+    pub(crate) term: Term,
     /// None where a person quotes.
     pub(crate) amount: Option<Money>,
     pub(crate) how: String,
@@ -107,6 +107,7 @@ pub(crate) fn fee_schedule(
     now: DateTime<Utc>,
 ) -> Result<Vec<FeeYear>, Outcome> {
     let programme = deps.programme(license)?;
+    check_kind(programme, license)?;
     let today = deps.today(license, now)?;
     let mut store = &deps.store;
     let majors = majors(&mut store, programme, &license.product)?;
@@ -120,30 +121,32 @@ pub(crate) fn fee_schedule(
     };
     let ahead = price::ahead(programme, &facts)?;
     let size = Size::of(license);
-    let prices = size.prices(&mut store, programme, today)?;
-    let lines = price::schedule(programme, &ahead, &prices, years)?;
-    // Licenses that share an end date are priced by the year (N-07).
-    let annual = match &license.carrier {
+    let lines: Vec<(Term, Price, String)> = match &license.carrier {
+        // Licenses that share an end date are priced by the year (N-07).
         Carrier::HardwareKey(_) if programme.group().is_some() => {
-            size.price(&mut store, &Item::Sma, today)?
+            let annual = size.price(&mut store, &Item::Sma, today)?;
+            let terms = price::terms_ahead(programme, &ahead, years)?.into_iter();
+            let priced = terms.map(|term| {
+                let (price, how) = group::term_price(programme, annual, term)?;
+                Ok((term, price, how))
+            });
+            priced.collect::<Result<_, Refusal>>()?
         }
-        Carrier::HardwareKey(_) | Carrier::SoftwareKey => None,
+        Carrier::HardwareKey(_) | Carrier::SoftwareKey => {
+            let prices = size.prices(&mut store, programme, today)?;
+            let lines = price::schedule(programme, &ahead, &prices, years)?.into_iter();
+            lines
+                .map(|line| (line.term, line.price, line.how))
+                .collect()
+        }
     };
     let counted = lines.into_iter().zip(ahead.first_year..=u32::MAX);
     Ok(counted
-        .map(|(line, contract_year)| {
-            let (amount, how) = match (amount(line.price), annual) {
-                (None, Some(annual)) if ahead.kind != Kind::Reinstatement => {
-                    (Some(annual), format!("{annual} a year"))
-                }
-                (amount, _) => (amount, line.how),
-            };
-            FeeYear {
-                contract_year,
-                term: line.term,
-                amount,
-                how,
-            }
+        .map(|((term, price, how), contract_year)| FeeYear {
+            contract_year,
+            term,
+            amount: amount(price),
+            how,
         })
         .collect())
 }

@@ -18,7 +18,7 @@ use crate::domain::maintenance::access;
 use crate::domain::maintenance::group::{self, GroupLine, GroupPurchase, Length, Member};
 use crate::domain::maintenance::price::{self, Price};
 use crate::domain::maintenance::purchase::{self, Facts, Kind, Purchase};
-use crate::domain::maintenance::{self, last_day, renewal_closes_on};
+use crate::domain::maintenance::{self, last_day};
 use crate::domain::price_book::Item;
 use crate::domain::programme::Programme;
 use crate::domain::programme::policy::MajorRelease;
@@ -55,21 +55,19 @@ pub(crate) fn decide(
         } => upgrade(reads, programme, license, *count, today),
         Asked::Terms { wanted, count } => {
             let beside = group_of(deps, reads, asker, license, today)?;
-            match beside.len() {
-                0 | 1 => terms(reads, programme, license, *wanted, *count, today),
-                _ => {
-                    // P-04: not without the others.
-                    let alone = [license.serial.clone()];
-                    renew(
-                        (deps, programme),
-                        reads,
-                        &beside,
-                        &alone,
-                        (*wanted, *count),
-                        today,
-                    )
-                }
+            if beside.is_empty() {
+                return terms(reads, programme, license, *wanted, *count, today);
             }
+            // P-04: not without the others. One that is alone on its key costs what it costs beside others.
+            let alone = [license.serial.clone()];
+            renew(
+                (deps, programme),
+                reads,
+                &beside,
+                &alone,
+                (*wanted, *count),
+                today,
+            )
         }
         Asked::Group { wanted, count } => {
             let members = dongle_members(deps, reads, asker, license, today)?;
@@ -144,12 +142,7 @@ pub(crate) fn purchase(
         terms: &license.terms,
         on: today,
         terms_requested: count,
-        wanted: match wanted {
-            Some(Deal::First) => Some(Kind::New),
-            Some(Deal::Renewal) => Some(Kind::Renewal),
-            Some(Deal::Reinstatement) => Some(Kind::Reinstatement),
-            _ => None,
-        },
+        wanted: wanted.and_then(kind_of),
         majors: &majors,
         purchased_on: Some(license.purchased_on),
     };
@@ -157,7 +150,10 @@ pub(crate) fn purchase(
 }
 
 /// T-05, S-28: neither a Free Edition nor a kind of license that the programme does not name has a contract to buy.
-fn check_kind(programme: &Programme, license: &License) -> Result<(), Refusal> {
+///
+/// # Errors
+/// ILLEGAL_TRANSITION.
+pub(crate) fn check_kind(programme: &Programme, license: &License) -> Result<(), Refusal> {
     let detail = if access::is_free(programme, &license.edition) {
         "a Free Edition needs no maintenance"
     } else if !programme.cover().license_kinds.contains(&license.kind) {
@@ -223,38 +219,16 @@ fn renew(
     (wanted, count): (Option<Deal>, u32),
     today: CivilDate,
 ) -> Result<Decided, Outcome> {
-    let deal = group_deal(programme, members, today);
-    match (wanted, deal) {
-        (Some(Deal::Renewal), Deal::Reinstatement) => {
-            return Err(Reason::ReinstatementRequired.into());
-        }
-        (Some(Deal::Reinstatement | Deal::First), Deal::Renewal) => {
-            return Err(Reason::CoverStillActive.into());
-        }
-        _ => {}
-    }
     let majors = majors_of(reads, programme, members)?;
-    let members = group_members(deps, reads, members, &majors, today)?;
+    let members = group_members((deps, programme), reads, members, &majors, today)?;
+    // The latest day on the hardware key is that of all.
+    let end = members.iter().filter_map(|member| member.last_day).max();
+    let kind = purchase::kind_on(programme, end, today, wanted.and_then(kind_of))?;
     let purchase = group::renew(programme, &members, selected, None, count, today)?;
     Ok(Decided {
-        deal,
+        deal: deal_of(kind),
         lines: group_lines(purchase),
     })
-}
-
-/// What the latest day on the hardware key makes of a purchase (N-05).
-fn group_deal(programme: &Programme, members: &[License], today: CivilDate) -> Deal {
-    let end = members
-        .iter()
-        .filter_map(|license| last_day(&license.terms))
-        .max();
-    match end {
-        None => Deal::First,
-        Some(end) if renewal_closes_on(programme, end).is_ok_and(|closes| today > closes) => {
-            Deal::Reinstatement
-        }
-        Some(_) => Deal::Renewal,
-    }
 }
 
 /// Brings all licenses on the hardware key of `license` to one end date, it being the new one (P-06, P-07).
@@ -275,13 +249,22 @@ fn join(
         return Err(Refusal::invalid(vec![violation]).into());
     }
     let majors = majors_of(reads, programme, &all)?;
-    let mut members = group_members(deps, reads, &all, &majors, today)?;
+    let mut members = group_members((deps, programme), reads, &all, &majors, today)?;
     let own = members
         .iter()
         .position(|member| member.license == license.serial)
         .ok_or(NOT_THERE)?;
     let new = members.remove(own);
     let purchase = group::add(programme, &members, &new, today)?;
+    if let (true, Some(ended)) = (purchase.lines.is_empty(), purchase.last_day)
+        && ended < today
+    {
+        // There is no day to be brought up to.
+        return Err(Refusal::new(Reason::ReinstatementRequired)
+            .detail("no license on the hardware key is covered; buy terms for all of them")
+            .with("last_day", ended)
+            .into());
+    }
     if purchase.lines.is_empty() {
         let refusal = Refusal::new(Reason::CoverStillActive)
             .detail("all licenses on the hardware key end on the same day already");
@@ -361,8 +344,12 @@ pub(crate) fn on_dongle(
     Ok(found)
 }
 
+/// The licenses as the rules of a group take them.
+///
+/// # Errors
+/// REFER_TO_VENDOR for a license of another programme, whose rules for a common end may be others; what a license alone is refused for.
 fn group_members<'a>(
-    deps: &Deps,
+    (deps, programme): (&Deps, &Programme),
     reads: &mut impl Records,
     licenses: &[License],
     majors: &'a BTreeMap<ProductId, Vec<CivilDate>>,
@@ -370,6 +357,12 @@ fn group_members<'a>(
 ) -> Result<Vec<Member<'a, SerialNumber>>, Outcome> {
     let mut members = Vec::with_capacity(licenses.len());
     for license in licenses {
+        if license.programme != *programme.id() {
+            return Err(Refusal::new(Reason::ReferToVendor)
+                .detail("a license on the hardware key follows another programme")
+                .with("serial", &license.serial)
+                .into());
+        }
         check_sellable(license)?;
         check_kind(deps.programme(license)?, license)?;
         maintenance::check_room(&license.terms)?;
@@ -449,6 +442,16 @@ pub(crate) fn deal_of(kind: Kind) -> Deal {
         Kind::New => Deal::First,
         Kind::Renewal => Deal::Renewal,
         Kind::Reinstatement => Deal::Reinstatement,
+    }
+}
+
+/// The kind of purchase that a deal is; `None` for those that are no terms.
+fn kind_of(deal: Deal) -> Option<Kind> {
+    match deal {
+        Deal::First => Some(Kind::New),
+        Deal::Renewal => Some(Kind::Renewal),
+        Deal::Reinstatement => Some(Kind::Reinstatement),
+        Deal::Upgrade | Deal::CoTermination | Deal::Expansion | Deal::AutoExtension => None,
     }
 }
 

@@ -75,7 +75,7 @@ struct Kept {
 ///
 /// # Errors
 /// ALREADY_EXISTS for a serial that ever was; INVALID_FIELD for a product, customer or partner that does not exist, a password
-/// where none belongs or none where one does, a hardware key that is full; PROGRAMME_CLOSED; TIER_UNKNOWN; VM_NOT_ALLOWED where the
+/// where none belongs or none where one does, a hardware key that is full or of another programme; PROGRAMME_CLOSED; TIER_UNKNOWN; VM_NOT_ALLOWED where the
 /// programme's `cover.vm` is `deny`, REFER_TO_VENDOR where it is `refer` and no special conditions are given (T-08); what buying
 /// maintenance with the software is refused for ([`deal::purchase`], PRICE_UNKNOWN).
 pub(crate) async fn create(
@@ -110,7 +110,7 @@ pub(crate) async fn create(
             let programme = programme_of(&inner, &product, &ask)?;
             let kinds = programme.credential_kinds(&ask.serial);
             check_password(kinds, &ask)?;
-            check_dongle(tx, &ask)?;
+            check_dongle(&inner, tx, programme, &ask)?;
             if let Some(conditions) = &ask.special_conditions {
                 note.reason = conditions.clone();
             }
@@ -322,16 +322,32 @@ fn sell_with(
     order::record(deps, tx, &order, tell, now)
 }
 
-/// A hardware key carries so many licenses at most: they are bought for together, in one transaction.
-fn check_dongle(tx: &mut Tx<'_>, ask: &Request) -> Result<(), Outcome> {
+/// A hardware key carries so many licenses at most, and all of one programme: they are bought for together, in one transaction and by
+/// the same rules (P-04, N-07).
+fn check_dongle(
+    deps: &Deps,
+    tx: &mut Tx<'_>,
+    programme: &Programme,
+    ask: &Request,
+) -> Result<(), Outcome> {
     let Carrier::HardwareKey(number) = &ask.carrier else {
         return Ok(());
     };
     let range = keys::dongle_licenses(number);
-    if tx.scan(&range.from, &range.to, MAX_ON_DONGLE)?.len() < MAX_ON_DONGLE {
-        return Ok(());
-    }
-    let why = format!("carries {MAX_ON_DONGLE} licenses already, the most");
+    let why = if tx.scan(&range.from, &range.to, MAX_ON_DONGLE)?.len() >= MAX_ON_DONGLE {
+        format!("carries {MAX_ON_DONGLE} licenses already, the most")
+    } else {
+        let beside = deal::on_dongle(deps, tx, number, ask.purchased_on)?;
+        let other = beside.iter().find(|one| one.programme != *programme.id());
+        let Some(other) = other else {
+            return Ok(());
+        };
+        format!(
+            "carries licenses of {}, and this one would follow {}; take another hardware key",
+            other.programme,
+            programme.id()
+        )
+    };
     Err(Refusal::invalid(vec![Violation::new("dongle_number", why)]).into())
 }
 

@@ -1,7 +1,9 @@
 //! Licenses on one hardware key: renewed together, brought to one end date, all or none (P-04 to P-07, N-07).
 
 use tonic::Code;
+use tonic_types::StatusExt;
 use upkeep::rpc::v1;
+use upkeep_server::pki::Role;
 
 use super::{Shop, ask, buy, fact, fields, lines, on_dongle, order, price, quote, reason, refused};
 
@@ -107,6 +109,133 @@ async fn a_license_that_joins_brings_the_others_up() {
     let none = quote(&mut shop.acme, join("OL-9")).await.unwrap_err();
     assert_eq!(fields(&none), ["add_to_group"]);
     shop.stop().await;
+}
+
+/// A license alone on its key costs what it costs beside others, however it is asked for; without a price a person quotes.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_license_alone_is_a_group_of_one() {
+    let mut shop = Shop::open("2019-06-01").await;
+    let unpriced = v1::CreateProductRequest {
+        product_id: "phylum".into(),
+        display_name: "Phylum".into(),
+        programme_id: "perkinelmer-sma".into(),
+        ..Default::default()
+    };
+    shop.admin.create_product(unpriced).await.unwrap();
+    shop.sell(on_dongle("OL-1", "openlab", "d-1", "2018-09-01"))
+        .await;
+    shop.sell(on_dongle("PH-1", "phylum", "d-2", "2018-09-01"))
+        .await;
+    for request in [ask("OL-1", 2), group("OL-1", 2)] {
+        let quoted = quote(&mut shop.acme, request).await.unwrap();
+        assert_eq!(quoted.state(), v1::QuoteState::Quoted);
+        let expected = [("OL-1", "2019-09-01", "2021-08-31", Some(240_000))];
+        assert_eq!(lines(&quoted.lines), expected);
+    }
+    for request in [ask("PH-1", 1), group("PH-1", 1)] {
+        let request = v1::CreateQuoteRequest {
+            contact: "Dr. Ada Okafor, ada@lab.example".into(),
+            dongle_number: "d-2".into(),
+            ..request
+        };
+        let quoted = quote(&mut shop.acme, request).await.unwrap();
+        assert_eq!(quoted.state(), v1::QuoteState::Pending);
+        let expected = [("PH-1", "2019-09-01", "2020-08-31", None)];
+        assert_eq!(lines(&quoted.lines), expected);
+    }
+    let early = v1::CreateQuoteRequest {
+        kind: v1::PurchaseKind::Reinstatement.into(),
+        ..ask("OL-1", 1)
+    };
+    let early = quote(&mut shop.acme, early).await.unwrap_err();
+    assert_eq!(reason(&early), "COVER_STILL_ACTIVE");
+    assert_eq!(fact(&early, "last_day"), "2019-08-31");
+    // After a lapse the years ahead cost what they are sold for.
+    shop.world.set_day("2019-11-01");
+    let back = quote(&mut shop.acme, ask("OL-1", 1)).await.unwrap();
+    assert_eq!(back.kind(), v1::PurchaseKind::Reinstatement);
+    let ahead = v1::GetFeeScheduleRequest {
+        serial: "OL-1".into(),
+        credential: None,
+        years: 1,
+    };
+    let ahead = shop.acme.get_fee_schedule(ahead).await.unwrap();
+    let ahead = ahead.into_inner().years;
+    assert_eq!(ahead[0].amount, back.lines[0].amount);
+    assert!(ahead[0].amount.is_some());
+    shop.stop().await;
+}
+
+/// With every license over, there is no day to bring the others up to.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_joins_a_key_whose_cover_is_over() {
+    let mut shop = Shop::open("2019-03-15").await;
+    shop.sell(on_dongle("OL-1", "openlab", "d-1", "2018-09-01"))
+        .await;
+    shop.sell(on_dongle("VO-1", "volocity", "d-1", "2019-03-15"))
+        .await;
+    shop.world.set_day("2020-03-15");
+    for serial in ["OL-1", "VO-1"] {
+        let over = quote(&mut shop.acme, join(serial)).await.unwrap_err();
+        assert_eq!(reason(&over), "REINSTATEMENT_REQUIRED");
+        assert_eq!(fact(&over, "last_day"), "2020-03-14");
+    }
+    shop.stop().await;
+}
+
+/// The licenses on a key are bought for by one set of rules.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_follows_one_programme() {
+    let mut shop = Shop::open("2019-06-01").await;
+    shop.sell(on_dongle("OL-1", "openlab", "d-1", "2018-09-01"))
+        .await;
+    let other = || on_dongle("PB-1", "probox", "d-1", "2019-06-01");
+    let mixed = shop.admin.create_license(other()).await.unwrap_err();
+    assert_eq!(fields(&mixed), ["dongle_number"]);
+    let why = mixed.get_details_bad_request().unwrap().field_violations;
+    assert!(
+        why[0].description.contains("perkinelmer-sma"),
+        "{}",
+        why[0].description
+    );
+    // What was withdrawn is on no key any more.
+    let revoke = v1::RevokeLicenseRequest {
+        serial: "OL-1".into(),
+        reason: "fraud".into(),
+        ..Default::default()
+    };
+    shop.admin.revoke_license(revoke).await.unwrap();
+    shop.sell(other()).await;
+    shop.stop().await;
+}
+
+/// A key that got its licenses before that was checked is left to a person.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_two_programmes_is_for_the_vendor() {
+    let mut shop = Shop::open("2019-06-01").await;
+    shop.sell(on_dongle("OL-1", "openlab", "d-1", "2018-09-01"))
+        .await;
+    shop.sell(on_dongle("PB-1", "probox", "d-2", "2018-09-01"))
+        .await;
+    // Table w lists the licenses of a key.
+    let world = shop.world.rewritten(|tx| {
+        for (mut key, value) in tx.scan(b"w", b"x", 10)? {
+            if key.ends_with(b"OL-1") {
+                key.truncate(key.len() - b"OL-1".len());
+                key.extend(b"PB-1");
+                tx.put(key, value);
+            }
+        }
+        Ok(())
+    });
+    let world = world.await;
+    let mut staff = super::Calls::new(world.staff(Role::Support, "eva").await);
+    for request in [ask("OL-1", 1), group("OL-1", 1), join("OL-1")] {
+        let mixed = quote(&mut staff, request).await.unwrap_err();
+        assert_eq!(reason(&mixed), "REFER_TO_VENDOR");
+        assert_eq!(fact(&mixed, "serial"), "PB-1");
+    }
+    world.running.stop().await.unwrap();
 }
 
 /// One member that can't be bought for leaves all of them as they are.

@@ -121,6 +121,17 @@ async fn the_fees_of_the_years_ahead_are_known() {
         annual.first().unwrap().amount.clone().unwrap().minor_units,
         120_000
     );
+    // S-28: there are no fees where nothing is sold.
+    shop.sell(v1::CreateLicenseRequest {
+        edition: "free".into(),
+        ..software("SM-2000", "mail-server", "2012-05-01")
+    })
+    .await;
+    let free = shop.acme.get_fee_schedule(request("SM-2000", 1)).await;
+    let free = free.unwrap_err();
+    assert_eq!(reason(&free), "ILLEGAL_TRANSITION");
+    let quoted = super::quote(&mut shop.acme, super::ask("SM-2000", 1)).await;
+    assert_eq!(quoted.unwrap_err().message(), free.message());
     for (years, name) in [(0, "MISSING_FIELD"), (21, "INVALID_FIELD")] {
         let bad = shop.acme.get_fee_schedule(request("PB-1000", years)).await;
         assert_eq!(reason(&bad.unwrap_err()), name);

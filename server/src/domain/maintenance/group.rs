@@ -8,7 +8,8 @@ use upkeep::date::{CivilDate, Term};
 
 use super::price::{Price, in_currency, sum};
 use super::purchase::{
-    Standing, chain, chain_after_lapse, check_count, check_window, day_after, missed_major, since,
+    Standing, chain, chain_after_lapse, check_count, check_open, check_window, day_after,
+    missed_major, since,
 };
 use crate::domain::money::Money;
 use crate::domain::programme::Programme;
@@ -108,13 +109,13 @@ pub fn add<L: Clone + Display>(
 /// Renews a whole dongle (P-04, P-12, vectors D53, D54 and D92).
 ///
 /// The terms go on from the common last day, and every license is brought up to their end. Checks in this order: the number of
-/// terms, the licenses that are missing, the window, lapses.
+/// terms, the licenses that are missing, whether the programme is sold, the window, lapses.
 ///
 /// * `group_last_day` - the day in the dongle; the latest day of a member counts when that is later.
 ///
 /// # Errors
 /// INVALID_TERM_COUNT, TOO_MANY_TERMS, NOT_FOUND for a selected license that is not on the dongle, COTERM_INCOMPLETE with all that
-/// are missing, RENEWAL_TOO_EARLY with `opens_on`, then as [`add`].
+/// are missing, PROGRAMME_CLOSED (V-06), RENEWAL_TOO_EARLY with `opens_on`, then as [`add`].
 pub fn renew<L: Clone + Display + PartialEq>(
     programme: &Programme,
     existing: &[Member<'_, L>],
@@ -128,15 +129,17 @@ pub fn renew<L: Clone + Display + PartialEq>(
     let held = existing.iter().filter_map(|member| member.last_day);
     let end = held.chain(group_last_day).max();
     let lapsed = || check_lapsed(programme, chosen.iter().copied(), on);
-    let terms = match end.map(|last| since(programme, last, on)) {
-        None | Some(Standing::NeverCovered) => chain(programme, on, terms_requested)?,
-        Some(Standing::Renewable(last)) => {
+    let standing = end.map_or(Standing::NeverCovered, |last| since(programme, last, on));
+    check_open(programme, standing, on)?;
+    let terms = match standing {
+        Standing::NeverCovered => chain(programme, on, terms_requested)?,
+        Standing::Renewable(last) => {
             check_window(programme, last, on)?;
             // Some may have lapsed long before the others.
             lapsed()?;
             chain(programme, day_after(last)?, terms_requested)?
         }
-        Some(Standing::Lapsed(last)) => {
+        Standing::Lapsed(last) => {
             lapsed()?;
             chain_after_lapse(programme, last, on, terms_requested)?
         }
@@ -332,10 +335,7 @@ fn line<L: Clone>(
     length: Length,
 ) -> Result<GroupLine<L>, Refusal> {
     let term = Term::new(first, target).map_err(|_| Reason::TooManyTerms)?;
-    let (price, how) = match member.annual {
-        None => (Price::Quote, "a person at the vendor quotes".to_owned()),
-        Some(annual) => priced(in_currency(programme, annual)?, length)?,
-    };
+    let (price, how) = priced(programme, member.annual, length)?;
     Ok(GroupLine {
         license: member.license.clone(),
         term,
@@ -345,8 +345,31 @@ fn line<L: Clone>(
     })
 }
 
+/// What one term of a license on a dongle costs, and how that is computed (N-07).
+///
+/// * `annual` - the price of twelve months; `None` leaves it to a person.
+///
+/// # Errors
+/// CURRENCY_MISMATCH, AMOUNT_OUT_OF_RANGE.
+pub fn term_price(
+    programme: &Programme,
+    annual: Option<Money>,
+    term: Term,
+) -> Result<(Price, String), Refusal> {
+    let length = whole_terms(programme, term.first(), term.last(), 1)?;
+    priced(programme, annual, length)
+}
+
 /// N-07: the annual price by twelfths, or full terms and the days' share of one more; rounded once.
-fn priced(annual: Money, length: Length) -> Result<(Price, String), Refusal> {
+fn priced(
+    programme: &Programme,
+    annual: Option<Money>,
+    length: Length,
+) -> Result<(Price, String), Refusal> {
+    let Some(annual) = annual else {
+        return Ok((Price::Quote, "a person at the vendor quotes".to_owned()));
+    };
+    let annual = in_currency(programme, annual)?;
     let (amount, how) = match length {
         Length::Months(months) => (
             annual.share(months, YEAR)?,

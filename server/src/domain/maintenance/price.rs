@@ -150,12 +150,7 @@ pub fn schedule(
     prices: &Prices,
     years: u32,
 ) -> Result<Vec<Line>, Refusal> {
-    match years {
-        0 => return Err(Reason::InvalidTermCount.into()),
-        1..=MAX_YEARS => {}
-        _ => return Err(Refusal::new(Reason::TooManyTerms).with("most", MAX_YEARS)),
-    }
-    let terms = chain(programme, ahead.first, years)?;
+    let terms = terms_ahead(programme, ahead, years)?;
     let mut kind = ahead.kind;
     let mut lines = Vec::new();
     for (term, year) in terms.into_iter().zip(ahead.first_year..=u32::MAX) {
@@ -163,6 +158,18 @@ pub fn schedule(
         kind = Kind::Renewal;
     }
     Ok(lines)
+}
+
+/// The terms of a fee schedule.
+///
+/// # Errors
+/// INVALID_TERM_COUNT for none, TOO_MANY_TERMS for more than 50 or an end after 9999-12-31.
+pub fn terms_ahead(programme: &Programme, ahead: &Ahead, years: u32) -> Result<Vec<Term>, Refusal> {
+    match years {
+        0 => Err(Reason::InvalidTermCount.into()),
+        1..=MAX_YEARS => chain(programme, ahead.first, years),
+        _ => Err(Refusal::new(Reason::TooManyTerms).with("most", MAX_YEARS)),
+    }
 }
 
 /// Refuses an amount that is not in the programme's currency (N-08).
