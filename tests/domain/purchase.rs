@@ -130,6 +130,26 @@ fn p14_a_lapsed_license_that_joins_is_checked_as_the_others_are() {
     }
 }
 
+/// V-06: a closed programme begins no contract on a dongle, and goes on with those that are there.
+#[test]
+fn v06_a_closed_programme_begins_no_group_contract() {
+    let text = "programme = { id = \"test\", rev = 1, tz = \"UTC\", currency = \"EUR\", sold_until = 2009-12-31 }\n\
+                group = { kind = \"dongle\" }";
+    let programme = Programme::parse("test.toml", text).unwrap_or_else(|errors| panic!("{errors}"));
+    let on = day("2010-01-01");
+    let renew = |last_day| {
+        let member = Member {
+            license: "A",
+            last_day,
+            annual: Some(euro(36_600)),
+            majors: &[],
+        };
+        group::renew(&programme, &[member], &["A"], None, 1, on).map_err(|refused| refused.reason)
+    };
+    assert_eq!(renew(None).unwrap_err(), Reason::ProgrammeClosed);
+    assert_eq!(renew(Some(on)).unwrap().lines.len(), 1);
+}
+
 /// N-05, the contract's machine: what is asked for by name is that, or refused.
 #[test]
 fn a_purchase_of_another_kind_than_the_day_allows_is_refused() {
