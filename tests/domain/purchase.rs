@@ -133,7 +133,9 @@ fn p14_a_lapsed_license_that_joins_is_checked_as_the_others_are() {
 /// V-06: a closed programme begins no contract on a dongle, and goes on with those that are there.
 #[test]
 fn v06_a_closed_programme_begins_no_group_contract() {
-    let programme = priced("legacy.sold_until = 2009-12-31\ngroup = { kind = \"dongle\" }");
+    let text = "programme = { id = \"test\", rev = 1, tz = \"UTC\", currency = \"EUR\", sold_until = 2009-12-31 }\n\
+                group = { kind = \"dongle\" }";
+    let programme = Programme::parse("test.toml", text).unwrap_or_else(|errors| panic!("{errors}"));
     let on = day("2010-01-01");
     let renew = |last_day| {
         let member = Member {
