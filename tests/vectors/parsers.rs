@@ -3,7 +3,7 @@
 use data_encoding::BASE64URL_NOPAD;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use upkeep::armor::{self, Label};
+use upkeep::armor::{self, ArmorError, Label};
 use upkeep::artefact::{ActivationCertificate, DeactivationProof, verify_proof};
 use upkeep::code::Code;
 use upkeep::id::AddOn;
@@ -69,7 +69,7 @@ proptest! {
     }
 
     #[test]
-    fn armour_survives_any_content(content in vec(any::<u8>(), 0..2_000), value in ".*") {
+    fn armour_survives_any_content(content in vec(any::<u8>(), 1..2_000), value in ".*") {
         let lines = [("Note", value)];
         let file = armor::write_bytes(Label::HardwareProof, &lines, &content);
         prop_assert_eq!(armor::read_bytes(file.as_bytes()), Ok((Label::HardwareProof, content)));
@@ -87,6 +87,13 @@ proptest! {
         let set = KeySet::new([key.public_key().clone()]);
         prop_assert_eq!(KeySet::parse(set.to_json().as_bytes()), Ok(set));
     }
+}
+
+/// Nothing that is signed is empty, so a file around nothing is none.
+#[test]
+fn armour_around_nothing_is_refused() {
+    let file = armor::write_bytes(Label::HardwareProof, &[("Note", String::new())], &[]);
+    assert_eq!(armor::read_bytes(file.as_bytes()), Err(ArmorError::Content));
 }
 
 /// Texts of all kinds, among them some that look like artefacts, codes and files.
