@@ -152,6 +152,7 @@ pub fn activate_request(
         release_manifest: options.release_manifest.clone().unwrap_or_default(),
         virtual_environment: asked.virtual_environment.to_wire(),
         signature: device.sign_digest(&b).to_vec(),
+        virtual_machine_hints: Vec::new(),
     })
 }
 

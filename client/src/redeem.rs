@@ -97,6 +97,7 @@ pub fn redeem_request(
         challenge: challenge.to_vec(),
         signature: store.device().sign_digest(&b).to_vec(),
         dongle_number: String::new(),
+        virtual_machine_hints: Vec::new(),
     })
 }
 

@@ -47,6 +47,7 @@ pub async fn refresh(store: &mut LicenseStore, client: &Client) -> Result<Refres
                 challenge: challenge.to_vec(),
                 activation_id: id.clone(),
                 signature: device.sign_digest(&b).to_vec(),
+                heartbeat: None,
             })
         },
         |client, request| async move { client.verify_activation(request).await },

@@ -17,6 +17,7 @@ pub(crate) enum Purpose {
     Verify,
     BeginDeactivation,
     Redeem,
+    Enroll,
 }
 
 /// A challenge whose digest, purpose and time are right. Whether it is spent is decided in the transaction that spends it.
@@ -103,6 +104,7 @@ fn number(purpose: Purpose) -> u8 {
         Purpose::Verify => 2,
         Purpose::BeginDeactivation => 3,
         Purpose::Redeem => 4,
+        Purpose::Enroll => 5,
     }
 }
 

@@ -219,6 +219,27 @@ impl ActivationService for Relay {
         .await
     }
 
+    async fn begin_enrollment(
+        &self,
+        request: Request<v1::BeginEnrollmentRequest>,
+    ) -> Result<Response<v1::BeginEnrollmentResponse>, Status> {
+        let (mut api, asked) = (self.api.clone(), request.into_inner());
+        let seen = seen("BeginEnrollment", "", &asked.challenge);
+        self.pass(seen, api.begin_enrollment(asked)).await
+    }
+
+    async fn complete_enrollment(
+        &self,
+        request: Request<v1::CompleteEnrollmentRequest>,
+    ) -> Result<Response<v1::CompleteEnrollmentResponse>, Status> {
+        let mut api = self.api.clone();
+        self.pass(
+            seen("CompleteEnrollment", "", &[]),
+            api.complete_enrollment(request.into_inner()),
+        )
+        .await
+    }
+
     async fn activate(
         &self,
         request: Request<v1::ActivateRequest>,

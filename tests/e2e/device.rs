@@ -75,6 +75,7 @@ impl Device {
             release_manifest: String::new(),
             virtual_environment: v1::VirtualEnvironment::No.into(),
             signature: self.key.sign_digest(&b).to_vec(),
+            virtual_machine_hints: Vec::new(),
         })
     }
 
@@ -101,6 +102,7 @@ impl Device {
             challenge,
             activation_id: activation.to_owned(),
             signature: self.key.sign_digest(&b).to_vec(),
+            heartbeat: None,
         };
         Ok(api.verify_activation(asked).await?.into_inner())
     }

@@ -170,6 +170,7 @@ async fn strangers_get_no_kept_answer_and_fill_no_ledger() {
             challenge,
             activation_id: seat.activation_id.clone(),
             signature: signer.key.sign_digest(&b).to_vec(),
+            heartbeat: None,
         })
         .await
     };

@@ -60,6 +60,24 @@ impl ActivationService for Activations {
         }))
     }
 
+    async fn begin_enrollment(
+        &self,
+        _request: Request<v1::BeginEnrollmentRequest>,
+    ) -> Result<Response<v1::BeginEnrollmentResponse>, Status> {
+        Err(Status::unimplemented(
+            "this server does not take hardware evidence yet",
+        ))
+    }
+
+    async fn complete_enrollment(
+        &self,
+        _request: Request<v1::CompleteEnrollmentRequest>,
+    ) -> Result<Response<v1::CompleteEnrollmentResponse>, Status> {
+        Err(Status::unimplemented(
+            "this server does not take hardware evidence yet",
+        ))
+    }
+
     async fn verify_activation(
         &self,
         request: Request<v1::VerifyActivationRequest>,
@@ -159,6 +177,7 @@ fn purpose(number: i32) -> Option<Purpose> {
         v1::ChallengePurpose::Verify => Some(Purpose::Verify),
         v1::ChallengePurpose::BeginDeactivation => Some(Purpose::BeginDeactivation),
         v1::ChallengePurpose::Redeem => Some(Purpose::Redeem),
+        v1::ChallengePurpose::Enroll => Some(Purpose::Enroll),
     }
 }
 

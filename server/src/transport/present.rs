@@ -121,6 +121,9 @@ pub(super) fn activation(activation: &Activation, license: &License) -> v1::Acti
         virtual_environment: virtual_environment(activation.vm).into(),
         create_time: Some(timestamp(activation.created_at)),
         deactivation: deactivation(activation, license),
+        virtual_environment_contradiction: String::new(),
+        lease_expire_time: None,
+        frozen_reason: String::new(),
     }
 }
 

@@ -151,6 +151,7 @@ impl Load {
             release_manifest: String::new(),
             virtual_environment: v1::VirtualEnvironment::No.into(),
             signature: key.sign_digest(&b).to_vec(),
+            virtual_machine_hints: Vec::new(),
         })
     }
 }

@@ -132,6 +132,7 @@ fn everything_that_is_wrong_in_one_answer() {
             release_manifest: "-----BEGIN NOTHING-----".to_owned(),
             virtual_environment: 9,
             signature: vec![0; 63],
+            virtual_machine_hints: Vec::new(),
         };
         let answer = world.device().activate(request).await;
         let all = [

@@ -79,6 +79,7 @@ impl Player {
             request_id,
             challenge,
             activation_id,
+            heartbeat: None,
         };
         let answer = self.call(Sent::Verify(request.clone()), reply).await;
         let expected = self.license(l).verify(at, now);

@@ -29,6 +29,7 @@ impl World {
             release_manifest: String::new(),
             virtual_environment: v1::VirtualEnvironment::No.into(),
             signature: Vec::new(),
+            virtual_machine_hints: Vec::new(),
         };
         device.sign_activate(&mut request);
         request

@@ -65,6 +65,7 @@ enum Credential {
 #[serde(rename_all = "camelCase")]
 enum DeviceKey {
     SoftwareSpki(String),
+    DeviceId(String),
 }
 
 impl From<v1::ActivateRequest> for Activate {
@@ -121,6 +122,7 @@ fn credential(credential: v1::Credential) -> Option<Credential> {
 fn device_key(key: v1::DeviceKey) -> Option<DeviceKey> {
     key.key.map(|key| match key {
         Key::SoftwareSpki(der) => DeviceKey::SoftwareSpki(STANDARD.encode(der)),
+        Key::DeviceId(id) => DeviceKey::DeviceId(id),
     })
 }
 
@@ -145,6 +147,7 @@ mod tests {
             release_manifest: String::new(),
             virtual_environment: v1::VirtualEnvironment::No.into(),
             signature: vec![0; 3],
+            virtual_machine_hints: Vec::new(),
         };
         let json = serde_json::to_value(Activate::from(request)).expect("json");
         assert_eq!(
