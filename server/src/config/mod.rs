@@ -8,6 +8,7 @@ mod layers;
 mod mail;
 mod raw;
 mod settings;
+mod signing;
 
 use std::fmt;
 use std::fs;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::listener::Limits;
 use crate::logging::LogFormat;
 use crate::pki::TrustDomain;
+use crate::signer::token::TokenSettings;
 
 /// Everything an operator can set. The template describes each value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Settings {
     pub listen_staff: SocketAddr,
     /// Host names and addresses in the server's certificate.
     pub tls_names: Vec<String>,
+    /// The token that holds the signing key; without one it is in `<data_dir>/keys`.
+    pub signing: Option<TokenSettings>,
     /// Whether server reflection answers.
     pub reflection: bool,
     /// Whether passwords that people chose may be imported.
@@ -158,6 +161,7 @@ impl Default for Settings {
             listen_products: SocketAddr::from(([127, 0, 0, 1], 7443)),
             listen_staff: SocketAddr::from(([127, 0, 0, 1], 7444)),
             tls_names: ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into(),
+            signing: None,
             reflection: true,
             weak_passwords: false,
             programmes: Vec::new(),
