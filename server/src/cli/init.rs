@@ -76,7 +76,16 @@ struct TokenArgs {
     pkcs11_token: Option<String>,
 
     /// The label of the key to make
-    #[arg(long, value_name = "LABEL", requires = "pkcs11_module", default_value_if("pkcs11_module", clap::builder::ArgPredicate::IsPresent, "upkeep-signing"))]
+    #[arg(
+        long,
+        value_name = "LABEL",
+        requires = "pkcs11_module",
+        default_value_if(
+            "pkcs11_module",
+            clap::builder::ArgPredicate::IsPresent,
+            "upkeep-signing"
+        )
+    )]
     pkcs11_key: Option<String>,
 
     /// The file with the PIN of the token's user: one line, mode 0600

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::endorsements::RawEndorsements;
 use crate::config::mail::RawMail;
 use crate::config::settings::{GuessLimits, MessageLimits, Settings};
 use crate::config::signing::RawSigning;
@@ -29,6 +30,7 @@ pub(super) struct Raw {
     listen: RawListen,
     tls: RawTls,
     signing: RawSigning,
+    endorsements: RawEndorsements,
     limits: RawLimits,
     mail: RawMail,
     store: RawStore,
@@ -115,6 +117,7 @@ impl Raw {
                 names: settings.tls_names.clone(),
             },
             signing: RawSigning::from_settings(settings.signing.as_ref()),
+            endorsements: RawEndorsements::from_settings(&settings.endorsements),
             limits: RawLimits {
                 products_message_bytes: count(messages.products),
                 staff_message_bytes: count(messages.staff),
@@ -310,6 +313,7 @@ impl Raw {
             listen_staff,
             tls_names: self.tls.names,
             signing,
+            endorsements: self.endorsements.settings(),
             reflection: self.reflection,
             weak_passwords: self.weak_passwords,
             programmes: self.programmes.into_iter().map(PathBuf::from).collect(),

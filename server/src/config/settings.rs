@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::endorsement::EndorsementSettings;
 use crate::listener::Limits;
 use crate::logging::LogFormat;
 use crate::pki::TrustDomain;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub tls_names: Vec<String>,
     /// The token that holds the signing key; without one it is in `<data_dir>/keys`.
     pub signing: Option<TokenSettings>,
+    /// Which endorsement CAs count.
+    pub endorsements: EndorsementSettings,
     /// Whether server reflection answers.
     pub reflection: bool,
     /// Whether passwords that people chose may be imported.
@@ -162,6 +165,7 @@ impl Default for Settings {
             listen_staff: SocketAddr::from(([127, 0, 0, 1], 7444)),
             tls_names: ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into(),
             signing: None,
+            endorsements: EndorsementSettings::default(),
             reflection: true,
             weak_passwords: false,
             programmes: Vec::new(),

@@ -18,10 +18,10 @@ use std::sync::Arc;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::clock::Clock;
+use crate::config::Settings;
 use crate::keys::file::{Access, KeyFileError};
 use crate::pki::{Authority, Identity, PkiError, Role, TrustDomain};
 use crate::random::{Random, bytes32};
-use crate::config::Settings;
 use crate::signer::token::{TokenError, TokenSettings, TokenSigner};
 use crate::signer::{FileSigner, Signer};
 use crate::tls::{ClientTrust, ServerCertificate, TlsError};
