@@ -9,6 +9,7 @@ use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
 use crate::attest::Appraised;
+use crate::domain::assurance;
 use crate::domain::catalogue::Release;
 use crate::domain::credential::Authenticated;
 use crate::domain::license::{Carrier, License, VirtualEnvironment, VmPermission};
@@ -17,8 +18,9 @@ use crate::domain::machine::{
     step,
 };
 use crate::domain::maintenance::access;
-use crate::domain::programme::{CredentialKind, Programme};
+use crate::domain::programme::{CredentialKind, OnContradiction, Programme};
 use crate::domain::refusal::{Reason, Refusal};
+use crate::domain::seat::{self, Cooling};
 
 /// A seat bound to a device key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +33,11 @@ pub struct Activation {
     pub(crate) level: AssuranceLevel,
     pub(crate) version: Version,
     pub(crate) vm: VirtualEnvironment,
+    /// What contradicts its declaration about a virtual machine, in words (T-29).
+    pub(crate) vm_contradiction: Option<String>,
     pub(crate) created_at: DateTime<Utc>,
+    /// When the last of its certificates ends; none where one is perpetual.
+    pub(crate) lease_end: Option<DateTime<Utc>>,
     /// The signing input of its current certificate: stored before it is signed (I4).
     pub(crate) certificate: String,
     pub(crate) deactivation: Option<Deactivation>,
@@ -66,6 +72,8 @@ pub struct Return {
 pub struct Ask {
     pub(crate) release: Release,
     pub(crate) vm: VirtualEnvironment,
+    /// What contradicts that, in words.
+    pub(crate) vm_contradiction: Option<String>,
     pub(crate) today: CivilDate,
     pub(crate) now: DateTime<Utc>,
 }
@@ -79,7 +87,8 @@ pub enum Granted {
     SameSeat,
 }
 
-/// Decides an activation. `held` is the device's live activation on this license, if any.
+/// Decides an activation. `held` is the device's live activation on this license, if any; `cooling` is what was returned and still
+/// holds a seat.
 ///
 /// # Errors
 /// In this order: the license's state, a code that is out, the carrier, the credential, the product, the level of assurance, the
@@ -90,6 +99,7 @@ pub fn decide(
     who: &Authenticated,
     shown: &Appraised,
     held: Option<&Activation>,
+    cooling: &Cooling,
     ask: &Ask,
 ) -> Result<Granted, Refusal> {
     step(license.state, LicenseEvent::Activate, Role::EndUser)?;
@@ -112,23 +122,14 @@ pub fn decide(
         step(held.state, ActivationEvent::Refresh, Role::EndUser)?;
         return Ok(Granted::SameSeat);
     }
-    let overlap = license
-        .usage
-        .overlap_until
-        .is_some_and(|last| ask.today <= last);
-    let allowed = license.seats.saturating_add(u32::from(overlap));
-    if license.usage.seats_taken >= allowed {
-        return Err(Refusal::new(Reason::NoSeat)
-            .with("seats", license.seats.to_string())
-            .with("seats_taken", license.usage.seats_taken.to_string()));
-    }
+    seat::check(license, cooling, ask.today)?;
     Ok(Granted::NewSeat)
 }
 
 /// Whether this device and build may hold a seat of the license at all, seats apart.
 ///
 /// # Errors
-/// In this order: WRONG_PRODUCT, ATTESTATION_FAILED, VM_NOT_ALLOWED, BUILD_NOT_COVERED.
+/// In this order: WRONG_PRODUCT, ATTESTATION_FAILED, VM_NOT_ALLOWED, VM_CONTRADICTION, BUILD_NOT_COVERED.
 pub fn admit(
     license: &License,
     programme: &Programme,
@@ -138,16 +139,19 @@ pub fn admit(
     if ask.release.product != license.product {
         return Err(Reason::WrongProduct.into());
     }
-    if shown.level() < programme.min_activation_level() {
+    let needed = assurance::least_level(programme, license);
+    if shown.level() < needed {
         return Err(Refusal::new(Reason::AttestationFailed)
             .detail("this license needs a device key at a higher level of assurance")
-            .with(
-                "required_level",
-                programme.min_activation_level().to_string(),
-            ));
+            .with("required_level", needed));
     }
     if ask.vm == VirtualEnvironment::Yes && license.vm == VmPermission::NotAllowed {
         return Err(Reason::VmNotAllowed.into());
+    }
+    if let Some(contradiction) = &ask.vm_contradiction
+        && programme.on_vm_contradiction() == OnContradiction::Refuse
+    {
+        return Err(Refusal::new(Reason::VmContradiction).detail(contradiction));
     }
     check_build(license, programme, &ask.release)
 }
@@ -174,7 +178,7 @@ pub fn check_build(
 impl Activation {
     /// The activation as it stands at `now`, with its license: a ticket that ran out has returned the seat to the device (never
     /// freed it). Where an overlap has let another device in, the older one stays Releasing while there are more of them than
-    /// seats (DOMAIN 7): it may ask for another ticket, not for another certificate.
+    /// seats, cooling ones with them (DOMAIN 7): it may ask for another ticket, not for another certificate.
     pub(crate) fn at(mut self, now: DateTime<Utc>, license: &License) -> Self {
         if let Some(deactivation) = &mut self.deactivation
             && deactivation.state == DeactivationState::TicketIssued
@@ -184,13 +188,24 @@ impl Activation {
             {
                 deactivation.state = expired;
             }
-            if license.usage.seats_taken <= license.seats
+            if license.seats_held() <= license.seats
                 && let Ok(active) = step(self.state, ActivationEvent::Timeout, Role::System)
             {
                 self.state = active;
             }
         }
         self
+    }
+
+    /// Takes over what its device declares now. A contradiction stays on record until a virtual machine is declared: leaving the
+    /// hints out the next time does not undo it.
+    pub(crate) fn declare(&mut self, ask: &Ask) {
+        self.vm = ask.vm;
+        let known = self.vm_contradiction.take();
+        self.vm_contradiction = match ask.vm {
+            VirtualEnvironment::Yes => None,
+            VirtualEnvironment::No => ask.vm_contradiction.clone().or(known),
+        };
     }
 
     /// Begins the return, or hands the ticket that is out again.
@@ -213,7 +228,7 @@ impl Activation {
             return Ok(TicketWanted::SameAgain);
         }
         self.check_proof_level(programme)?;
-        license.check_return_limit(programme, today)?;
+        license.check_return_limit(programme, self.level, today)?;
         if programme.overlap_days() > 0 {
             license.usage.overlap_until = today.plus_days(programme.overlap_days()).ok();
         }

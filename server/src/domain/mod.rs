@@ -10,6 +10,7 @@
 )]
 
 pub mod activation;
+pub(crate) mod assurance;
 pub mod catalogue;
 pub mod credential;
 pub mod explain;
@@ -25,8 +26,10 @@ pub mod price_book;
 pub mod programme;
 pub mod quote;
 pub mod refusal;
+pub mod seat;
 pub mod story;
 pub mod upgrade;
 pub mod upgrade_check;
+pub mod virtual_machine;
 
 mod vocabulary;

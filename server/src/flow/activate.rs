@@ -14,16 +14,18 @@ use upkeep::version::Version;
 
 use super::authenticate::{Credential, authenticate};
 use super::once::Principal;
-use super::{Call, Deps, Fault, Outcome, seconds, whole_micros};
+use super::{Call, Deps, Fault, Outcome, lease, seconds, whole_micros};
 use crate::attest::{self, Appraised};
 use crate::challenge::{self, Fresh, Purpose};
 use crate::domain::activation::{self, Activation, Ask, Granted};
+use crate::domain::assurance;
 use crate::domain::catalogue::{Product, Release};
 use crate::domain::credential::Authenticated;
 use crate::domain::license::{Carrier, License, VirtualEnvironment, VmPermission};
 use crate::domain::machine::ActivationState;
 use crate::domain::maintenance::access;
 use crate::domain::refusal::{Reason, Refusal};
+use crate::domain::virtual_machine::contradiction;
 use crate::random::uuid_v7;
 use crate::record::license::LicenseWire;
 use crate::record::{Reads, Record, Records, keys, save};
@@ -39,6 +41,8 @@ pub(crate) struct Request {
     pub(crate) device_key: PublicKey,
     pub(crate) build: Build,
     pub(crate) vm: VirtualEnvironment,
+    /// What the client saw of a virtual machine; claims.
+    pub(crate) vm_hints: Vec<String>,
     pub(crate) signature: [u8; 64],
     /// The request's content, for telling a retry from another request.
     pub(crate) body: Vec<u8>,
@@ -101,13 +105,17 @@ pub(crate) async fn activate(
     let new_id = ActivationId::from_uuid(uuid_v7(&*deps.clock, &*deps.random));
     let (inner, now) = (Arc::clone(deps), whole_micros(call.now));
     let (vm, body) = (ask.vm, ask.body);
+    let vm_contradiction = contradiction(vm, &ask.vm_hints, None);
     let committed = deps
         .once(call, principal, &body, move |tx, note| {
             note.serial = Some(who.serial().clone());
+            note.reason = vm_contradiction.clone().unwrap_or_default();
             spend(tx, fresh)?;
             let shown = shown.as_ref().map_err(|_| Reason::AttestationFailed)?;
             let release = release.clone()?;
             let mut license = own_generation(&inner, tx, &who, now)?;
+            lease::forget_cooled(tx, &mut license, now)?;
+            let cooling = lease::cooling(tx, &license, &shown.thumbprint())?;
             let today = inner.today(&license, now)?;
             let held = live_activation(tx, &license, &shown.thumbprint())?
                 .map(|held| held.at(now, &license));
@@ -115,11 +123,19 @@ pub(crate) async fn activate(
             let ask = Ask {
                 release: release.clone(),
                 vm,
+                vm_contradiction: vm_contradiction.clone(),
                 today,
                 now,
             };
-            let granted =
-                activation::decide(&license, programme, &who, shown, held.as_ref(), &ask)?;
+            let granted = activation::decide(
+                &license,
+                programme,
+                &who,
+                shown,
+                held.as_ref(),
+                &cooling,
+                &ask,
+            )?;
             let seat = seat(&inner, tx, &mut license, granted, held, shown, &ask, new_id)?;
             note.subject = seat.id.to_string();
             Ok(Seated {
@@ -163,6 +179,7 @@ pub(crate) fn seat(
         (Granted::SameSeat, Some(held)) => held,
         (Granted::SameSeat, None) => return Err(MALFORMED.into()),
         (Granted::NewSeat, _) => {
+            let left_behind = lease::take_back(tx, license, &shown.thumbprint())?;
             license.usage.seats_taken = license.usage.seats_taken.saturating_add(1);
             license.usage.activations = license.usage.activations.saturating_add(1);
             Activation {
@@ -174,14 +191,17 @@ pub(crate) fn seat(
                 level: shown.level(),
                 version: ask.release.version.clone(),
                 vm: ask.vm,
+                vm_contradiction: None,
                 created_at: ask.now,
+                lease_end: left_behind,
                 certificate: String::new(),
                 deactivation: None,
             }
         }
     };
     activation.version = ask.release.version.clone();
-    activation.vm = ask.vm;
+    activation.declare(ask);
+    lease::extend(deps, license, &mut activation, ask.now)?;
     activation.certificate = certificate(deps, license, &activation, ask.now)?;
     if granted == Granted::NewSeat {
         let code = deps.codes.product(&activation.id);
@@ -219,11 +239,12 @@ pub(crate) fn certificate(
     activation: &Activation,
     now: DateTime<Utc>,
 ) -> Result<String, Outcome> {
+    let programme = deps.programme(license)?;
     Ok(deps.signing_input(&ActivationCertificate {
         iss: deps.issuer.clone(),
         activation_id: activation.id,
         iat: seconds(now),
-        exp: None,
+        exp: assurance::lease_end(programme, activation.level, now).map(seconds),
         serial: license.serial.clone(),
         cnf: Confirmation {
             jkt: activation.device,
@@ -236,7 +257,7 @@ pub(crate) fn certificate(
         seats: license.seats,
         assurance: activation.level,
         counter: None,
-        maintenance_last_day: access::newest_build(deps.programme(license)?, license),
+        maintenance_last_day: access::newest_build(programme, license),
         virtual_environment: license.vm == VmPermission::Allowed,
         version: activation.version.clone(),
         dongle_number: match &license.carrier {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::activate::verify_es256;
 use super::verify::load_own;
-use super::{Call, Deps, Fault, Outcome, refuse_stranger, seconds, whole_micros};
+use super::{Call, Deps, Fault, Outcome, lease, refuse_stranger, seconds, whole_micros};
 use crate::domain::activation::{Activation, Return};
 use crate::domain::license::License;
 use crate::domain::machine::{DeactivationState, Role, UpgradeEvent, UpgradeState, step};
@@ -103,7 +103,7 @@ pub(crate) async fn deactivate(
                 said.nonce.as_bytes(),
                 end,
             )?;
-            license.count_return(inner.today(&license, now)?);
+            license.count_return(programme, activation.level, inner.today(&license, now)?);
             tx.put(keys::proof(&activation.id), proof.as_bytes().to_vec());
             seat_is_free(&inner, tx, &mut license, &activation, now)?;
             Ok((activation, license))
@@ -150,7 +150,8 @@ pub(crate) fn receipt(
     })?)
 }
 
-/// Writes what a freed seat changes: the device's live key, the license, and an update request that waited for it.
+/// Writes what a freed seat changes: the device's live key, the license, the lease that still runs, and an update request that
+/// waited for it.
 pub(crate) fn seat_is_free(
     deps: &Deps,
     tx: &mut Tx<'_>,
@@ -164,6 +165,7 @@ pub(crate) fn seat_is_free(
         &activation.device,
     ));
     forget_product_code(deps, tx, &license.serial, activation);
+    lease::cool(tx, license, activation, now);
     approve_waiting(deps, tx, license, now)?;
     save(tx, activation);
     deps.save_license(tx, license)?;

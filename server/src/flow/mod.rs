@@ -19,6 +19,7 @@ pub(crate) mod expansion;
 pub(crate) mod expiring;
 pub(crate) mod extension;
 pub(crate) mod give_up;
+pub(crate) mod lease;
 pub(crate) mod letter;
 pub(crate) mod license;
 pub(crate) mod maintenance;

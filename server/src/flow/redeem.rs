@@ -13,7 +13,7 @@ use upkeep::version::Version;
 use super::activate::{Build, release_of, seat, spend};
 use super::authenticate::guarded;
 use super::once::Principal;
-use super::{Call, Deps, Fault, Outcome, whole_micros};
+use super::{Call, Deps, Fault, Outcome, lease, whole_micros};
 use crate::attest::{self, Appraised};
 use crate::challenge::{self, Purpose};
 use crate::domain::activation::{self, Ask, Granted};
@@ -21,7 +21,9 @@ use crate::domain::license::{Carrier, License, VirtualEnvironment};
 use crate::domain::machine::{LicenseEvent, Role, UpgradeState, step};
 use crate::domain::programme::CredentialKind;
 use crate::domain::refusal::{Reason, Refusal};
+use crate::domain::seat as seats;
 use crate::domain::upgrade::{self, Upgrade};
+use crate::domain::virtual_machine::contradiction;
 use crate::random::uuid_v7;
 use crate::record::license::LicenseWire;
 use crate::record::{self, Record, Records, keys, save};
@@ -35,6 +37,8 @@ pub(crate) struct Request {
     pub(crate) version: Version,
     pub(crate) manifest: Option<String>,
     pub(crate) vm: VirtualEnvironment,
+    /// What the client saw of a virtual machine; claims.
+    pub(crate) vm_hints: Vec<String>,
     pub(crate) by: By,
     /// The request's content, for telling a retry from another request.
     pub(crate) body: Vec<u8>,
@@ -111,12 +115,14 @@ pub(crate) async fn redeem(
     };
     // 4 One transaction.
     let (inner, serial, vm) = (Arc::clone(deps), ask.serial, ask.vm);
+    let vm_contradiction = contradiction(vm, &ask.vm_hints, None);
     let new_id = ActivationId::from_uuid(uuid_v7(&*deps.clock, &*deps.random));
     let principal = Principal::owner("redeem", serial.as_str());
     let committed = deps
         .once(call, principal, &ask.body, move |tx, note| {
             note.serial = Some(serial.clone());
             note.subject = id.to_string();
+            note.reason = vm_contradiction.clone().unwrap_or_default();
             let device = match &shown {
                 None => None,
                 Some((appraised, fresh)) => {
@@ -148,10 +154,14 @@ pub(crate) async fn redeem(
                     let ask = Ask {
                         release: release.clone()?,
                         vm,
+                        vm_contradiction: vm_contradiction.clone(),
                         today,
                         now,
                     };
                     activation::admit(&new, inner.programme(&new)?, shown, &ask)?;
+                    lease::forget_cooled(tx, &mut new, now)?;
+                    let cooling = lease::cooling(tx, &new, &shown.thumbprint())?;
+                    seats::check(&new, &cooling, today)?;
                     let taken = seat(
                         &inner,
                         tx,

@@ -9,7 +9,7 @@ use upkeep::key::PublicKey;
 
 use super::activate::{certificate, spend};
 use super::once::Principal;
-use super::{Call, Caller, Deps, Fault, Outcome, refuse_stranger, whole_micros};
+use super::{Call, Caller, Deps, Fault, Outcome, lease, refuse_stranger, whole_micros};
 use crate::attest;
 use crate::challenge::{self, Purpose};
 use crate::domain::activation::Activation;
@@ -65,11 +65,15 @@ pub(crate) async fn verify(
             move |tx, note| {
                 note.subject = id.to_string();
                 spend(tx, fresh)?;
-                let (mut activation, license) = load_with_license(&inner, tx, &id, now)?;
+                let (mut activation, mut license) = load_with_license(&inner, tx, &id, now)?;
                 note.serial = Some(license.serial.clone());
+                if lease::forget_cooled(tx, &mut license, now)? {
+                    inner.save_license(tx, &mut license)?;
+                }
                 activation = activation.at(now, &license);
                 activation.state = step(activation.state, ActivationEvent::Refresh, Role::EndUser)?;
                 check_license(&license, &activation)?;
+                lease::extend(&inner, &license, &mut activation, now)?;
                 activation.certificate = certificate(&inner, &license, &activation, now)?;
                 save(tx, &activation);
                 Ok(Refreshed {

@@ -36,6 +36,10 @@ pub(crate) struct ActivationWire {
     certificate: String,
     #[prost(message, optional, tag = "11")]
     deactivation: Option<DeactivationWire>,
+    #[prost(string, tag = "30")]
+    vm_contradiction: String,
+    #[prost(int64, optional, tag = "31")]
+    lease_end: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -83,7 +87,9 @@ impl Record for Activation {
             level: number_of(LEVELS, self.level),
             version: self.version.to_string(),
             virtual_environment: self.vm == VirtualEnvironment::Yes,
+            vm_contradiction: self.vm_contradiction.clone().unwrap_or_default(),
             created_at: self.created_at.timestamp_micros(),
+            lease_end: self.lease_end.map(|at| at.timestamp_micros()),
             certificate: self.certificate.clone(),
             deactivation: self
                 .deactivation
@@ -118,7 +124,12 @@ impl Record for Activation {
             } else {
                 VirtualEnvironment::No
             },
+            vm_contradiction: (!wire.vm_contradiction.is_empty()).then_some(wire.vm_contradiction),
             created_at: from_micros(wire.created_at, "created_at")?,
+            lease_end: wire
+                .lease_end
+                .map(|at| from_micros(at, "lease_end"))
+                .transpose()?,
             certificate: wire.certificate,
             deactivation: wire.deactivation.map(deactivation_from_wire).transpose()?,
         })

@@ -31,6 +31,8 @@
 //! | `Q/quote`, `J/serial 0 sequence quote` | quote; find them by license |
 //! | `O/order`, `o/serial 0 sequence order` | order; find them by license |
 //! | `G/dongle` | the last unlock code of a hardware key |
+//! | `C/serial 0 time device` | empty: cooling seats of a license, by the end of the lease |
+//! | `U/serial 0 device` | when the lease ends that a device left behind (8 bytes, milliseconds) |
 
 use chrono::{DateTime, Utc};
 use upkeep::date::CivilDate;
@@ -458,6 +460,45 @@ pub(crate) fn order_of_index(tail: &[u8]) -> Option<Vec<u8>> {
 
 pub(crate) fn dongle(number: &DongleNumber) -> Vec<u8> {
     Key::table(b'G').raw(number.as_str().as_bytes()).done()
+}
+
+/// A cooling seat among its license's, by the end of its lease.
+pub(crate) fn cooling(serial: &SerialNumber, end: DateTime<Utc>, device: &Thumbprint) -> Vec<u8> {
+    Key::table(b'C')
+        .text(serial.as_str())
+        .time(end)
+        .raw(device.as_bytes())
+        .done()
+}
+
+/// The cooling seats of a license, the first to be free first.
+pub(crate) fn cooling_seats(serial: &SerialNumber) -> Range {
+    Range::of_prefix(Key::table(b'C').text(serial.as_str()).done())
+}
+
+/// The first key of the license's cooling seats whose leases end at `end` or later.
+pub(crate) fn cooling_until(serial: &SerialNumber, end: DateTime<Utc>) -> Vec<u8> {
+    Key::table(b'C').text(serial.as_str()).time(end).done()
+}
+
+/// When the lease of a key of [`cooling`] ends, and whose it was.
+pub(crate) fn cooling_parts(tail: &[u8]) -> Option<(DateTime<Utc>, Thumbprint)> {
+    let (end, device) = tail.split_first_chunk::<8>()?;
+    let device: [u8; 32] = device.try_into().ok()?;
+    Some((millis(*end)?, Thumbprint::from_bytes(device)))
+}
+
+/// Where it stands when the lease ends that a device left behind on a license.
+pub(crate) fn left_behind(serial: &SerialNumber, device: &Thumbprint) -> Vec<u8> {
+    Key::table(b'U')
+        .text(serial.as_str())
+        .raw(device.as_bytes())
+        .done()
+}
+
+/// A time as keys hold it.
+pub(crate) fn millis(bytes: [u8; 8]) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_millis(i64::try_from(u64::from_be_bytes(bytes)).ok()?)
 }
 
 /// The serial at the end of a key of the dated indexes.

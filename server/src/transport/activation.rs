@@ -191,6 +191,7 @@ fn parse_activate(asked: v1::ActivateRequest) -> Result<activate::Request, Outco
     let product = fields.required("product_id", &asked.product_id, ProductId::parse);
     let build = fields.build(product, &asked.version, &asked.release_manifest);
     let vm = fields.virtual_environment("virtual_environment", asked.virtual_environment);
+    let vm_hints = fields.virtual_machine_hints(&asked.virtual_machine_hints);
     let signature = fields.signature(&asked.signature);
     let content = v1::ActivateRequest {
         request_id: String::new(),
@@ -208,6 +209,7 @@ fn parse_activate(asked: v1::ActivateRequest) -> Result<activate::Request, Outco
             device_key: device_key?,
             build: build?,
             vm: vm?,
+            vm_hints: vm_hints?,
             signature: signature?,
             body,
         })
@@ -246,6 +248,7 @@ fn parse_redeem(asked: v1::RedeemUpgradeCodeRequest) -> Result<redeem::Request, 
         upkeep::armor::read_either::<upkeep::artefact::ReleaseManifest>(text)
     });
     let vm = fields.virtual_environment("virtual_environment", asked.virtual_environment);
+    let vm_hints = fields.virtual_machine_hints(&asked.virtual_machine_hints);
     let by = if asked.dongle_number.is_empty() {
         let key = fields.device_key(asked.device_key.as_ref());
         let challenge = fields.challenge(&asked.challenge);
@@ -277,6 +280,7 @@ fn parse_redeem(asked: v1::RedeemUpgradeCodeRequest) -> Result<redeem::Request, 
             version: version?,
             manifest: manifest?,
             vm: vm?,
+            vm_hints: vm_hints?,
             by: by?,
             body,
         })

@@ -99,6 +99,24 @@ impl Fields {
         )
     }
 
+    /// What a client saw of a virtual machine: at most 8 texts of 1 to 64 printable ASCII characters. They go on record and into
+    /// answers, so they can't be anything else.
+    pub(super) fn virtual_machine_hints(&mut self, hints: &[String]) -> Option<Vec<String>> {
+        const FIELD: &str = "virtual_machine_hints";
+        let is_plain = |hint: &String| {
+            (1..=64).contains(&hint.len())
+                && hint.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
+        };
+        if hints.len() > 8 {
+            self.wrong(FIELD, "has at most 8 entries");
+        } else if !hints.iter().all(is_plain) {
+            self.wrong(FIELD, "each has 1 to 64 printable ASCII characters");
+        } else {
+            return Some(hints.to_vec());
+        }
+        None
+    }
+
     /// A credential that must be there.
     pub(super) fn credential(&mut self, credential: Option<&v1::Credential>) -> Option<Credential> {
         match self.optional_credential(credential)? {

@@ -109,6 +109,15 @@ pub(super) fn maintenance_status(
     })
 }
 
+/// An activation for the vendor's staff: with what speaks against it.
+pub(super) fn activation_for_staff(activation: &Activation, license: &License) -> v1::Activation {
+    v1::Activation {
+        virtual_environment_contradiction: activation.vm_contradiction.clone().unwrap_or_default(),
+        ..self::activation(activation, license)
+    }
+}
+
+/// An activation for everybody else: whoever gives evidence does not learn what is made of it.
 pub(super) fn activation(activation: &Activation, license: &License) -> v1::Activation {
     v1::Activation {
         activation_id: activation.id.to_string(),
@@ -122,7 +131,7 @@ pub(super) fn activation(activation: &Activation, license: &License) -> v1::Acti
         create_time: Some(timestamp(activation.created_at)),
         deactivation: deactivation(activation, license),
         virtual_environment_contradiction: String::new(),
-        lease_expire_time: None,
+        lease_expire_time: activation.lease_end.map(timestamp),
         frozen_reason: String::new(),
     }
 }

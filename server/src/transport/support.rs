@@ -63,7 +63,7 @@ impl Support {
         let done = give_up::give_up(&self.deps, call, decision, id, reason).await?;
         Ok((
             done.receipt,
-            present::activation(&done.activation, &done.license),
+            present::activation_for_staff(&done.activation, &done.license),
         ))
     }
 
@@ -111,7 +111,7 @@ impl SupportService for Support {
             read::activations(&self.deps, &caller, &serial, &page)?;
         let activations = found
             .iter()
-            .map(|found| present::activation(found, &license))
+            .map(|found| present::activation_for_staff(found, &license))
             .collect();
         Ok(Response::new(v1::SupportServiceListActivationsResponse {
             activations,
@@ -184,7 +184,10 @@ impl SupportService for Support {
         let call = call(&self.deps, "RecordProof", caller, None);
         let done = deactivate::deactivate(&self.deps, call, proof).await?;
         Ok(Response::new(v1::SupportServiceRecordProofResponse {
-            activation: Some(present::activation(&done.activation, &done.license)),
+            activation: Some(present::activation_for_staff(
+                &done.activation,
+                &done.license,
+            )),
             receipt: done.receipt,
         }))
     }

@@ -143,6 +143,9 @@ reasons! {
     VmNotAllowed, "VM_NOT_ALLOWED", PermissionDenied,
         "The license does not include use in a virtual machine.",
         "Use a physical machine, or ask the vendor for a license that allows virtual machines.";
+    VmContradiction, "VM_CONTRADICTION", PermissionDenied,
+        "The product declared a physical machine, and what the device shows contradicts that.",
+        "Declare the virtual machine, if the license allows one, or ask the vendor.";
     SupportNotIncluded, "SUPPORT_NOT_INCLUDED", PermissionDenied,
         "This maintenance agreement does not include technical support.",
         "Use the documentation, or change to a type of agreement that includes support.";
