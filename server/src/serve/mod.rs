@@ -25,6 +25,7 @@ use upkeep::artefact::Issuer;
 use crate::clock::Clock;
 use crate::config::{GuessLimits, Settings};
 use crate::domain::guess::{self, Backoff};
+use crate::endorsement::load_endorsements;
 use crate::flow::Deps;
 use crate::flow::parts::{Parts, PasswordRule};
 use crate::keys::{Keys, keys_dir};
@@ -107,7 +108,7 @@ impl Server {
                 false => PasswordRule::Strong,
             },
             issuer,
-            endorsements: Arc::default(),
+            endorsements: Arc::new(load_endorsements(settings)?),
         };
         Ok(Self {
             settings: settings.clone(),
