@@ -110,6 +110,7 @@ impl Server {
                 false => PasswordRule::Strong,
             },
             issuer,
+            endorsements: Arc::default(),
         };
         Ok(Self {
             settings: settings.clone(),
