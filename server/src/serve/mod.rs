@@ -80,7 +80,7 @@ impl Server {
         let issuer = Issuer::parse(&settings.issuer)?;
         let files = programmes::files(settings)?;
         let (stationery, mailer) = open_mail(settings)?;
-        open_endorsements(settings, &*clock)?;
+        let endorsements = open_endorsements(settings, &*clock)?;
         let data_dir = &settings.data_dir;
         if !Store::exists(data_dir)? {
             return Err(ServeError::no_store(data_dir));
@@ -110,7 +110,7 @@ impl Server {
                 false => PasswordRule::Strong,
             },
             issuer,
-            endorsements: Arc::default(),
+            endorsements: Arc::new(endorsements),
         };
         Ok(Self {
             settings: settings.clone(),
