@@ -31,14 +31,14 @@ const PRIMES: [u32; 38] = [
 ];
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use aws_lc_rs::rsa::{KeyPair, KeySize};
     use aws_lc_rs::signature::KeyPair as _;
 
     use super::*;
 
     /// 65537 to the power of `n`, big-endian: in the subgroup modulo every prime, as a product of weak primes is.
-    fn power(n: usize) -> Vec<u8> {
+    pub(in crate::attest) fn power(n: usize) -> Vec<u8> {
         let mut number = vec![1_u8];
         for _ in 0..n {
             // times 2^16, plus itself
