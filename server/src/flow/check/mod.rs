@@ -4,6 +4,7 @@
 //! nothing. What the ledger itself promises (the chain, the replay) is [`crate::store::verify`]'s.
 
 mod indexes;
+mod leases;
 mod mail;
 mod orders;
 mod seats;
@@ -53,6 +54,8 @@ pub fn verify_records(deps: &Deps) -> Result<Vec<Violation>, Fault> {
     seats::live_devices(&all, &mut found);
     seats::proofs(deps, &all, &mut found)?;
     seats::returns(&all, &mut found);
+    leases::cooling(deps, &all, &mut found)?;
+    leases::certificates(deps, &all, &mut found)?;
     upgrades::codes(deps, &all, &mut found);
     upgrades::requests(&all, &mut found);
     upgrades::signing_inputs(&all, &mut found);
