@@ -172,6 +172,7 @@ impl Machine {
         RedeemOptions {
             serial: self.options.serial.clone(),
             code: Code::parse(code).unwrap(),
+            product: None,
             version: Version::parse("11.0").unwrap(),
             virtual_environment: VirtualEnvironment::No,
             release_manifest: None,

@@ -150,6 +150,7 @@ async fn a_product_activates_checks_moves_and_upgrades() {
     let redeem = RedeemOptions {
         serial: SerialNumber::parse(&wish.serial).unwrap(),
         code: Code::parse(&code.code).unwrap(),
+        product: None,
         version: Version::parse("11.0").unwrap(),
         virtual_environment: VirtualEnvironment::No,
         release_manifest: None,
