@@ -27,6 +27,7 @@ fn help_and_errors_are_as_recorded() {
         .register_bin("upkeep", program("upkeep"))
         .env("COLUMNS", "100")
         .env("UPKEEP_HOME", "no-such-store")
+        .env("UPKEEP_TPM", "unix:/nowhere/tpm")
         .case("tests/cli/client/*.trycmd");
 }
 
