@@ -138,7 +138,7 @@ pub fn ek_chain(
     // 6: the key of the certificate is the only one that a credential is made for.
     Ok(EndorsedEk {
         id: leaf.key_id(),
-        class: path.class,
+        class: endorsements.class_of(path.class, identity.manufacturer),
         key,
         identity,
     })
@@ -219,7 +219,11 @@ impl Pinned {
 }
 
 /// Step 2 for an issuer, pinned or not: valid, a CA for endorsement keys, and above no more intermediates than it allows.
-fn authority(issuer: &Certificate, below: u8, at: DateTime<Utc>) -> Result<(), EvidenceError> {
+pub(super) fn authority(
+    issuer: &Certificate,
+    below: u8,
+    at: DateTime<Utc>,
+) -> Result<(), EvidenceError> {
     sound(issuer, AUTHORITY_EXTENSIONS, at)?;
     let path_length = issuer.authority().map_err(|_| EvidenceError::Authority)?;
     if path_length.is_some_and(|most| below > most) {

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
+use chrono::{DateTime, Utc};
 use upkeep::level::AssuranceLevel;
 
 use super::error::EvidenceError;
@@ -43,6 +44,13 @@ impl EndorsementClass {
             Self::Dongle => "dongle",
         }
     }
+
+    /// Reads back what [`Self::as_str`] gave.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Software, Self::CloudVtpm, Self::Chip, Self::Dongle]
+            .into_iter()
+            .find(|one| one.as_str() == word)
+    }
 }
 
 /// A pinned authority: a root, or an intermediate that is trusted by itself.
@@ -79,6 +87,18 @@ impl Anchor {
         self.certificate.key_id()
     }
 
+    /// Whether it can end a chain at `at`: valid, and an authority for what its class says.
+    ///
+    /// # Errors
+    /// [`EvidenceError`] of step 2.
+    pub fn check(&self, at: DateTime<Utc>) -> Result<(), EvidenceError> {
+        match self.class {
+            EndorsementClass::Dongle if self.certificate.is_valid_at(at) => Ok(()),
+            EndorsementClass::Dongle => Err(EvidenceError::Validity),
+            _ => super::ek::authority(&self.certificate, 0, at),
+        }
+    }
+
     pub(super) fn certificate(&self) -> &Certificate {
         &self.certificate
     }
@@ -111,6 +131,7 @@ pub struct DenyList {
 pub struct Endorsements {
     anchors: Vec<Anchor>,
     deny: DenyList,
+    no_software_chips: bool,
 }
 
 impl Endorsements {
@@ -118,7 +139,28 @@ impl Endorsements {
     pub fn new(mut anchors: Vec<Anchor>, deny: DenyList) -> Self {
         // The first anchor that fits ends a chain.
         anchors.sort_by_key(Anchor::class);
-        Self { anchors, deny }
+        Self {
+            anchors,
+            deny,
+            no_software_chips: false,
+        }
+    }
+
+    /// The same, but a TPM whose certificate names libtpms as its maker is never a chip: it counts as `software`, whoever vouches
+    /// for it. For servers in production.
+    pub fn without_software_chips(mut self) -> Self {
+        self.no_software_chips = true;
+        self
+    }
+
+    /// The class of a TPM of `manufacturer` whose chain ended at an anchor of `class`.
+    pub(super) fn class_of(&self, class: EndorsementClass, manufacturer: u32) -> EndorsementClass {
+        match class {
+            EndorsementClass::Chip if self.no_software_chips && manufacturer == LIBTPMS => {
+                EndorsementClass::Software
+            }
+            class => class,
+        }
     }
 
     /// The anchors.
@@ -131,3 +173,6 @@ impl Endorsements {
         &self.deny
     }
 }
+
+/// The manufacturer in certificates of swtpm (IBM's number; not ASCII).
+const LIBTPMS: u32 = 0x0000_1014;

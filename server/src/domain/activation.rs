@@ -1,24 +1,28 @@
 //! Activation: a seat of a license bound to a device key, and the return of that seat.
 
 use chrono::{DateTime, Utc};
+use upkeep::artefact::{Counter, TpmName};
 use upkeep::date::CivilDate;
-use upkeep::id::ActivationId;
+use upkeep::id::{ActivationId, DeviceId, DongleNumber};
 use upkeep::key::Thumbprint;
 use upkeep::level::{AssuranceLevel, ProofGrade};
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
 use crate::attest::Appraised;
+use crate::domain::assurance;
 use crate::domain::catalogue::Release;
 use crate::domain::credential::Authenticated;
+use crate::domain::enrollment::Enrollment;
 use crate::domain::license::{Carrier, License, VirtualEnvironment, VmPermission};
 use crate::domain::machine::{
     ActivationEvent, ActivationState, DeactivationEvent, DeactivationState, LicenseEvent, Role,
     step,
 };
 use crate::domain::maintenance::access;
-use crate::domain::programme::{CredentialKind, Programme};
+use crate::domain::programme::{CredentialKind, OnContradiction, Programme};
 use crate::domain::refusal::{Reason, Refusal};
+use crate::domain::seat::{self, Cooling};
 
 /// A seat bound to a device key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +35,46 @@ pub struct Activation {
     pub(crate) level: AssuranceLevel,
     pub(crate) version: Version,
     pub(crate) vm: VirtualEnvironment,
+    /// What contradicts its declaration about a virtual machine, in words (T-29).
+    pub(crate) vm_contradiction: Option<String>,
     pub(crate) created_at: DateTime<Utc>,
+    /// When the last of its certificates ends; none where one is perpetual.
+    pub(crate) lease_end: Option<DateTime<Utc>>,
     /// The signing input of its current certificate: stored before it is signed (I4).
     pub(crate) certificate: String,
     pub(crate) deactivation: Option<Deactivation>,
+    /// The enrollment of its key; none for a software key.
+    pub(crate) enrolled: Option<Enrolled>,
+}
+
+/// The hardware that the device key is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrolled {
+    pub(crate) device: DeviceId,
+    /// The TPM; none for a dongle.
+    pub(crate) tpm: Option<TpmSeat>,
+}
+
+/// The TPM and the counter that the device key dies with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TpmSeat {
+    pub(crate) ek_id: [u8; 32],
+    pub(crate) ak_name: TpmName,
+    pub(crate) counter: Counter,
+}
+
+impl Enrolled {
+    /// The hardware of an enrollment.
+    pub(crate) fn of(enrollment: &Enrollment) -> Self {
+        Self {
+            device: enrollment.id,
+            tpm: enrollment.tpm().map(|tpm| TpmSeat {
+                ek_id: tpm.ek_id,
+                ak_name: tpm.ak_name,
+                counter: tpm.counter,
+            }),
+        }
+    }
 }
 
 /// The return of an activation: ticket, then proof or waiver, then receipt.
@@ -66,6 +106,10 @@ pub struct Return {
 pub struct Ask {
     pub(crate) release: Release,
     pub(crate) vm: VirtualEnvironment,
+    /// What contradicts that, in words.
+    pub(crate) vm_contradiction: Option<String>,
+    /// The dongle that asks, where one does.
+    pub(crate) dongle: Option<DongleNumber>,
     pub(crate) today: CivilDate,
     pub(crate) now: DateTime<Utc>,
 }
@@ -79,7 +123,8 @@ pub enum Granted {
     SameSeat,
 }
 
-/// Decides an activation. `held` is the device's live activation on this license, if any.
+/// Decides an activation. `held` is the device's live activation on this license, if any; `cooling` is what was returned and still
+/// holds a seat.
 ///
 /// # Errors
 /// In this order: the license's state, a code that is out, the carrier, the credential, the product, the level of assurance, the
@@ -90,6 +135,7 @@ pub fn decide(
     who: &Authenticated,
     shown: &Appraised,
     held: Option<&Activation>,
+    cooling: &Cooling,
     ask: &Ask,
 ) -> Result<Granted, Refusal> {
     step(license.state, LicenseEvent::Activate, Role::EndUser)?;
@@ -99,7 +145,9 @@ pub fn decide(
         return Err(Refusal::new(Reason::CodeAlreadyIssued)
             .with("update_request_id", seal.upgrade.to_string()));
     }
-    if let Carrier::HardwareKey(_) = license.carrier {
+    if let Carrier::HardwareKey(own) = &license.carrier
+        && ask.dongle.as_ref() != Some(own)
+    {
         return Err(Reason::HardwareKeyLicense.into());
     }
     if who.kind() == CredentialKind::ProductCode && held.map(|held| held.id) != who.activation() {
@@ -112,23 +160,14 @@ pub fn decide(
         step(held.state, ActivationEvent::Refresh, Role::EndUser)?;
         return Ok(Granted::SameSeat);
     }
-    let overlap = license
-        .usage
-        .overlap_until
-        .is_some_and(|last| ask.today <= last);
-    let allowed = license.seats.saturating_add(u32::from(overlap));
-    if license.usage.seats_taken >= allowed {
-        return Err(Refusal::new(Reason::NoSeat)
-            .with("seats", license.seats.to_string())
-            .with("seats_taken", license.usage.seats_taken.to_string()));
-    }
+    seat::check(license, cooling, ask.today)?;
     Ok(Granted::NewSeat)
 }
 
 /// Whether this device and build may hold a seat of the license at all, seats apart.
 ///
 /// # Errors
-/// In this order: WRONG_PRODUCT, ATTESTATION_FAILED, VM_NOT_ALLOWED, BUILD_NOT_COVERED.
+/// In this order: WRONG_PRODUCT, ATTESTATION_FAILED, VM_NOT_ALLOWED, VM_CONTRADICTION, BUILD_NOT_COVERED.
 pub fn admit(
     license: &License,
     programme: &Programme,
@@ -138,16 +177,19 @@ pub fn admit(
     if ask.release.product != license.product {
         return Err(Reason::WrongProduct.into());
     }
-    if shown.level() < programme.min_activation_level() {
+    let needed = assurance::least_level(programme, license);
+    if shown.level() < needed {
         return Err(Refusal::new(Reason::AttestationFailed)
             .detail("this license needs a device key at a higher level of assurance")
-            .with(
-                "required_level",
-                programme.min_activation_level().to_string(),
-            ));
+            .with("required_level", needed));
     }
     if ask.vm == VirtualEnvironment::Yes && license.vm == VmPermission::NotAllowed {
         return Err(Reason::VmNotAllowed.into());
+    }
+    if let Some(contradiction) = &ask.vm_contradiction
+        && programme.on_vm_contradiction() == OnContradiction::Refuse
+    {
+        return Err(Refusal::new(Reason::VmContradiction).detail(contradiction));
     }
     check_build(license, programme, &ask.release)
 }
@@ -174,7 +216,7 @@ pub fn check_build(
 impl Activation {
     /// The activation as it stands at `now`, with its license: a ticket that ran out has returned the seat to the device (never
     /// freed it). Where an overlap has let another device in, the older one stays Releasing while there are more of them than
-    /// seats (DOMAIN 7): it may ask for another ticket, not for another certificate.
+    /// seats, cooling ones with them (DOMAIN 7): it may ask for another ticket, not for another certificate.
     pub(crate) fn at(mut self, now: DateTime<Utc>, license: &License) -> Self {
         if let Some(deactivation) = &mut self.deactivation
             && deactivation.state == DeactivationState::TicketIssued
@@ -184,13 +226,24 @@ impl Activation {
             {
                 deactivation.state = expired;
             }
-            if license.usage.seats_taken <= license.seats
+            if license.seats_held() <= license.seats
                 && let Ok(active) = step(self.state, ActivationEvent::Timeout, Role::System)
             {
                 self.state = active;
             }
         }
         self
+    }
+
+    /// Takes over what its device declares now. A contradiction stays on record until a virtual machine is declared: leaving the
+    /// hints out the next time does not undo it.
+    pub(crate) fn declare(&mut self, ask: &Ask) {
+        self.vm = ask.vm;
+        let known = self.vm_contradiction.take();
+        self.vm_contradiction = match ask.vm {
+            VirtualEnvironment::Yes => None,
+            VirtualEnvironment::No => ask.vm_contradiction.clone().or(known),
+        };
     }
 
     /// Begins the return, or hands the ticket that is out again.
@@ -213,7 +266,7 @@ impl Activation {
             return Ok(TicketWanted::SameAgain);
         }
         self.check_proof_level(programme)?;
-        license.check_return_limit(programme, today)?;
+        license.check_return_limit(programme, self.level, today)?;
         if programme.overlap_days() > 0 {
             license.usage.overlap_until = today.plus_days(programme.overlap_days()).ok();
         }
@@ -265,6 +318,59 @@ impl Activation {
         self.state = next;
         license.release_seat();
         Ok(())
+    }
+
+    /// Records a proof that answers no ticket: the TPM's counter alone makes it valid, once and for ever. The return begins and
+    /// ends at once; a ticket that is out ends with it.
+    ///
+    /// * `nonce` - what the return is told apart by, as its ticket would be.
+    ///
+    /// # Errors
+    /// What the two machines answer, ATTESTATION_FAILED as for any proof, RETURN_LIMIT for a level that can be copied: no ticket
+    /// asked for it before.
+    pub(crate) fn return_at_once(
+        &mut self,
+        license: &mut License,
+        programme: &Programme,
+        role: Role,
+        today: CivilDate,
+        nonce: [u8; 32],
+        how: Return,
+    ) -> Result<(), Refusal> {
+        let begun = self.deactivation.as_ref();
+        let ticket = begun.filter(|begun| begun.state == DeactivationState::TicketIssued);
+        let nonce = match ticket {
+            Some(begun) => begun.nonce,
+            None => {
+                let next = step(self.state, ActivationEvent::BeginRelease, role)?;
+                license.check_return_limit(programme, self.level, today)?;
+                self.state = next;
+                self.deactivation = Some(Deactivation {
+                    state: DeactivationState::TicketIssued,
+                    nonce,
+                    ticket: String::new(),
+                    ticket_expires_at: how.recorded_at,
+                    outcome: None,
+                });
+                nonce
+            }
+        };
+        self.submit_proof(license, programme, role, &nonce, how)
+    }
+
+    /// The grade of a proof by this device's key (DESIGN 5).
+    pub(crate) fn proof_grade(&self) -> ProofGrade {
+        match self.level {
+            AssuranceLevel::Hardware => ProofGrade::Hardware,
+            AssuranceLevel::CloudVtpm => ProofGrade::CloudVtpm,
+            AssuranceLevel::Dongle => ProofGrade::Dongle,
+            _ => ProofGrade::Software,
+        }
+    }
+
+    /// The TPM and counter that its key dies with, where it is in a TPM.
+    pub(crate) fn tpm(&self) -> Option<&TpmSeat> {
+        self.enrolled.as_ref()?.tpm.as_ref()
     }
 
     /// Frees the seat without a proof: the machine is declared lost, or the proof of a begun return is waived (E-15).

@@ -10,8 +10,10 @@ use upkeep::id::{
     AddOn, CustomerId, DongleNumber, Edition, LicenseKind, LicenseType, ModuleId, PartnerId,
     ProductId, ProgrammeId, TierId, UpgradeId,
 };
+use upkeep::level::AssuranceLevel;
 use upkeep::serial::SerialNumber;
 
+use crate::domain::assurance;
 use crate::domain::machine::{LicenseEvent, LicenseState, Role, SmaState, step};
 use crate::domain::maintenance;
 use crate::domain::money::Money;
@@ -141,6 +143,8 @@ impl fmt::Debug for PasswordVerifier {
 pub struct Usage {
     /// Activations in Active or Releasing.
     pub(crate) seats_taken: u32,
+    /// Devices whose activation has ended before its lease. It counts on through the generations, as the certificates do.
+    pub(crate) seats_cooling: u32,
     /// Activations ever made.
     pub(crate) activations: u32,
     /// Recorded or waived returns that no upgrade code has consumed.
@@ -224,6 +228,12 @@ impl License {
         Ok(())
     }
 
+    /// Seats that nobody else can have now: taken, or cooling.
+    pub(crate) fn seats_held(&self) -> u32 {
+        let usage = &self.usage;
+        usage.seats_taken.saturating_add(usage.seats_cooling)
+    }
+
     /// Frees one seat whose return is recorded or waived.
     pub(crate) fn release_seat(&mut self) {
         self.usage.seats_taken = self.usage.seats_taken.saturating_sub(1);
@@ -252,13 +262,19 @@ impl License {
     /// Whether one more return by proof fits the programme's yearly cap, which is per seat (DESIGN 9). Checked before the customer
     /// is asked to deactivate: a wipe can't be taken back. A return beyond the cap is therefore recorded all the same.
     ///
+    /// * `level` - of the device that is to be returned.
+    ///
     /// # Errors
     /// RETURN_LIMIT.
     pub(crate) fn check_return_limit(
         &self,
         programme: &Programme,
+        level: AssuranceLevel,
         today: CivilDate,
     ) -> Result<(), Refusal> {
+        if !assurance::returns_are_capped(programme, level) {
+            return Ok(());
+        }
         let cap = u64::from(programme.returns_per_365_days()).saturating_mul(u64::from(self.seats));
         let recent = self
             .usage
@@ -274,8 +290,16 @@ impl License {
         Ok(())
     }
 
-    /// Counts a recorded return towards the yearly cap.
-    pub(crate) fn count_return(&mut self, today: CivilDate) {
+    /// Counts a recorded return towards the yearly cap, where there is one for devices of `level`.
+    pub(crate) fn count_return(
+        &mut self,
+        programme: &Programme,
+        level: AssuranceLevel,
+        today: CivilDate,
+    ) {
+        if !assurance::returns_are_capped(programme, level) {
+            return;
+        }
         let days = &mut self.usage.returned_on;
         days.retain(|(day, _)| in_last_year(*day, today));
         match days.last_mut() {
@@ -300,6 +324,7 @@ impl License {
                 // Caps are per serial and year: an upgrade must not reset them.
                 returned_on: self.usage.returned_on.clone(),
                 waived_on: self.usage.waived_on.clone(),
+                seats_cooling: self.usage.seats_cooling,
                 ..Usage::default()
             },
             open_upgrade: None,

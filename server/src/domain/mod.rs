@@ -10,8 +10,10 @@
 )]
 
 pub mod activation;
+pub(crate) mod assurance;
 pub mod catalogue;
 pub mod credential;
+pub mod enrollment;
 pub mod explain;
 pub mod guess;
 pub mod license;
@@ -25,8 +27,11 @@ pub mod price_book;
 pub mod programme;
 pub mod quote;
 pub mod refusal;
+pub mod seat;
 pub mod story;
+pub mod tpm;
 pub mod upgrade;
 pub mod upgrade_check;
+pub mod virtual_machine;
 
 mod vocabulary;

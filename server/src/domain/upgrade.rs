@@ -7,6 +7,7 @@ use upkeep::key::Thumbprint;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
+use crate::domain::assurance;
 use crate::domain::catalogue::{Release, newest};
 use crate::domain::license::{Carrier, License, Seal, VirtualEnvironment, VmPermission};
 use crate::domain::machine::{LicenseState, Role, UpgradeEvent, UpgradeState, step};
@@ -144,7 +145,7 @@ pub fn issue(
     license.usage.return_epoch = license.usage.return_epoch.saturating_add(1);
     upgrade.code_number = 1;
     upgrade.expires_at = code_end(programme, now);
-    seal(upgrade, license);
+    seal(upgrade, license, programme);
     Ok(())
 }
 
@@ -165,14 +166,14 @@ pub fn reissue(
     check_cover_at_issue(license, programme, today)?;
     upgrade.code_number = upgrade.code_number.saturating_add(1);
     upgrade.expires_at = code_end(programme, now);
-    seal(upgrade, license);
+    seal(upgrade, license, programme);
     Ok(())
 }
 
 /// From here on the old generation can't be activated; for ever once the file form has left the server, because nothing calls
 /// a file back.
-fn seal(upgrade: &Upgrade, license: &mut License) {
-    let until = if has_file_form(upgrade, license) {
+fn seal(upgrade: &Upgrade, license: &mut License, programme: &Programme) {
+    let until = if has_file_form(upgrade, license, programme) {
         None
     } else {
         Some(upgrade.expires_at)
@@ -184,11 +185,14 @@ fn seal(upgrade: &Upgrade, license: &mut License) {
     });
 }
 
-/// Whether the code can be given as a file: it must be bound to a dongle or to a device key that the request named.
-pub fn has_file_form(upgrade: &Upgrade, license: &License) -> bool {
+/// Whether the code can be given as a file: it must be bound to a dongle, or to a device key that the request named where the
+/// programme asks neither a level nor a lease. A file is a license by itself, for a key that nobody has appraised.
+pub fn has_file_form(upgrade: &Upgrade, license: &License, programme: &Programme) -> bool {
     match license.carrier {
         Carrier::HardwareKey(_) => true,
-        Carrier::SoftwareKey => upgrade.wish.device.is_some(),
+        Carrier::SoftwareKey => {
+            upgrade.wish.device.is_some() && assurance::files_are_enough(programme, license)
+        }
     }
 }
 

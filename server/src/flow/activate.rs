@@ -13,18 +13,21 @@ use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
 use super::authenticate::{Credential, authenticate};
+use super::enrolled::{self, Device, DeviceKey};
 use super::once::Principal;
-use super::{Call, Deps, Fault, Outcome, seconds, whole_micros};
-use crate::attest::{self, Appraised};
+use super::supersede::{self, supersede};
+use super::{Call, Deps, Fault, Outcome, lease, seconds, whole_micros};
 use crate::challenge::{self, Fresh, Purpose};
 use crate::domain::activation::{self, Activation, Ask, Granted};
+use crate::domain::assurance;
 use crate::domain::catalogue::{Product, Release};
 use crate::domain::credential::Authenticated;
 use crate::domain::license::{Carrier, License, VirtualEnvironment, VmPermission};
 use crate::domain::machine::ActivationState;
 use crate::domain::maintenance::access;
 use crate::domain::refusal::{Reason, Refusal};
-use crate::random::uuid_v7;
+use crate::domain::virtual_machine::contradiction;
+use crate::random::{bytes32, uuid_v7};
 use crate::record::license::LicenseWire;
 use crate::record::{Reads, Record, Records, keys, save};
 use crate::signer;
@@ -36,9 +39,11 @@ pub(crate) struct Request {
     pub(crate) challenge: Vec<u8>,
     pub(crate) serial: SerialNumber,
     pub(crate) credential: Credential,
-    pub(crate) device_key: PublicKey,
+    pub(crate) device_key: DeviceKey,
     pub(crate) build: Build,
     pub(crate) vm: VirtualEnvironment,
+    /// What the client saw of a virtual machine; claims.
+    pub(crate) vm_hints: Vec<String>,
     pub(crate) signature: [u8; 64],
     /// The request's content, for telling a retry from another request.
     pub(crate) body: Vec<u8>,
@@ -93,34 +98,67 @@ pub(crate) async fn activate(
         &ask.build.version,
         ask.vm == VirtualEnvironment::Yes,
     );
-    let shown = attest::appraise_software(&ask.device_key, &b, &ask.signature);
+    let shown = enrolled::appraise(deps, &ask.device_key, &b, &ask.signature)?;
     // 3 The build's own word on its date, where the product has a build key.
     let release = release_of(deps, &ask.build)?;
     // 4 One transaction decides and writes everything.
     let principal = Principal::owner("serial", ask.serial.as_str());
     let new_id = ActivationId::from_uuid(uuid_v7(&*deps.clock, &*deps.random));
+    let end_of_older = supersede::Fresh {
+        nonce: bytes32(&*deps.random),
+        receipt: uuid_v7(&*deps.clock, &*deps.random),
+    };
     let (inner, now) = (Arc::clone(deps), whole_micros(call.now));
-    let (vm, body) = (ask.vm, ask.body);
+    let (vm, hints, body) = (ask.vm, ask.vm_hints, ask.body);
     let committed = deps
         .once(call, principal, &body, move |tx, note| {
             note.serial = Some(who.serial().clone());
             spend(tx, fresh)?;
-            let shown = shown.as_ref().map_err(|_| Reason::AttestationFailed)?;
+            let device = shown.device(tx)?;
             let release = release.clone()?;
             let mut license = own_generation(&inner, tx, &who, now)?;
+            lease::forget_cooled(tx, &mut license, now)?;
             let today = inner.today(&license, now)?;
-            let held = live_activation(tx, &license, &shown.thumbprint())?
+            let held = live_activation(tx, &license, &device.appraised.thumbprint())?
                 .map(|held| held.at(now, &license));
+            let wanted = (&license.serial, &release.product, vm);
+            device.check_use(tx, wanted, held.as_ref().map(|held| &held.id), now)?;
+            if let Some(enrollment) = &device.enrollment
+                && let Some(older) =
+                    supersede(&inner, tx, &mut license, enrollment, end_of_older, now)?
+            {
+                note.add(Some(format!("in place of {older}, whose key has ended")));
+            }
+            let cooling = lease::cooling(tx, &license, &device.appraised.thumbprint())?;
             let programme = inner.programme(&license)?;
             let ask = Ask {
                 release: release.clone(),
                 vm,
+                vm_contradiction: contradiction(vm, &hints, device.endorsed()),
+                dongle: device.dongle().cloned(),
                 today,
                 now,
             };
-            let granted =
-                activation::decide(&license, programme, &who, shown, held.as_ref(), &ask)?;
-            let seat = seat(&inner, tx, &mut license, granted, held, shown, &ask, new_id)?;
+            note.add(ask.vm_contradiction.clone());
+            let granted = activation::decide(
+                &license,
+                programme,
+                &who,
+                device.appraised,
+                held.as_ref(),
+                &cooling,
+                &ask,
+            )?;
+            let seat = seat(
+                &inner,
+                tx,
+                &mut license,
+                granted,
+                held,
+                &device,
+                &ask,
+                new_id,
+            )?;
             note.subject = seat.id.to_string();
             Ok(Seated {
                 activation: seat.id.as_bytes().to_vec(),
@@ -155,14 +193,16 @@ pub(crate) fn seat(
     license: &mut License,
     granted: Granted,
     held: Option<Activation>,
-    shown: &Appraised,
+    device: &Device<'_>,
     ask: &Ask,
     new_id: ActivationId,
 ) -> Result<Activation, Outcome> {
+    let shown = device.appraised;
     let mut activation = match (granted, held) {
         (Granted::SameSeat, Some(held)) => held,
         (Granted::SameSeat, None) => return Err(MALFORMED.into()),
         (Granted::NewSeat, _) => {
+            let left_behind = lease::take_back(tx, license, &shown.thumbprint())?;
             license.usage.seats_taken = license.usage.seats_taken.saturating_add(1);
             license.usage.activations = license.usage.activations.saturating_add(1);
             Activation {
@@ -174,14 +214,21 @@ pub(crate) fn seat(
                 level: shown.level(),
                 version: ask.release.version.clone(),
                 vm: ask.vm,
+                vm_contradiction: None,
                 created_at: ask.now,
+                lease_end: left_behind,
                 certificate: String::new(),
                 deactivation: None,
+                enrolled: None,
             }
         }
     };
     activation.version = ask.release.version.clone();
-    activation.vm = ask.vm;
+    activation.declare(ask);
+    lease::extend(deps, license, &mut activation, ask.now)?;
+    if granted == Granted::NewSeat {
+        device.bind(tx, &mut activation)?;
+    }
     activation.certificate = certificate(deps, license, &activation, ask.now)?;
     if granted == Granted::NewSeat {
         let code = deps.codes.product(&activation.id);
@@ -219,11 +266,12 @@ pub(crate) fn certificate(
     activation: &Activation,
     now: DateTime<Utc>,
 ) -> Result<String, Outcome> {
+    let programme = deps.programme(license)?;
     Ok(deps.signing_input(&ActivationCertificate {
         iss: deps.issuer.clone(),
         activation_id: activation.id,
         iat: seconds(now),
-        exp: None,
+        exp: assurance::lease_end(programme, activation.level, now).map(seconds),
         serial: license.serial.clone(),
         cnf: Confirmation {
             jkt: activation.device,
@@ -235,8 +283,8 @@ pub(crate) fn certificate(
         license_type: Some(license.license_type.clone()),
         seats: license.seats,
         assurance: activation.level,
-        counter: None,
-        maintenance_last_day: access::newest_build(deps.programme(license)?, license),
+        counter: activation.tpm().map(|tpm| tpm.counter),
+        maintenance_last_day: access::newest_build(programme, license),
         virtual_environment: license.vm == VmPermission::Allowed,
         version: activation.version.clone(),
         dongle_number: match &license.carrier {

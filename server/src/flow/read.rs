@@ -5,7 +5,7 @@ use upkeep::id::{ActivationId, CustomerId, DongleNumber, PartnerId, UpgradeId};
 use upkeep::key::Thumbprint;
 use upkeep::serial::SerialNumber;
 
-use super::{Caller, Deps, Fault, Outcome};
+use super::{Caller, Deps, Fault, Outcome, lease};
 use crate::domain::activation::Activation;
 use crate::domain::license::License;
 use crate::domain::refusal::{Reason, Refusal, Violation};
@@ -126,6 +126,7 @@ pub(crate) fn activations(
     let (keys_found, next) = index_page(deps, "activations", &range, page)?;
     let mut store = &deps.store;
     let now = deps.clock.now();
+    let license = lease::as_of(&mut store, license, now)?;
     let mut found = Vec::with_capacity(keys_found.len());
     for key in keys_found {
         let id = ActivationId::from_slice(keys::tail(&key, &range)).map_err(|_| MALFORMED)?;

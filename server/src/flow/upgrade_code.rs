@@ -188,6 +188,9 @@ fn file_form(
     license: &License,
     now: DateTime<Utc>,
 ) -> Result<Option<String>, Outcome> {
+    if !upgrade::has_file_form(upgrade, license, deps.programme(license)?) {
+        return Ok(None);
+    }
     let bound_to = match (&license.carrier, upgrade.wish.device) {
         (Carrier::HardwareKey(number), _) => BoundTo::Dongle(number.clone()),
         (Carrier::SoftwareKey, Some(device)) => BoundTo::DeviceKey(device),

@@ -1,14 +1,16 @@
 //! The stored activation with its return.
 
-use upkeep::id::ActivationId;
+use upkeep::artefact::Counter;
+use upkeep::id::{ActivationId, DeviceId};
 use upkeep::key::Thumbprint;
 use upkeep::level::{AssuranceLevel, ProofGrade};
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
+use super::enrollment::name;
 use super::wire::{Bad, array, from_micros, number_of, value_of};
 use super::{Record, keys};
-use crate::domain::activation::{Activation, Deactivation, Return};
+use crate::domain::activation::{Activation, Deactivation, Enrolled, Return, TpmSeat};
 use crate::domain::license::VirtualEnvironment;
 use crate::domain::machine::{ActivationState, DeactivationState};
 
@@ -36,6 +38,32 @@ pub(crate) struct ActivationWire {
     certificate: String,
     #[prost(message, optional, tag = "11")]
     deactivation: Option<DeactivationWire>,
+    #[prost(string, tag = "30")]
+    vm_contradiction: String,
+    #[prost(int64, optional, tag = "31")]
+    lease_end: Option<i64>,
+    #[prost(message, optional, tag = "12")]
+    enrolled: Option<EnrolledWire>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct EnrolledWire {
+    #[prost(bytes = "vec", tag = "1")]
+    device: Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    tpm: Option<TpmSeatWire>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TpmSeatWire {
+    #[prost(bytes = "vec", tag = "1")]
+    ek_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    ak_name: Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    counter_name: Vec<u8>,
+    #[prost(uint64, tag = "4")]
+    counter_value: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -83,7 +111,9 @@ impl Record for Activation {
             level: number_of(LEVELS, self.level),
             version: self.version.to_string(),
             virtual_environment: self.vm == VirtualEnvironment::Yes,
+            vm_contradiction: self.vm_contradiction.clone().unwrap_or_default(),
             created_at: self.created_at.timestamp_micros(),
+            lease_end: self.lease_end.map(|at| at.timestamp_micros()),
             certificate: self.certificate.clone(),
             deactivation: self
                 .deactivation
@@ -101,6 +131,15 @@ impl Record for Activation {
                         reason: end.reason.clone(),
                     }),
                 }),
+            enrolled: self.enrolled.as_ref().map(|enrolled| EnrolledWire {
+                device: enrolled.device.as_bytes().to_vec(),
+                tpm: enrolled.tpm.map(|tpm| TpmSeatWire {
+                    ek_id: tpm.ek_id.to_vec(),
+                    ak_name: tpm.ak_name.as_bytes().to_vec(),
+                    counter_name: tpm.counter.name.as_bytes().to_vec(),
+                    counter_value: tpm.counter.value,
+                }),
+            }),
         }
     }
 
@@ -118,11 +157,34 @@ impl Record for Activation {
             } else {
                 VirtualEnvironment::No
             },
+            vm_contradiction: (!wire.vm_contradiction.is_empty()).then_some(wire.vm_contradiction),
             created_at: from_micros(wire.created_at, "created_at")?,
+            lease_end: wire
+                .lease_end
+                .map(|at| from_micros(at, "lease_end"))
+                .transpose()?,
             certificate: wire.certificate,
             deactivation: wire.deactivation.map(deactivation_from_wire).transpose()?,
+            enrolled: wire.enrolled.map(enrolled_from_wire).transpose()?,
         })
     }
+}
+
+fn enrolled_from_wire(wire: EnrolledWire) -> Result<Enrolled, Bad> {
+    let tpm = wire.tpm.map(|tpm| {
+        Ok(TpmSeat {
+            ek_id: array(&tpm.ek_id, "ek_id")?,
+            ak_name: name(&tpm.ak_name, "ak_name")?,
+            counter: Counter {
+                name: name(&tpm.counter_name, "counter_name")?,
+                value: tpm.counter_value,
+            },
+        })
+    });
+    Ok(Enrolled {
+        device: DeviceId::from_slice(&wire.device).map_err(|_| Bad("enrolled.device"))?,
+        tpm: tpm.transpose()?,
+    })
 }
 
 fn deactivation_from_wire(wire: DeactivationWire) -> Result<Deactivation, Bad> {
@@ -164,7 +226,7 @@ const DEACTIVATION_STATES: &[(DeactivationState, u32)] = &[
     (DeactivationState::Consumed, 5),
 ];
 
-const LEVELS: &[(AssuranceLevel, u32)] = &[
+pub(super) const LEVELS: &[(AssuranceLevel, u32)] = &[
     (AssuranceLevel::Software, 1),
     (AssuranceLevel::Dongle, 2),
     (AssuranceLevel::CloudVtpm, 3),

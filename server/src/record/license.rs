@@ -124,6 +124,8 @@ struct UsageWire {
     returned_on: Vec<DayWire>,
     #[prost(string, repeated, tag = "7")]
     waived_on: Vec<String>,
+    #[prost(uint32, tag = "8")]
+    seats_cooling: u32,
 }
 
 /// How often something happened on a day.
@@ -299,6 +301,7 @@ fn usage_to_wire(usage: &Usage) -> UsageWire {
             })
             .collect(),
         waived_on: usage.waived_on.iter().map(ToString::to_string).collect(),
+        seats_cooling: usage.seats_cooling,
     }
 }
 
@@ -311,6 +314,7 @@ fn usage_from_wire(wire: UsageWire) -> Result<Usage, Bad> {
     };
     Ok(Usage {
         seats_taken: wire.seats_taken,
+        seats_cooling: wire.seats_cooling,
         activations: wire.activations,
         unconsumed_returns: wire.unconsumed_returns,
         return_epoch: wire.return_epoch,

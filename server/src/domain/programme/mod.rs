@@ -69,6 +69,16 @@ vocabulary! {
 }
 
 vocabulary! {
+    /// What happens when evidence contradicts what a device declared about a virtual machine (T-29, E-14).
+    OnContradiction {
+        /// No seat.
+        Refuse = "refuse",
+        /// A seat, and a note for the vendor's staff.
+        Flag = "flag",
+    }
+}
+
+vocabulary! {
     /// When maintenance must be in force for an update (T-15, A-09).
     SmaCheck {
         /// When the code is issued; a request is checked beforehand as well, to warn early.
@@ -266,14 +276,30 @@ impl Programme {
         self.proof.overlap_days
     }
 
-    /// The level that an activation needs at least (DESIGN 9).
+    /// The level that any activation needs at least; what was sold may need more (DESIGN 9).
     pub fn min_activation_level(&self) -> AssuranceLevel {
         self.assurance.activate_min_level
     }
 
-    /// How many seats a license may return in any 365 days by proofs that a restored disk could fake (DESIGN 9).
+    /// How often each seat of a license may be returned in any 365 days by proofs that a restored disk could fake, where no lease
+    /// ends what was copied (DESIGN 9).
     pub fn returns_per_365_days(&self) -> u32 {
         self.assurance.returns_per_365_days
+    }
+
+    /// How many days a certificate holds that could be copied; 0 for ever (DESIGN 9).
+    pub fn lease_days(&self) -> u32 {
+        self.assurance.lease_days
+    }
+
+    /// What happens when evidence contradicts what a device declared about a virtual machine (T-29).
+    pub fn on_vm_contradiction(&self) -> OnContradiction {
+        self.assurance.vm_contradiction
+    }
+
+    /// What device keys must be, and how long their certificates hold.
+    pub(crate) fn assurance(&self) -> &Assurance {
+        &self.assurance
     }
 
     /// The currency of its prices; `None` where a person quotes everything.

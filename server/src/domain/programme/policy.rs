@@ -4,9 +4,11 @@
 use std::fmt;
 
 use upkeep::date::CivilDate;
-use upkeep::id::{AddOn, Edition, LicenseKind, ProductId, ProgrammeId, RegionId, TierId};
+use upkeep::id::{
+    AddOn, Edition, LicenseKind, LicenseType, ProductId, ProgrammeId, RegionId, TierId,
+};
 
-use super::{CredentialKind, Protection, SmaCheck, VmRule};
+use super::{CredentialKind, OnContradiction, Protection, SmaCheck, VmRule};
 use crate::domain::money::BasisPoints;
 use crate::domain::vocabulary::vocabulary;
 use upkeep::level::AssuranceLevel;
@@ -221,7 +223,27 @@ pub(crate) struct Proof {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Assurance {
     pub(crate) activate_min_level: AssuranceLevel,
+    /// What is sold only to better devices; no thing twice.
+    pub(crate) options: Vec<OptionLevel>,
     pub(crate) returns_per_365_days: u32,
+    /// How long a certificate holds that could be copied; 0 for ever.
+    pub(crate) lease_days: u32,
+    pub(crate) vm_contradiction: OnContradiction,
+}
+
+/// The level that a sold option needs at least.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OptionLevel {
+    pub(crate) sold: SoldOption,
+    pub(crate) min_level: AssuranceLevel,
+}
+
+/// Something that a license may have been bought with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SoldOption {
+    Edition(Edition),
+    AddOn(AddOn),
+    LicenseType(LicenseType),
 }
 
 /// `price`: the yearly rates on module prices (V-13, V-14). The last rate holds for all later years.

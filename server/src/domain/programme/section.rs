@@ -356,19 +356,6 @@ impl<'t> Section<'t> {
         inside
     }
 
-    /// Refuses `names`, which would be known, for a reason of their own.
-    pub(in crate::domain) fn refuse(
-        &mut self,
-        problems: &mut Problems<'_>,
-        names: &[&str],
-        problem: &str,
-    ) {
-        let Some(table) = self.table else { return };
-        for name in names.iter().filter(|name| table.contains_key(**name)) {
-            problems.add(&self.key(name), problem);
-        }
-    }
-
     /// The word called `name`, one of `words`.
     pub(in crate::domain) fn word<T: Copy>(
         &mut self,

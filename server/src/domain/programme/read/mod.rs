@@ -3,6 +3,7 @@
 //! One file per group of sections; `across` checks what two sections say together.
 
 mod across;
+mod assurance;
 mod contract;
 mod help;
 mod identity;
@@ -52,8 +53,8 @@ fn read_root(table: &Table, problems: &mut Problems<'_>) -> Option<Programme> {
     let add_ons = help::add_ons(root.section(problems, "addons"), problems);
     let support = help::support(&mut root, problems);
     let update = update::update(root.section(problems, "update"), problems);
-    let proof = update::proof(root.section(problems, "proof"), problems);
-    let assurance = update::assurance(root.section(problems, "assurance"), problems);
+    let proof = assurance::proof(root.section(problems, "proof"), problems);
+    let assurance = assurance::assurance(root.section(problems, "assurance"), problems);
     let remind = help::remind(&mut root, problems);
     let status = help::status(root.section(problems, "status"), &renew, problems);
     let download = help::download(root.section(problems, "download"), problems);

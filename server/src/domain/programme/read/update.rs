@@ -1,6 +1,4 @@
-//! `update`, `proof`, `assurance`, and what goes with a dongle: `group`, `unlock` and `run`.
-
-use upkeep::level::AssuranceLevel;
+//! `update`, and what goes with a dongle: `group`, `unlock` and `run`.
 
 use super::super::policy::*;
 use super::super::section::{Problems, Section};
@@ -93,40 +91,6 @@ fn default_credentials() -> Vec<CredentialRule> {
     ]
 }
 
-pub(super) fn proof(mut section: Section<'_>, problems: &mut Problems<'_>) -> Proof {
-    let proof = Proof {
-        min_level: section
-            .word(problems, "min_level", &levels())
-            .unwrap_or(AssuranceLevel::Software),
-        ticket_days: section
-            .number(problems, "ticket_days", 1..=MAX_DAYS)
-            .unwrap_or(14),
-        waivers_per_365_days: section
-            .number(problems, "waivers_per_365_days", 0..=MAX_COUNT)
-            .unwrap_or(1),
-        overlap_days: section
-            .number(problems, "overlap_days", 0..=MAX_DAYS)
-            .unwrap_or(0),
-    };
-    section.close(problems);
-    proof
-}
-
-/// Two keys of DOMAIN 4 wait for leases and for evidence about virtual machines: a file that sets them would be kept in name only.
-pub(super) fn assurance(mut section: Section<'_>, problems: &mut Problems<'_>) -> Assurance {
-    let assurance = Assurance {
-        activate_min_level: section
-            .word(problems, "activate_min_level", &levels())
-            .unwrap_or(AssuranceLevel::Software),
-        returns_per_365_days: section
-            .number(problems, "returns_per_365_days", 0..=MAX_COUNT)
-            .unwrap_or(4),
-    };
-    section.refuse(problems, &["lease_days", "vm_contradiction"], NOT_KEPT);
-    section.close(problems);
-    assurance
-}
-
 /// P-04 to P-07. `kind = "none"` is the same as no table.
 pub(super) fn group(mut section: Section<'_>, problems: &mut Problems<'_>) -> Option<Group> {
     if section.is_present() {
@@ -188,17 +152,5 @@ fn is_canonical(prefix: &str) -> bool {
             .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-')
 }
 
-fn levels() -> [(&'static str, AssuranceLevel); 4] {
-    [
-        ("software", AssuranceLevel::Software),
-        ("dongle", AssuranceLevel::Dongle),
-        ("cloud_vtpm", AssuranceLevel::CloudVtpm),
-        ("hardware", AssuranceLevel::Hardware),
-    ]
-}
-
-const NOT_KEPT: &str = "is not kept by this server yet";
-/// Waivers and returns in a year: more is no limit.
-const MAX_COUNT: u32 = 10_000;
 /// An amount in minor units: more is a typing error.
 const MOST_MINOR: i64 = 1_000_000_000_000;
