@@ -14,6 +14,7 @@ const SECRET_BEARING: &[&str] = &[
     "upkeep.v1.RedeemUpgradeCodeResponse",
     "upkeep.v1.ActivateResponse",
     "upkeep.v1.UpgradeCode",
+    "upkeep.v1.CompleteEnrollmentRequest",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -14,6 +14,8 @@ use crate::key::Thumbprint;
 
 mod activation;
 mod deactivation;
+#[cfg(feature = "rpc")]
+mod hardware_proof;
 mod release;
 mod unlock;
 mod upgrade;
@@ -23,6 +25,8 @@ pub use deactivation::{
     DeactivationProof, DeactivationReceipt, DeactivationTicket, ProofError, VerifiedProof,
     verify_proof,
 };
+#[cfg(feature = "rpc")]
+pub use hardware_proof::{HardwareProof, HardwareProofError};
 pub use release::ReleaseManifest;
 pub use unlock::UnlockCode;
 pub use upgrade::{BoundTo, UpgradeCode};
@@ -116,7 +120,7 @@ impl TicketNonce {
     }
 }
 
-/// The Name of a TPM's NV index: 34 bytes, `000b` and a SHA-256 (TPM 2.0 Part 1 section 16), written as 68 hexadecimal digits.
+/// The Name of a TPM's key or NV index: 34 bytes, `000b` and a SHA-256 (TPM 2.0 Part 1 section 16), written as 68 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TpmName([u8; 34]);
@@ -133,6 +137,18 @@ impl TpmName {
         } else {
             Err(ClaimError::TpmName)
         }
+    }
+
+    /// The Name whose SHA-256 this is.
+    pub fn from_digest(digest: [u8; 32]) -> Self {
+        let mut name = [0; 34];
+        for (byte, of) in name
+            .iter_mut()
+            .zip(TPM_ALG_SHA256.into_iter().chain(digest))
+        {
+            *byte = of;
+        }
+        Self(name)
     }
 
     /// Parses 68 lower-case hexadecimal digits.

@@ -70,6 +70,10 @@ uuid_id! {
     ActivationId
 }
 uuid_id! {
+    /// One enrollment of a hardware key.
+    DeviceId
+}
+uuid_id! {
     /// One request to update a license; its upgrade code carries the same id as `jti`.
     UpgradeId
 }

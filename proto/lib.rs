@@ -17,6 +17,7 @@ pub mod level;
 #[cfg(feature = "rpc")]
 pub mod rpc;
 pub mod serial;
+pub mod tpm;
 pub mod unlock;
 pub mod version;
 

@@ -8,6 +8,7 @@
 pub mod check;
 pub mod error;
 pub mod store;
+pub mod tpm;
 
 mod activate;
 mod challenged;

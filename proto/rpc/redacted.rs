@@ -24,4 +24,5 @@ redacted!(
     v1::GetActivationCodeResponse,
     v1::ActivateResponse,
     v1::UpgradeCode,
+    v1::CompleteEnrollmentRequest,
 );

@@ -27,6 +27,15 @@ pub(crate) struct Fresh {
     pub(crate) nonce: [u8; 16],
 }
 
+impl Fresh {
+    /// When it was made: what answers it is not older.
+    pub(crate) fn made_at(&self) -> DateTime<Utc> {
+        self.expires_at
+            .checked_sub_signed(LIFETIME)
+            .unwrap_or(self.expires_at)
+    }
+}
+
 /// Makes a challenge.
 pub(crate) fn make(
     pepper: &Pepper,

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod endorsement;
 pub mod flow;
 pub mod keys;
 pub mod listener;

@@ -1,7 +1,9 @@
 //! Signatures: the server's own key behind a trait, and the check of anybody's ES256 signature.
 //!
-//! The key lives in a file today; a token (PKCS#11) will stand behind the same trait. Signing and checking run in
-//! aws-lc; p256 makes keys, encodings and the low-S form. What is signed, and when it may leave, is decided elsewhere.
+//! The key lives in a file, where signing and checking run in aws-lc and p256 makes keys, encodings and the low-S form, or in a
+//! PKCS#11 token ([`token`]). What is signed, and when it may leave, is decided elsewhere.
+
+pub mod token;
 
 use std::fmt;
 use std::path::Path;

@@ -159,5 +159,5 @@ impl Admin {
 /// # Errors
 /// Exit 4 when they are not there or not usable.
 pub(super) fn open_keys(settings: &Settings) -> Result<Keys, Failure> {
-    Ok(Keys::open(&settings.data_dir, &settings.trust_domain)?)
+    Ok(Keys::open_for(settings)?)
 }

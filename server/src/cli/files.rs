@@ -11,10 +11,13 @@ use crate::config::{self, Settings};
 use crate::keys::file::{self, Access, read_public};
 use crate::keys::{CLIENT_DAYS, admin_dir};
 use crate::pki::{self, Authority, Identity};
+use crate::signer::token::TokenSettings;
 
 /// The template with the values of `settings` that `init` asks for.
 pub(super) fn filled_template(settings: &Settings) -> String {
     let text = |value: &str| toml::Value::from(value).to_string();
+    let token = settings.signing.as_ref();
+    let of_token = |of: fn(&TokenSettings) -> String| text(&token.map(of).unwrap_or_default());
     let values = [
         (
             "",
@@ -33,6 +36,18 @@ pub(super) fn filled_template(settings: &Settings) -> String {
             "tls",
             "names",
             toml::Value::from(settings.tls_names.clone()).to_string(),
+        ),
+        (
+            "signing",
+            "module",
+            of_token(|token| token.module.display().to_string()),
+        ),
+        ("signing", "token", of_token(|token| token.token.clone())),
+        ("signing", "key", of_token(|token| token.key.clone())),
+        (
+            "signing",
+            "pin_file",
+            of_token(|token| token.pin_file.display().to_string()),
         ),
     ];
     let mut section = "";
@@ -205,6 +220,12 @@ mod tests {
             listen_products: "0.0.0.0:7443".parse().unwrap(),
             listen_staff: "[::1]:1".parse().unwrap(),
             tls_names: vec!["licenses.vendor.example".to_owned(), "::1".to_owned()],
+            signing: Some(TokenSettings {
+                module: "/usr/lib/hsm.so".into(),
+                token: "a \"token\"".to_owned(),
+                key: "key".to_owned(),
+                pin_file: "/etc/pin".into(),
+            }),
             ..Settings::default()
         };
         let dir = tempfile::tempdir().unwrap();

@@ -24,6 +24,9 @@ use crate::store::{Options, Store};
 Examples:
   upkeep-server init --data /var/lib/upkeep --name licenses.vendor.example
   upkeep-server init --data ./try
+  upkeep-server init --data /var/lib/upkeep --name licenses.vendor.example \\
+      --pkcs11-module /usr/lib/softhsm/libsofthsm2.so --pkcs11-token licenses \\
+      --pkcs11-pin-file /etc/upkeep/pin
 
 The first --name also becomes the issuer of what the server signs (https://NAME) and the trust
 domain of staff and partner names, unless --issuer and --trust-domain say otherwise: choose them
@@ -55,7 +58,39 @@ pub(super) struct Args {
     trust_domain: Option<String>,
 
     #[command(flatten)]
+    token: TokenArgs,
+
+    #[command(flatten)]
     form: Form,
+}
+
+/// A token for the signing key.
+#[derive(Debug, clap::Args)]
+struct TokenArgs {
+    /// Make the signing key in a PKCS#11 token: its module, a shared library
+    #[arg(long, value_name = "FILE", requires_all = ["pkcs11_token", "pkcs11_pin_file"])]
+    pkcs11_module: Option<String>,
+
+    /// The label of the token
+    #[arg(long, value_name = "LABEL", requires = "pkcs11_module")]
+    pkcs11_token: Option<String>,
+
+    /// The label of the key to make
+    #[arg(
+        long,
+        value_name = "LABEL",
+        requires = "pkcs11_module",
+        default_value_if(
+            "pkcs11_module",
+            clap::builder::ArgPredicate::IsPresent,
+            "upkeep-signing"
+        )
+    )]
+    pkcs11_key: Option<String>,
+
+    /// The file with the PIN of the token's user: one line, mode 0600
+    #[arg(long, value_name = "FILE", requires = "pkcs11_module")]
+    pkcs11_pin_file: Option<String>,
 }
 
 /// What was made.
@@ -98,6 +133,18 @@ fn settings(args: &Args) -> Result<Settings, Failure> {
         ("listen.staff", &args.staff, "--staff"),
         ("issuer", &args.issuer, "--issuer"),
         ("trust_domain", &args.trust_domain, "--trust-domain"),
+        (
+            "signing.module",
+            &args.token.pkcs11_module,
+            "--pkcs11-module",
+        ),
+        ("signing.token", &args.token.pkcs11_token, "--pkcs11-token"),
+        ("signing.key", &args.token.pkcs11_key, "--pkcs11-key"),
+        (
+            "signing.pin_file",
+            &args.token.pkcs11_pin_file,
+            "--pkcs11-pin-file",
+        ),
     ]);
     flags.push(place::flag(
         "data_dir",
@@ -150,14 +197,7 @@ pub(super) fn create(
         return Err(exists(dir));
     }
     store.close()?;
-    let made = Keys::create(
-        dir,
-        &settings.trust_domain,
-        &settings.tls_names,
-        clock,
-        random,
-    )?;
-    Ok(made)
+    Ok(Keys::create_for(settings, clock, random)?)
 }
 
 /// Nothing of a server, and nothing foreign, may stand in `dir`.

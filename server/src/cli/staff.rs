@@ -64,7 +64,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
     let identity = Identity::new(role, &args.name)?;
     let config = args.place.config(&[])?;
     let settings = config.settings();
-    let keys = Keys::open(&settings.data_dir, &settings.trust_domain)?;
+    let keys = Keys::open_for(settings)?;
     let issued = files::issue(keys.authority(), &identity, SystemClock.now(), &args.out)?;
     let address = connect::shown(settings.listen_staff);
     args.form

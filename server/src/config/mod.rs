@@ -4,10 +4,12 @@
 //! file with every default and what it means; [`Config::show`] is the effective configuration with the source of each
 //! value. There are no secrets in it.
 
+mod endorsements;
 mod layers;
 mod mail;
 mod raw;
 mod settings;
+mod signing;
 
 use std::fmt;
 use std::fs;

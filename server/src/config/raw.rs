@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::endorsements::RawEndorsements;
 use crate::config::mail::RawMail;
 use crate::config::settings::{GuessLimits, MessageLimits, Settings};
+use crate::config::signing::RawSigning;
 use crate::listener::Limits;
 use crate::logging::{self, LogFormat};
 use crate::pki::TrustDomain;
@@ -27,6 +29,8 @@ pub(super) struct Raw {
     drain_secs: u64,
     listen: RawListen,
     tls: RawTls,
+    signing: RawSigning,
+    endorsements: RawEndorsements,
     limits: RawLimits,
     mail: RawMail,
     store: RawStore,
@@ -112,6 +116,8 @@ impl Raw {
             tls: RawTls {
                 names: settings.tls_names.clone(),
             },
+            signing: RawSigning::from_settings(settings.signing.as_ref()),
+            endorsements: RawEndorsements::from_settings(&settings.endorsements),
             limits: RawLimits {
                 products_message_bytes: count(messages.products),
                 staff_message_bytes: count(messages.staff),
@@ -296,6 +302,7 @@ impl Raw {
                 2_592_000,
             ),
         };
+        let signing = self.signing.check(&mut check);
         let mail = self.mail.check(&mut check);
         let store_cache_mib = check.range("store.cache_mib", self.store.cache_mib, 8, 1_048_576);
         Settings {
@@ -305,6 +312,8 @@ impl Raw {
             listen_products,
             listen_staff,
             tls_names: self.tls.names,
+            signing,
+            endorsements: self.endorsements.settings(),
             reflection: self.reflection,
             weak_passwords: self.weak_passwords,
             programmes: self.programmes.into_iter().map(PathBuf::from).collect(),

@@ -7,9 +7,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::endorsement::EndorsementSettings;
 use crate::listener::Limits;
 use crate::logging::LogFormat;
 use crate::pki::TrustDomain;
+use crate::signer::token::TokenSettings;
 
 /// Everything an operator can set. The template describes each value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,10 @@ pub struct Settings {
     pub listen_staff: SocketAddr,
     /// Host names and addresses in the server's certificate.
     pub tls_names: Vec<String>,
+    /// The token that holds the signing key; without one it is in `<data_dir>/keys`.
+    pub signing: Option<TokenSettings>,
+    /// Which endorsement CAs count.
+    pub endorsements: EndorsementSettings,
     /// Whether server reflection answers.
     pub reflection: bool,
     /// Whether passwords that people chose may be imported.
@@ -158,6 +164,8 @@ impl Default for Settings {
             listen_products: SocketAddr::from(([127, 0, 0, 1], 7443)),
             listen_staff: SocketAddr::from(([127, 0, 0, 1], 7444)),
             tls_names: ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into(),
+            signing: None,
+            endorsements: EndorsementSettings::default(),
             reflection: true,
             weak_passwords: false,
             programmes: Vec::new(),

@@ -1,8 +1,9 @@
 //! Activation: a seat of a license bound to a device key, and the return of that seat.
 
 use chrono::{DateTime, Utc};
+use upkeep::artefact::{Counter, TpmName};
 use upkeep::date::CivilDate;
-use upkeep::id::ActivationId;
+use upkeep::id::{ActivationId, DeviceId, DongleNumber};
 use upkeep::key::Thumbprint;
 use upkeep::level::{AssuranceLevel, ProofGrade};
 use upkeep::serial::SerialNumber;
@@ -12,6 +13,7 @@ use crate::attest::Appraised;
 use crate::domain::assurance;
 use crate::domain::catalogue::Release;
 use crate::domain::credential::Authenticated;
+use crate::domain::enrollment::Enrollment;
 use crate::domain::license::{Carrier, License, VirtualEnvironment, VmPermission};
 use crate::domain::machine::{
     ActivationEvent, ActivationState, DeactivationEvent, DeactivationState, LicenseEvent, Role,
@@ -41,6 +43,38 @@ pub struct Activation {
     /// The signing input of its current certificate: stored before it is signed (I4).
     pub(crate) certificate: String,
     pub(crate) deactivation: Option<Deactivation>,
+    /// The enrollment of its key; none for a software key.
+    pub(crate) enrolled: Option<Enrolled>,
+}
+
+/// The hardware that the device key is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrolled {
+    pub(crate) device: DeviceId,
+    /// The TPM; none for a dongle.
+    pub(crate) tpm: Option<TpmSeat>,
+}
+
+/// The TPM and the counter that the device key dies with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TpmSeat {
+    pub(crate) ek_id: [u8; 32],
+    pub(crate) ak_name: TpmName,
+    pub(crate) counter: Counter,
+}
+
+impl Enrolled {
+    /// The hardware of an enrollment.
+    pub(crate) fn of(enrollment: &Enrollment) -> Self {
+        Self {
+            device: enrollment.id,
+            tpm: enrollment.tpm().map(|tpm| TpmSeat {
+                ek_id: tpm.ek_id,
+                ak_name: tpm.ak_name,
+                counter: tpm.counter,
+            }),
+        }
+    }
 }
 
 /// The return of an activation: ticket, then proof or waiver, then receipt.
@@ -74,6 +108,8 @@ pub struct Ask {
     pub(crate) vm: VirtualEnvironment,
     /// What contradicts that, in words.
     pub(crate) vm_contradiction: Option<String>,
+    /// The dongle that asks, where one does.
+    pub(crate) dongle: Option<DongleNumber>,
     pub(crate) today: CivilDate,
     pub(crate) now: DateTime<Utc>,
 }
@@ -109,7 +145,9 @@ pub fn decide(
         return Err(Refusal::new(Reason::CodeAlreadyIssued)
             .with("update_request_id", seal.upgrade.to_string()));
     }
-    if let Carrier::HardwareKey(_) = license.carrier {
+    if let Carrier::HardwareKey(own) = &license.carrier
+        && ask.dongle.as_ref() != Some(own)
+    {
         return Err(Reason::HardwareKeyLicense.into());
     }
     if who.kind() == CredentialKind::ProductCode && held.map(|held| held.id) != who.activation() {
@@ -280,6 +318,59 @@ impl Activation {
         self.state = next;
         license.release_seat();
         Ok(())
+    }
+
+    /// Records a proof that answers no ticket: the TPM's counter alone makes it valid, once and for ever. The return begins and
+    /// ends at once; a ticket that is out ends with it.
+    ///
+    /// * `nonce` - what the return is told apart by, as its ticket would be.
+    ///
+    /// # Errors
+    /// What the two machines answer, ATTESTATION_FAILED as for any proof, RETURN_LIMIT for a level that can be copied: no ticket
+    /// asked for it before.
+    pub(crate) fn return_at_once(
+        &mut self,
+        license: &mut License,
+        programme: &Programme,
+        role: Role,
+        today: CivilDate,
+        nonce: [u8; 32],
+        how: Return,
+    ) -> Result<(), Refusal> {
+        let begun = self.deactivation.as_ref();
+        let ticket = begun.filter(|begun| begun.state == DeactivationState::TicketIssued);
+        let nonce = match ticket {
+            Some(begun) => begun.nonce,
+            None => {
+                let next = step(self.state, ActivationEvent::BeginRelease, role)?;
+                license.check_return_limit(programme, self.level, today)?;
+                self.state = next;
+                self.deactivation = Some(Deactivation {
+                    state: DeactivationState::TicketIssued,
+                    nonce,
+                    ticket: String::new(),
+                    ticket_expires_at: how.recorded_at,
+                    outcome: None,
+                });
+                nonce
+            }
+        };
+        self.submit_proof(license, programme, role, &nonce, how)
+    }
+
+    /// The grade of a proof by this device's key (DESIGN 5).
+    pub(crate) fn proof_grade(&self) -> ProofGrade {
+        match self.level {
+            AssuranceLevel::Hardware => ProofGrade::Hardware,
+            AssuranceLevel::CloudVtpm => ProofGrade::CloudVtpm,
+            AssuranceLevel::Dongle => ProofGrade::Dongle,
+            _ => ProofGrade::Software,
+        }
+    }
+
+    /// The TPM and counter that its key dies with, where it is in a TPM.
+    pub(crate) fn tpm(&self) -> Option<&TpmSeat> {
+        self.enrolled.as_ref()?.tpm.as_ref()
     }
 
     /// Frees the seat without a proof: the machine is declared lost, or the proof of a begun return is waived (E-15).

@@ -13,9 +13,10 @@ use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
 use super::authenticate::{Credential, authenticate};
+use super::enrolled::{self, Device, DeviceKey};
 use super::once::Principal;
+use super::supersede::{self, supersede};
 use super::{Call, Deps, Fault, Outcome, lease, seconds, whole_micros};
-use crate::attest::{self, Appraised};
 use crate::challenge::{self, Fresh, Purpose};
 use crate::domain::activation::{self, Activation, Ask, Granted};
 use crate::domain::assurance;
@@ -26,7 +27,7 @@ use crate::domain::machine::ActivationState;
 use crate::domain::maintenance::access;
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::virtual_machine::contradiction;
-use crate::random::uuid_v7;
+use crate::random::{bytes32, uuid_v7};
 use crate::record::license::LicenseWire;
 use crate::record::{Reads, Record, Records, keys, save};
 use crate::signer;
@@ -38,7 +39,7 @@ pub(crate) struct Request {
     pub(crate) challenge: Vec<u8>,
     pub(crate) serial: SerialNumber,
     pub(crate) credential: Credential,
-    pub(crate) device_key: PublicKey,
+    pub(crate) device_key: DeviceKey,
     pub(crate) build: Build,
     pub(crate) vm: VirtualEnvironment,
     /// What the client saw of a virtual machine; claims.
@@ -97,46 +98,67 @@ pub(crate) async fn activate(
         &ask.build.version,
         ask.vm == VirtualEnvironment::Yes,
     );
-    let shown = attest::appraise_software(&ask.device_key, &b, &ask.signature);
+    let shown = enrolled::appraise(deps, &ask.device_key, &b, &ask.signature)?;
     // 3 The build's own word on its date, where the product has a build key.
     let release = release_of(deps, &ask.build)?;
     // 4 One transaction decides and writes everything.
     let principal = Principal::owner("serial", ask.serial.as_str());
     let new_id = ActivationId::from_uuid(uuid_v7(&*deps.clock, &*deps.random));
+    let end_of_older = supersede::Fresh {
+        nonce: bytes32(&*deps.random),
+        receipt: uuid_v7(&*deps.clock, &*deps.random),
+    };
     let (inner, now) = (Arc::clone(deps), whole_micros(call.now));
-    let (vm, body) = (ask.vm, ask.body);
-    let vm_contradiction = contradiction(vm, &ask.vm_hints, None);
+    let (vm, hints, body) = (ask.vm, ask.vm_hints, ask.body);
     let committed = deps
         .once(call, principal, &body, move |tx, note| {
             note.serial = Some(who.serial().clone());
-            note.reason = vm_contradiction.clone().unwrap_or_default();
             spend(tx, fresh)?;
-            let shown = shown.as_ref().map_err(|_| Reason::AttestationFailed)?;
+            let device = shown.device(tx)?;
             let release = release.clone()?;
             let mut license = own_generation(&inner, tx, &who, now)?;
             lease::forget_cooled(tx, &mut license, now)?;
-            let cooling = lease::cooling(tx, &license, &shown.thumbprint())?;
             let today = inner.today(&license, now)?;
-            let held = live_activation(tx, &license, &shown.thumbprint())?
+            let held = live_activation(tx, &license, &device.appraised.thumbprint())?
                 .map(|held| held.at(now, &license));
+            let wanted = (&license.serial, &release.product, vm);
+            device.check_use(tx, wanted, held.as_ref().map(|held| &held.id), now)?;
+            if let Some(enrollment) = &device.enrollment
+                && let Some(older) =
+                    supersede(&inner, tx, &mut license, enrollment, end_of_older, now)?
+            {
+                note.add(Some(format!("in place of {older}, whose key has ended")));
+            }
+            let cooling = lease::cooling(tx, &license, &device.appraised.thumbprint())?;
             let programme = inner.programme(&license)?;
             let ask = Ask {
                 release: release.clone(),
                 vm,
-                vm_contradiction: vm_contradiction.clone(),
+                vm_contradiction: contradiction(vm, &hints, device.endorsed()),
+                dongle: device.dongle().cloned(),
                 today,
                 now,
             };
+            note.add(ask.vm_contradiction.clone());
             let granted = activation::decide(
                 &license,
                 programme,
                 &who,
-                shown,
+                device.appraised,
                 held.as_ref(),
                 &cooling,
                 &ask,
             )?;
-            let seat = seat(&inner, tx, &mut license, granted, held, shown, &ask, new_id)?;
+            let seat = seat(
+                &inner,
+                tx,
+                &mut license,
+                granted,
+                held,
+                &device,
+                &ask,
+                new_id,
+            )?;
             note.subject = seat.id.to_string();
             Ok(Seated {
                 activation: seat.id.as_bytes().to_vec(),
@@ -171,10 +193,11 @@ pub(crate) fn seat(
     license: &mut License,
     granted: Granted,
     held: Option<Activation>,
-    shown: &Appraised,
+    device: &Device<'_>,
     ask: &Ask,
     new_id: ActivationId,
 ) -> Result<Activation, Outcome> {
+    let shown = device.appraised;
     let mut activation = match (granted, held) {
         (Granted::SameSeat, Some(held)) => held,
         (Granted::SameSeat, None) => return Err(MALFORMED.into()),
@@ -196,12 +219,16 @@ pub(crate) fn seat(
                 lease_end: left_behind,
                 certificate: String::new(),
                 deactivation: None,
+                enrolled: None,
             }
         }
     };
     activation.version = ask.release.version.clone();
     activation.declare(ask);
     lease::extend(deps, license, &mut activation, ask.now)?;
+    if granted == Granted::NewSeat {
+        device.bind(tx, &mut activation)?;
+    }
     activation.certificate = certificate(deps, license, &activation, ask.now)?;
     if granted == Granted::NewSeat {
         let code = deps.codes.product(&activation.id);
@@ -256,7 +283,7 @@ pub(crate) fn certificate(
         license_type: Some(license.license_type.clone()),
         seats: license.seats,
         assurance: activation.level,
-        counter: None,
+        counter: activation.tpm().map(|tpm| tpm.counter),
         maintenance_last_day: access::newest_build(programme, license),
         virtual_environment: license.vm == VmPermission::Allowed,
         version: activation.version.clone(),

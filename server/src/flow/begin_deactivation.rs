@@ -10,7 +10,7 @@ use upkeep::id::ActivationId;
 use super::activate::spend;
 use super::once::Principal;
 use super::verify::{self, load_own};
-use super::{Call, Deps, Outcome, seconds, whole_micros};
+use super::{Call, Deps, Outcome, seconds, tpm, whole_micros};
 use crate::challenge::{self, Fresh, Purpose};
 use crate::domain::activation::{Deactivation, TicketWanted};
 use crate::domain::machine::{ActivationEvent, ActivationState, DeactivationState, step};
@@ -110,6 +110,9 @@ async fn begin(
                 }
                 let (activation, mut license) = load_own(&inner, tx, &caller, &id, now)?;
                 note.serial = Some(license.serial.clone());
+                if let (Asked::ByDevice(_), Some(seat)) = (asked, activation.tpm()) {
+                    tpm::check_thawed(tx, &seat.ek_id)?;
+                }
                 let mut activation = activation.at(now, &license);
                 let today = inner.today(&license, now)?;
                 let programme = inner.programme(&license)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use upkeep::artefact::{
-    ArtefactId, Confirmation, DeactivationReceipt, VerifiedProof, verify_proof,
+    ArtefactId, Confirmation, DeactivationReceipt, HardwareProof, VerifiedProof, verify_proof,
 };
 use upkeep::key::{PublicKey, Thumbprint};
 use upkeep::level::ProofGrade;
@@ -14,6 +14,7 @@ use upkeep::serial::SerialNumber;
 use uuid::Uuid;
 
 use super::activate::verify_es256;
+use super::counter_proof;
 use super::verify::load_own;
 use super::{Call, Deps, Fault, Outcome, lease, refuse_stranger, seconds, whole_micros};
 use crate::domain::activation::{Activation, Return};
@@ -32,17 +33,31 @@ pub(crate) struct Deactivated {
     pub(crate) license: License,
 }
 
+/// A proof as it came: read, and not verified.
+pub(crate) enum Proof {
+    /// A JWS by a software device key or a dongle's.
+    Signed(String),
+    /// A TPM's statement of its counter.
+    Counter(HardwareProof),
+}
+
 /// The path of a proof.
 ///
-/// * `proof` - the JWS text, unarmoured, untrusted.
-///
 /// # Errors
-/// PROOF_INVALID naming the failed check, NOT_YOUR_CUSTOMER, TICKET_EXPIRED, and what the state machines say.
+/// PROOF_INVALID for a proof that does not verify or is of the wrong kind, NOT_YOUR_CUSTOMER, TICKET_EXPIRED, DEVICE_FROZEN, and
+/// what the state machines say.
 pub(crate) async fn deactivate(
     deps: &Arc<Deps>,
     call: Call,
-    proof: String,
+    proof: Proof,
 ) -> Result<Deactivated, Outcome> {
+    match proof {
+        Proof::Signed(text) => by_signature(deps, call, text).await,
+        Proof::Counter(proof) => counter_proof::deactivate(deps, call, proof).await,
+    }
+}
+
+async fn by_signature(deps: &Arc<Deps>, call: Call, proof: String) -> Result<Deactivated, Outcome> {
     // 1 Signatures: the proof by a device key on record, the ticket inside by this server.
     let mut store = &deps.store;
     let mut fault = None;
@@ -83,18 +98,18 @@ pub(crate) async fn deactivate(
                     .detail("it is another device's proof")
                     .into());
             }
+            if activation.tpm().is_some() {
+                // The key signs whatever it is given; that it has ended only its counter proves.
+                return Err(Refusal::new(Reason::ProofInvalid)
+                    .detail("this activation is bound to a TPM: send the proof of its counter")
+                    .into());
+            }
             let mut activation = activation.at(now, &license);
             if is_recorded(&activation, &verified) {
                 note.silence();
                 return Ok((activation, license));
             }
-            let end = Return {
-                grade: ProofGrade::Software,
-                recorded_at: now,
-                epoch: license.usage.return_epoch,
-                receipt: receipt(&inner, &activation, ProofGrade::Software, receipt_id, now)?,
-                reason: None,
-            };
+            let end = proven(&inner, &activation, &license, receipt_id, now)?;
             let programme = inner.programme(&license)?;
             activation.submit_proof(
                 &mut license,
@@ -111,11 +126,39 @@ pub(crate) async fn deactivate(
         .await?;
     // 3 Sign the receipt that is on record.
     let (activation, license) = committed.into_inner();
-    let receipt = sign_receipt(deps, &activation)?;
-    Ok(Deactivated {
-        receipt,
-        activation,
-        license,
+    Deactivated::signed(deps, activation, license)
+}
+
+impl Deactivated {
+    /// The answer, once the return is durable.
+    pub(crate) fn signed(
+        deps: &Deps,
+        activation: Activation,
+        license: License,
+    ) -> Result<Self, Outcome> {
+        Ok(Self {
+            receipt: sign_receipt(deps, &activation)?,
+            activation,
+            license,
+        })
+    }
+}
+
+/// How a return by proof ends.
+pub(crate) fn proven(
+    deps: &Deps,
+    activation: &Activation,
+    license: &License,
+    receipt_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Return, Outcome> {
+    let grade = activation.proof_grade();
+    Ok(Return {
+        grade,
+        recorded_at: now,
+        epoch: license.usage.return_epoch,
+        receipt: receipt(deps, activation, grade, receipt_id, now)?,
+        reason: None,
     })
 }
 
@@ -164,6 +207,13 @@ pub(crate) fn seat_is_free(
         activation.generation,
         &activation.device,
     ));
+    if let Some(tpm) = activation.tpm() {
+        tx.delete(keys::counter_activation(
+            &tpm.ek_id,
+            &tpm.counter.name,
+            &license.serial,
+        ));
+    }
     forget_product_code(deps, tx, &license.serial, activation);
     lease::cool(tx, license, activation, now);
     approve_waiting(deps, tx, license, now)?;

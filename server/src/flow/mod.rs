@@ -12,9 +12,13 @@ pub(crate) mod cancel;
 pub(crate) mod catalogue;
 pub mod check;
 pub(crate) mod contract;
+mod counter_proof;
 pub(crate) mod deactivate;
 pub(crate) mod deal;
 pub mod due;
+pub(crate) mod enroll;
+pub(crate) mod enrolled;
+pub(crate) mod evidence;
 pub(crate) mod expansion;
 pub(crate) mod expiring;
 pub(crate) mod extension;
@@ -37,7 +41,10 @@ pub(crate) mod quote_answer;
 mod quote_limit;
 pub(crate) mod read;
 pub(crate) mod redeem;
+pub(crate) mod supersede;
 pub mod sweep;
+pub(crate) mod tpm;
+pub(crate) mod unfreeze;
 pub(crate) mod unlock_code;
 pub(crate) mod update_request;
 pub(crate) mod upgrade_code;
@@ -55,12 +62,14 @@ use upkeep::jws::{Claims, JwsError, SigningInput};
 use upkeep::key::{KeyError, PublicKey, Thumbprint};
 use upkeep::serial::SerialNumber;
 
+use crate::attest::Endorsements;
 use crate::clock::Clock;
 use crate::domain::guess::GuessLimiter;
 use crate::domain::license::License;
 use crate::domain::machine::Role;
 use crate::domain::programme::{Programme, Programmes};
 use crate::domain::refusal::{Reason, Refusal};
+use crate::flow::enroll::Pending;
 use crate::mail::Stationery;
 use crate::personal::{Personal, PersonalError};
 use crate::random::Random;
@@ -89,6 +98,9 @@ pub struct Deps {
     pub(crate) passwords: authenticate::Passwords,
     pub(crate) issuer: Issuer,
     pub(crate) kid: Thumbprint,
+    /// Whose chips are believed.
+    pub(crate) endorsements: Arc<Endorsements>,
+    pub(crate) enrolling: Pending,
 }
 
 /// A flow's failure: a refusal is an answer, a fault is not.
@@ -152,9 +164,24 @@ pub(crate) struct Note {
     pub(crate) subject: String,
     pub(crate) reason: String,
     silent: bool,
+    stands: bool,
 }
 
 impl Note {
+    /// Adds to what history says beside the outcome.
+    pub(crate) fn add(&mut self, remark: Option<String>) {
+        let Some(remark) = remark else { return };
+        if !self.reason.is_empty() {
+            self.reason.push_str("; ");
+        }
+        self.reason.push_str(&remark);
+    }
+
+    /// What was written stays although the call is refused: a TPM that went back is frozen by the call that shows it.
+    pub(crate) fn stand(&mut self) {
+        self.stands = true;
+    }
+
     /// This transaction changes nothing and is no event: the retry of an answered request.
     pub(crate) fn silence(&mut self) {
         self.silent = true;
@@ -185,7 +212,9 @@ impl Deps {
                         Ok(Ok(granted))
                     }
                     Err(Outcome::Refused(refusal)) => {
-                        tx.discard();
+                        if !note.stands {
+                            tx.discard();
+                        }
                         write_event(tx, &call, note, refusal.reason.as_str());
                         Ok(Err(refusal))
                     }

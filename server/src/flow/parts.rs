@@ -8,7 +8,9 @@ use upkeep::jwks::KeySet;
 use upkeep::key::{PublicKey, Thumbprint};
 
 use super::authenticate::Passwords;
+use super::enroll::Pending;
 use super::{Deps, Fault};
+use crate::attest::Endorsements;
 use crate::clock::Clock;
 use crate::domain::guess::{GuessLimiter, GuessLimits};
 use crate::domain::programme::Programmes;
@@ -48,6 +50,8 @@ pub struct Parts {
     pub passwords: PasswordRule,
     /// What artefacts carry as `iss`.
     pub issuer: Issuer,
+    /// Whose chips are believed; none by default.
+    pub endorsements: Arc<Endorsements>,
 }
 
 impl Deps {
@@ -80,6 +84,8 @@ impl Deps {
             passwords,
             issuer: parts.issuer,
             kid,
+            endorsements: parts.endorsements,
+            enrolling: Pending::default(),
         })
     }
 

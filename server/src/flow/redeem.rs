@@ -6,15 +6,15 @@ use chrono::{DateTime, Utc};
 use upkeep::binding;
 use upkeep::code::Code;
 use upkeep::id::{ActivationId, DongleNumber, ProductId, RequestId, UpgradeId};
-use upkeep::key::PublicKey;
+use upkeep::key::Thumbprint;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
 use super::activate::{Build, release_of, seat, spend};
 use super::authenticate::guarded;
+use super::enrolled::{self, DeviceKey};
 use super::once::Principal;
 use super::{Call, Deps, Fault, Outcome, lease, whole_micros};
-use crate::attest::{self, Appraised};
 use crate::challenge::{self, Purpose};
 use crate::domain::activation::{self, Ask, Granted};
 use crate::domain::license::{Carrier, License, VirtualEnvironment};
@@ -48,7 +48,7 @@ pub(crate) struct Request {
 pub(crate) enum By {
     /// A device that signs the call.
     Device {
-        key: Box<PublicKey>,
+        key: Box<DeviceKey>,
         challenge: Vec<u8>,
         signature: [u8; 64],
     },
@@ -107,27 +107,23 @@ pub(crate) async fn redeem(
         } => {
             let b = binding::redeem(&challenge, &ask.request, ask.code.canonical());
             let fresh = challenge::check(&deps.pepper, Purpose::Redeem, &challenge, call.now);
-            (
-                Some((attest::appraise_software(&key, &b, &signature), fresh)),
-                None,
-            )
+            let shown = enrolled::appraise(deps, &key, &b, &signature)?;
+            (Some((shown, fresh)), None)
         }
     };
     // 4 One transaction.
-    let (inner, serial, vm) = (Arc::clone(deps), ask.serial, ask.vm);
-    let vm_contradiction = contradiction(vm, &ask.vm_hints, None);
+    let (inner, serial, vm, hints) = (Arc::clone(deps), ask.serial, ask.vm, ask.vm_hints);
     let new_id = ActivationId::from_uuid(uuid_v7(&*deps.clock, &*deps.random));
     let principal = Principal::owner("redeem", serial.as_str());
     let committed = deps
         .once(call, principal, &ask.body, move |tx, note| {
             note.serial = Some(serial.clone());
             note.subject = id.to_string();
-            note.reason = vm_contradiction.clone().unwrap_or_default();
             let device = match &shown {
                 None => None,
-                Some((appraised, fresh)) => {
+                Some((shown, fresh)) => {
                     spend(tx, *fresh)?;
-                    Some(appraised.as_ref().map_err(|_| Reason::AttestationFailed)?)
+                    Some(shown.device(tx)?)
                 }
             };
             let (mut upgrade, mut old) = load(&inner, tx, &id, &serial, now)?;
@@ -135,7 +131,11 @@ pub(crate) async fn redeem(
                 return Err(Reason::CodeTooOld.into());
             }
             upgrade = upgrade.at(now);
-            let mut new = supersede(&mut upgrade, &mut old, device, dongle.as_ref(), vm, now)?;
+            if let Some(device) = &device {
+                device.check_use(tx, (&old.serial, &old.product, vm), None, now)?;
+            }
+            let key = device.as_ref().map(|device| device.appraised.thumbprint());
+            let mut new = supersede(&mut upgrade, &mut old, key, dongle.as_ref(), vm, now)?;
             tx.put(
                 keys::superseded(&old.serial, old.generation),
                 record::encode(&old.to_wire()),
@@ -148,19 +148,21 @@ pub(crate) async fn redeem(
             };
             match device {
                 None => kept.file = upgrade.file.clone().ok_or(MALFORMED)?,
-                Some(shown) => {
+                Some(device) => {
                     let mut new = new;
                     let today = inner.today(&new, now)?;
                     let ask = Ask {
                         release: release.clone()?,
                         vm,
-                        vm_contradiction: vm_contradiction.clone(),
+                        vm_contradiction: contradiction(vm, &hints, device.endorsed()),
+                        dongle: device.dongle().cloned(),
                         today,
                         now,
                     };
-                    activation::admit(&new, inner.programme(&new)?, shown, &ask)?;
+                    note.add(ask.vm_contradiction.clone());
+                    activation::admit(&new, inner.programme(&new)?, device.appraised, &ask)?;
                     lease::forget_cooled(tx, &mut new, now)?;
-                    let cooling = lease::cooling(tx, &new, &shown.thumbprint())?;
+                    let cooling = lease::cooling(tx, &new, &device.appraised.thumbprint())?;
                     seats::check(&new, &cooling, today)?;
                     let taken = seat(
                         &inner,
@@ -168,7 +170,7 @@ pub(crate) async fn redeem(
                         &mut new,
                         Granted::NewSeat,
                         None,
-                        shown,
+                        &device,
                         &ask,
                         new_id,
                     )?;
@@ -188,7 +190,7 @@ pub(crate) async fn redeem(
 fn supersede(
     upgrade: &mut Upgrade,
     old: &mut License,
-    device: Option<&Appraised>,
+    device: Option<Thumbprint>,
     dongle: Option<&DongleNumber>,
     vm: VirtualEnvironment,
     now: DateTime<Utc>,
@@ -198,7 +200,7 @@ fn supersede(
         (Carrier::HardwareKey(own), None, Some(shown)) if own == shown => {}
         _ => return Err(Reason::WrongDevice.into()),
     }
-    upgrade::redeem(upgrade, device.map(Appraised::thumbprint).as_ref(), vm)?;
+    upgrade::redeem(upgrade, device.as_ref(), vm)?;
     if old.usage.seats_taken > 0 {
         return Err(Refusal::new(Reason::SeatInUse)
             .with("seats_taken", old.usage.seats_taken)

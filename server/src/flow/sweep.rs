@@ -1,9 +1,9 @@
-//! The sweep: forgets spent challenges and kept answers whose time is over. What it leaves is found expired by whoever reads it,
+//! The sweep: forgets spent challenges, kept answers and unused enrollments whose time is over. What it leaves is found expired by whoever reads it,
 //! so nothing depends on when it runs.
 
 use std::sync::Arc;
 
-use super::{Call, Caller, Deps, Outcome};
+use super::{Call, Caller, Deps, Fault, Outcome, enroll};
 use crate::record::{Reads, keys};
 
 /// Forgets up to a batch; says whether there was a full one, so more may be left.
@@ -24,13 +24,21 @@ pub async fn sweep(deps: &Arc<Deps>) -> Result<Swept, Outcome> {
             let (spent, kept) = (keys::spent_before(now), keys::once_expired(now));
             let challenges = tx.range(&spent.from, &spent.to, BATCH)?;
             let answers = tx.range(&kept.from, &kept.to, BATCH)?;
-            let full = challenges.len() == BATCH || answers.len() == BATCH;
+            let lapsed = keys::lapsed(now);
+            let unused = tx.range(&lapsed.from, &lapsed.to, BATCH)?;
+            let full = [&challenges, &answers, &unused]
+                .iter()
+                .any(|found| found.len() == BATCH);
             for (key, _) in challenges {
                 tx.delete(key);
             }
             for (key, _) in answers {
                 tx.delete(keys::once_of_expiry(&key).to_vec());
                 tx.delete(key);
+            }
+            for (key, _) in unused {
+                let device = keys::lapsed_device(&key);
+                enroll::forget(tx, &device.ok_or(MALFORMED)?)?;
             }
             Ok(if full { Swept::MoreLeft } else { Swept::Clean })
         })
@@ -48,3 +56,4 @@ pub enum Swept {
 }
 
 const BATCH: usize = 100;
+const MALFORMED: Fault = Fault::Inconsistent("an enrollment lapses that has no id");

@@ -9,10 +9,11 @@ use upkeep::key::PublicKey;
 
 use super::activate::{certificate, spend};
 use super::once::Principal;
-use super::{Call, Caller, Deps, Fault, Outcome, lease, refuse_stranger, whole_micros};
-use crate::attest;
+use super::{Call, Caller, Deps, Fault, Outcome, lease, refuse_stranger, tpm, whole_micros};
+use crate::attest::{self, CounterReading, Relation};
 use crate::challenge::{self, Purpose};
 use crate::domain::activation::Activation;
+use crate::domain::enrollment::{Certified, Enrollment};
 use crate::domain::license::License;
 use crate::domain::machine::{ActivationEvent, LicenseState, Role, step};
 use crate::domain::refusal::Reason;
@@ -26,6 +27,8 @@ pub(crate) struct Request {
     pub(crate) challenge: Vec<u8>,
     pub(crate) activation: ActivationId,
     pub(crate) signature: [u8; 64],
+    /// What the TPM says of its counter in this call.
+    pub(crate) heartbeat: Option<Certified>,
 }
 
 /// What is kept for retries.
@@ -54,6 +57,8 @@ pub(crate) async fn verify(
     ask: Request,
 ) -> Result<Verified, Outcome> {
     prove_possession(deps, &call, &ask, binding::verify).await?;
+    let heartbeat = read_heartbeat(deps, &ask)?;
+    let action = call.action;
     let fresh = challenge::check(&deps.pepper, Purpose::Verify, &ask.challenge, call.now);
     let (inner, now, id) = (Arc::clone(deps), whole_micros(call.now), ask.activation);
     let body = id.to_string();
@@ -73,6 +78,10 @@ pub(crate) async fn verify(
                 activation = activation.at(now, &license);
                 activation.state = step(activation.state, ActivationEvent::Refresh, Role::EndUser)?;
                 check_license(&license, &activation)?;
+                if let Some(seat) = activation.tpm() {
+                    let reading = heartbeat.as_ref().map_err(|reason| *reason)?;
+                    tpm::heartbeat(tx, note, seat, reading, fresh?.made_at(), now)?;
+                }
                 lease::extend(&inner, &license, &mut activation, now)?;
                 activation.certificate = certificate(&inner, &license, &activation, now)?;
                 save(tx, &activation);
@@ -82,8 +91,9 @@ pub(crate) async fn verify(
                 })
             },
         )
-        .await?;
-    let kept = committed.into_inner();
+        .await;
+    tpm::warn_if_frozen(&committed, action, &body);
+    let kept = committed?.into_inner();
     let activation =
         Activation::from_wire(kept.activation.unwrap_or_default()).map_err(|_| MALFORMED)?;
     let license = License::from_wire(kept.license.unwrap_or_default()).map_err(|_| MALFORMED)?;
@@ -93,6 +103,29 @@ pub(crate) async fn verify(
         license,
         certificate,
     })
+}
+
+/// Verifies the TPM's statement in this call with what is on record. Whether one was needed is for the transaction to say.
+///
+/// # Errors
+/// Faults; inside, HEARTBEAT_REQUIRED and ATTESTATION_FAILED.
+fn read_heartbeat(deps: &Deps, ask: &Request) -> Result<Result<CounterReading, Reason>, Outcome> {
+    let mut store = &deps.store;
+    let Some(said) = &ask.heartbeat else {
+        return Ok(Err(Reason::HeartbeatRequired));
+    };
+    let activation: Option<Activation> = store.load(&keys::activation(&ask.activation))?;
+    let enrolled = activation.and_then(|activation| activation.enrolled);
+    let enrollment: Option<Enrollment> = match enrolled {
+        Some(enrolled) => store.load(&keys::enrollment(&enrolled.device))?,
+        None => None,
+    };
+    let Some(of) = enrollment.as_ref().and_then(Enrollment::tpm) else {
+        return Ok(Err(Reason::AttestationFailed));
+    };
+    let b = binding::verify(&ask.challenge, &ask.request, &ask.activation.to_string());
+    let reading = tpm::read(of, said, &b, Relation::AtLeast(0));
+    Ok(reading.map_err(|_| Reason::AttestationFailed))
 }
 
 /// A revoked or suspended license, or one that was upgraded, is enforced on next contact (DOMAIN 7).

@@ -1,7 +1,7 @@
 //! The keys of one data directory: made together once, opened at every start.
 //!
 //! ```text
-//! <data>/keys/    ca.crt ca.key  tls.crt tls.key  signing.key  pepper  code.key
+//! <data>/keys/    ca.crt ca.key  tls.crt tls.key  signing.key  pepper  code.key      (no signing.key where a token holds it)
 //! <data>/admin/   admin.crt admin.key ca.crt      the first administrator's, to be carried away
 //! ```
 //! Secret files have mode 0600 and are refused otherwise. `pepper` and `code.key` are 32 raw bytes each. No backup of
@@ -18,9 +18,11 @@ use std::sync::Arc;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::clock::Clock;
+use crate::config::Settings;
 use crate::keys::file::{Access, KeyFileError};
 use crate::pki::{Authority, Identity, PkiError, Role, TrustDomain};
 use crate::random::{Random, bytes32};
+use crate::signer::token::{TokenError, TokenSettings, TokenSigner};
 use crate::signer::{FileSigner, Signer};
 use crate::tls::{ClientTrust, ServerCertificate, TlsError};
 
@@ -29,7 +31,7 @@ pub struct Keys {
     authority: Authority,
     tls_certificate_pem: String,
     tls_key_pem: Zeroizing<String>,
-    signer: Arc<FileSigner>,
+    signer: Arc<dyn Signer>,
     pepper: SecretKey32,
     code_key: SecretKey32,
 }
@@ -47,6 +49,43 @@ impl Keys {
         data_dir: &Path,
         trust_domain: &TrustDomain,
         names: &[String],
+        clock: &dyn Clock,
+        random: &dyn Random,
+    ) -> Result<Self, KeysError> {
+        Self::make(data_dir, trust_domain, names, None, clock, random)
+    }
+
+    /// As [`Self::create`], for the server of `settings`: where those name a token, the signing key is made in it.
+    ///
+    /// # Errors
+    /// As [`Self::create`]; [`KeysError::Token`].
+    pub fn create_for(
+        settings: &Settings,
+        clock: &dyn Clock,
+        random: &dyn Random,
+    ) -> Result<Self, KeysError> {
+        let Settings {
+            data_dir,
+            trust_domain,
+            tls_names,
+            signing,
+            ..
+        } = settings;
+        Self::make(
+            data_dir,
+            trust_domain,
+            tls_names,
+            signing.as_ref(),
+            clock,
+            random,
+        )
+    }
+
+    fn make(
+        data_dir: &Path,
+        trust_domain: &TrustDomain,
+        names: &[String],
+        token: Option<&TokenSettings>,
         clock: &dyn Clock,
         random: &dyn Random,
     ) -> Result<Self, KeysError> {
@@ -75,7 +114,10 @@ impl Keys {
             Access::Owner,
         )?;
         write_certificate(&keys.path(TLS_CERTIFICATE), server.certificate_pem())?;
-        FileSigner::create(&keys.path(SIGNING_KEY), random)?;
+        let signer: Arc<dyn Signer> = match token {
+            Some(token) => Arc::new(TokenSigner::create(token, random)?),
+            None => Arc::new(FileSigner::create(&keys.path(SIGNING_KEY), random)?),
+        };
         SecretKey32::create(&keys.path(PEPPER), random)?;
         SecretKey32::create(&keys.path(CODE_KEY), random)?;
         keys.rename(&keys_dir(data_dir))?;
@@ -84,7 +126,7 @@ impl Keys {
         admin.write(carried.directory(), FIRST_ADMIN)?;
         write_certificate(&carried.path(CA_CERTIFICATE), authority.certificate_pem())?;
         carried.rename(&admin_dir(data_dir))?;
-        Self::open(data_dir, trust_domain)
+        Self::with_signer(data_dir, trust_domain, signer)
     }
 
     /// Opens the keys of `data_dir`.
@@ -92,6 +134,30 @@ impl Keys {
     /// # Errors
     /// [`KeysError`] names the file that is missing, may be read by others, or holds something else.
     pub fn open(data_dir: &Path, trust_domain: &TrustDomain) -> Result<Self, KeysError> {
+        let signer = FileSigner::open(&keys_dir(data_dir).join(SIGNING_KEY))?;
+        Self::with_signer(data_dir, trust_domain, Arc::new(signer))
+    }
+
+    /// Opens the keys of the server of `settings`, the signing key in its token where those name one.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`KeysError::Token`].
+    pub fn open_for(settings: &Settings) -> Result<Self, KeysError> {
+        let (data_dir, trust_domain) = (&settings.data_dir, &settings.trust_domain);
+        match &settings.signing {
+            Some(token) => {
+                let signer = TokenSigner::open(token)?;
+                Self::with_signer(data_dir, trust_domain, Arc::new(signer))
+            }
+            None => Self::open(data_dir, trust_domain),
+        }
+    }
+
+    fn with_signer(
+        data_dir: &Path,
+        trust_domain: &TrustDomain,
+        signer: Arc<dyn Signer>,
+    ) -> Result<Self, KeysError> {
         let dir = keys_dir(data_dir);
         let ca_certificate = dir.join(CA_CERTIFICATE);
         let authority = Authority::open(
@@ -105,7 +171,7 @@ impl Keys {
             authority,
             tls_certificate_pem: text(&tls_certificate, file::read_public(&tls_certificate)?)?,
             tls_key_pem: secret_text(&dir.join(TLS_KEY))?,
-            signer: Arc::new(FileSigner::open(&dir.join(SIGNING_KEY))?),
+            signer,
             pepper: SecretKey32::open(&dir.join(PEPPER))?,
             code_key: SecretKey32::open(&dir.join(CODE_KEY))?,
         })
@@ -139,7 +205,7 @@ impl Keys {
 
     /// The key that signs certificates, tickets, receipts and codes, to be shared.
     pub fn signer(&self) -> Arc<dyn Signer> {
-        Arc::<FileSigner>::clone(&self.signer)
+        Arc::clone(&self.signer)
     }
 
     /// The key under which imported credentials are kept.
@@ -156,7 +222,7 @@ impl Keys {
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keys")
-            .field("signer", &self.signer)
+            .field("key_id", &self.signer.key_id())
             .finish_non_exhaustive()
     }
 }
@@ -202,6 +268,9 @@ pub enum KeysError {
     /// One file is the reason, and the message names it.
     #[error(transparent)]
     File(#[from] KeyFileError),
+    /// The token that holds the signing key cannot be used.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// A certificate was not issued.
     #[error(transparent)]
     Pki(#[from] PkiError),

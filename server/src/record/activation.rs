@@ -1,14 +1,16 @@
 //! The stored activation with its return.
 
-use upkeep::id::ActivationId;
+use upkeep::artefact::Counter;
+use upkeep::id::{ActivationId, DeviceId};
 use upkeep::key::Thumbprint;
 use upkeep::level::{AssuranceLevel, ProofGrade};
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
+use super::enrollment::name;
 use super::wire::{Bad, array, from_micros, number_of, value_of};
 use super::{Record, keys};
-use crate::domain::activation::{Activation, Deactivation, Return};
+use crate::domain::activation::{Activation, Deactivation, Enrolled, Return, TpmSeat};
 use crate::domain::license::VirtualEnvironment;
 use crate::domain::machine::{ActivationState, DeactivationState};
 
@@ -40,6 +42,28 @@ pub(crate) struct ActivationWire {
     vm_contradiction: String,
     #[prost(int64, optional, tag = "31")]
     lease_end: Option<i64>,
+    #[prost(message, optional, tag = "12")]
+    enrolled: Option<EnrolledWire>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct EnrolledWire {
+    #[prost(bytes = "vec", tag = "1")]
+    device: Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    tpm: Option<TpmSeatWire>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TpmSeatWire {
+    #[prost(bytes = "vec", tag = "1")]
+    ek_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    ak_name: Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    counter_name: Vec<u8>,
+    #[prost(uint64, tag = "4")]
+    counter_value: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -107,6 +131,15 @@ impl Record for Activation {
                         reason: end.reason.clone(),
                     }),
                 }),
+            enrolled: self.enrolled.as_ref().map(|enrolled| EnrolledWire {
+                device: enrolled.device.as_bytes().to_vec(),
+                tpm: enrolled.tpm.map(|tpm| TpmSeatWire {
+                    ek_id: tpm.ek_id.to_vec(),
+                    ak_name: tpm.ak_name.as_bytes().to_vec(),
+                    counter_name: tpm.counter.name.as_bytes().to_vec(),
+                    counter_value: tpm.counter.value,
+                }),
+            }),
         }
     }
 
@@ -132,8 +165,26 @@ impl Record for Activation {
                 .transpose()?,
             certificate: wire.certificate,
             deactivation: wire.deactivation.map(deactivation_from_wire).transpose()?,
+            enrolled: wire.enrolled.map(enrolled_from_wire).transpose()?,
         })
     }
+}
+
+fn enrolled_from_wire(wire: EnrolledWire) -> Result<Enrolled, Bad> {
+    let tpm = wire.tpm.map(|tpm| {
+        Ok(TpmSeat {
+            ek_id: array(&tpm.ek_id, "ek_id")?,
+            ak_name: name(&tpm.ak_name, "ak_name")?,
+            counter: Counter {
+                name: name(&tpm.counter_name, "counter_name")?,
+                value: tpm.counter_value,
+            },
+        })
+    });
+    Ok(Enrolled {
+        device: DeviceId::from_slice(&wire.device).map_err(|_| Bad("enrolled.device"))?,
+        tpm: tpm.transpose()?,
+    })
 }
 
 fn deactivation_from_wire(wire: DeactivationWire) -> Result<Deactivation, Bad> {
@@ -175,7 +226,7 @@ const DEACTIVATION_STATES: &[(DeactivationState, u32)] = &[
     (DeactivationState::Consumed, 5),
 ];
 
-const LEVELS: &[(AssuranceLevel, u32)] = &[
+pub(super) const LEVELS: &[(AssuranceLevel, u32)] = &[
     (AssuranceLevel::Software, 1),
     (AssuranceLevel::Dongle, 2),
     (AssuranceLevel::CloudVtpm, 3),

@@ -33,12 +33,21 @@
 //! | `G/dongle` | the last unlock code of a hardware key |
 //! | `C/serial 0 time device` | empty: cooling seats of a license, by the end of the lease |
 //! | `U/serial 0 device` | when the lease ends that a device left behind (8 bytes, milliseconds) |
+//! | `E/device` | enrollment of a hardware key, by its device id |
+//! | `R/device` | the raw evidence of an enrollment |
+//! | `L/expiry device` | empty: enrollments that nobody has used, by when they lapse |
+//! | `A/ak` | the endorsement key (32 bytes) of an attestation key, by its Name; never changed, never deleted |
+//! | `D/name` | the enrollment (16 bytes) of a TPM's device key, by its Name |
+//! | `m/ek` | what is remembered of a TPM |
+//! | `I/ek nv` | the largest value of a TPM's counter, by the counter's Name |
+//! | `H/ek nv serial` | the live activation (16 bytes) of a license on a counter |
 
 use chrono::{DateTime, Utc};
+use upkeep::artefact::TpmName;
 use upkeep::date::CivilDate;
 use upkeep::id::{
-    ActivationId, CustomerId, DongleNumber, MailId, OrderId, PartnerId, ProductId, ProgrammeId,
-    QuoteId, RequestId, UpgradeId,
+    ActivationId, CustomerId, DeviceId, DongleNumber, MailId, OrderId, PartnerId, ProductId,
+    ProgrammeId, QuoteId, RequestId, UpgradeId,
 };
 use upkeep::key::Thumbprint;
 use upkeep::serial::SerialNumber;
@@ -555,6 +564,59 @@ pub(crate) fn queued_mail_id(key: &[u8]) -> Option<MailId> {
 /// The mail that there is for `text`.
 pub(crate) fn mail_once(text: &str) -> Vec<u8> {
     Key::table(b'K').raw(text.as_bytes()).done()
+}
+
+pub(crate) fn enrollment(id: &DeviceId) -> Vec<u8> {
+    Key::table(b'E').raw(id.as_bytes()).done()
+}
+
+pub(crate) fn evidence(id: &DeviceId) -> Vec<u8> {
+    Key::table(b'R').raw(id.as_bytes()).done()
+}
+
+pub(crate) fn lapse(expires_at: DateTime<Utc>, id: &DeviceId) -> Vec<u8> {
+    Key::table(b'L').time(expires_at).raw(id.as_bytes()).done()
+}
+
+/// The enrollments that have lapsed before `now`.
+pub(crate) fn lapsed(now: DateTime<Utc>) -> Range {
+    Range {
+        from: Key::table(b'L').done(),
+        to: Key::table(b'L').time(now).done(),
+    }
+}
+
+/// The enrollment of a key of [`lapse`].
+pub(crate) fn lapsed_device(key: &[u8]) -> Option<DeviceId> {
+    DeviceId::from_slice(key.get(10..)?).ok()
+}
+
+pub(crate) fn attestation_key(name: &TpmName) -> Vec<u8> {
+    Key::table(b'A').raw(name.as_bytes()).done()
+}
+
+pub(crate) fn device_name(name: &TpmName) -> Vec<u8> {
+    Key::table(b'D').raw(name.as_bytes()).done()
+}
+
+pub(crate) fn tpm(ek_id: &[u8; 32]) -> Vec<u8> {
+    Key::table(b'm').raw(ek_id).done()
+}
+
+pub(crate) fn counter(ek_id: &[u8; 32], name: &TpmName) -> Vec<u8> {
+    Key::table(b'I').raw(ek_id).raw(name.as_bytes()).done()
+}
+
+pub(crate) fn counter_activation(
+    ek_id: &[u8; 32],
+    name: &TpmName,
+    serial: &SerialNumber,
+) -> Vec<u8> {
+    Key::table(b'H')
+        .raw(ek_id)
+        .raw(name.as_bytes())
+        .raw(serial.as_str().as_bytes())
+        .done()
 }
 
 fn days(prefix: Key, from: CivilDate, to: CivilDate) -> Range {

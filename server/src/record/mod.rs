@@ -6,6 +6,7 @@
 pub(crate) mod activation;
 pub(crate) mod catalogue;
 pub(crate) mod dongle;
+pub(crate) mod enrollment;
 pub mod event;
 pub mod keys;
 pub(crate) mod license;
@@ -15,6 +16,7 @@ pub(crate) mod party;
 pub(crate) mod price;
 pub(crate) mod programme;
 pub(crate) mod quote;
+pub(crate) mod tpm;
 pub(crate) mod upgrade;
 mod wire;
 

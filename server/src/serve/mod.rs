@@ -82,7 +82,7 @@ impl Server {
         if !Store::exists(data_dir)? {
             return Err(ServeError::no_store(data_dir));
         }
-        let keys = Keys::open(data_dir, &settings.trust_domain)?;
+        let keys = Keys::open_for(settings)?;
         warn_of_expiry(&keys, &*clock);
 
         let certificate = keys.server_certificate()?;
@@ -107,6 +107,7 @@ impl Server {
                 false => PasswordRule::Strong,
             },
             issuer,
+            endorsements: Arc::default(),
         };
         Ok(Self {
             settings: settings.clone(),

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 use upkeep::code::Code;
-use upkeep::id::ProductId;
+use upkeep::id::{DeviceId, ProductId};
 use upkeep::rpc::v1;
 use upkeep::rpc::v1::activation_service_server::ActivationService;
+use zeroize::Zeroizing;
 
 use super::caller::{anyone, call};
+use super::enroll;
 use super::fields::Fields;
 use super::parse::body;
 use super::present;
 use crate::challenge::{self, Purpose};
-use crate::flow::{Deps, Outcome, activate, begin_deactivation, deactivate, redeem, verify};
+use crate::flow::{self, Deps, Outcome, activate, begin_deactivation, deactivate, redeem, verify};
 
 pub(super) struct Activations {
     deps: Arc<Deps>,
@@ -62,20 +64,35 @@ impl ActivationService for Activations {
 
     async fn begin_enrollment(
         &self,
-        _request: Request<v1::BeginEnrollmentRequest>,
+        request: Request<v1::BeginEnrollmentRequest>,
     ) -> Result<Response<v1::BeginEnrollmentResponse>, Status> {
-        Err(Status::unimplemented(
-            "this server does not take hardware evidence yet",
-        ))
+        let caller = anyone(&request);
+        let asked = enroll::request(request.into_inner())?;
+        let call = call(&self.deps, "BeginEnrollment", caller, None);
+        let begun = flow::enroll::begin(&self.deps, call, asked).await?;
+        Ok(Response::new(enroll::begun(begun)))
     }
 
     async fn complete_enrollment(
         &self,
-        _request: Request<v1::CompleteEnrollmentRequest>,
+        request: Request<v1::CompleteEnrollmentRequest>,
     ) -> Result<Response<v1::CompleteEnrollmentResponse>, Status> {
-        Err(Status::unimplemented(
-            "this server does not take hardware evidence yet",
-        ))
+        let caller = anyone(&request);
+        let asked = request.into_inner();
+        let mut fields = Fields::new();
+        let id = fields.required("enrollment_id", &asked.enrollment_id, DeviceId::parse);
+        let secret = Zeroizing::new(asked.secret);
+        match secret.len() {
+            0 => fields.missing("secret"),
+            32 => {}
+            _ => fields.wrong("secret", "must be the 32 bytes of TPM2_ActivateCredential"),
+        }
+        let id = fields.finish(|| id)?;
+        let call = call(&self.deps, "CompleteEnrollment", caller, None);
+        let done = flow::enroll::complete(&self.deps, call, id, secret).await?;
+        Ok(Response::new(v1::CompleteEnrollmentResponse {
+            device: Some(enroll::device(&done)),
+        }))
     }
 
     async fn verify_activation(
@@ -89,6 +106,7 @@ impl ActivationService for Activations {
             &asked.challenge,
             &asked.activation_id,
             &asked.signature,
+            asked.heartbeat,
         )?;
         let call = call(&self.deps, "VerifyActivation", caller, Some(asked.request));
         let done = verify::verify(&self.deps, call, asked).await?;
@@ -110,6 +128,7 @@ impl ActivationService for Activations {
             &asked.challenge,
             &asked.activation_id,
             &asked.signature,
+            None,
         )?;
         let call = call(&self.deps, "BeginDeactivation", caller, Some(asked.request));
         let done = begin_deactivation::by_device(&self.deps, call, asked).await?;
@@ -221,18 +240,24 @@ fn about_activation(
     challenge: &[u8],
     activation_id: &str,
     signature: &[u8],
+    heartbeat: Option<v1::Certification>,
 ) -> Result<verify::Request, Outcome> {
     let mut fields = Fields::new();
     let request = fields.request_id(request_id);
     let challenge = fields.challenge(challenge);
     let activation = fields.activation_id(activation_id);
     let signature = fields.signature(signature);
+    let heartbeat = match heartbeat {
+        None => Some(None),
+        said => fields.certification("heartbeat", said).map(Some),
+    };
     Ok(fields.finish(|| {
         Some(verify::Request {
             request: request?,
             challenge: challenge?,
             activation: activation?,
             signature: signature?,
+            heartbeat: heartbeat?,
         })
     })?)
 }

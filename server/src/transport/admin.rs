@@ -406,7 +406,8 @@ impl AdminService for Admin {
         let (request_id, id, reason) = fields.finish(|| Some((request_id?, id?, reason?)))?;
         let call = call(&self.deps, "RevokeActivation", caller, request_id);
         let (activation, license) = give_up::revoke(&self.deps, call, id, reason).await?;
-        let activation = Some(present::activation_for_staff(&activation, &license));
+        let activation = present::activation_for_staff(&self.deps, &activation, &license)?;
+        let activation = Some(activation);
         Ok(Response::new(v1::RevokeActivationResponse { activation }))
     }
 

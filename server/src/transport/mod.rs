@@ -4,6 +4,7 @@ mod activation;
 mod admin;
 mod caller;
 mod customer;
+mod enroll;
 mod fields;
 mod maintenance;
 mod parse;

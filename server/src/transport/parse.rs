@@ -2,10 +2,12 @@
 
 use prost::Message;
 use upkeep::armor;
-use upkeep::artefact::DeactivationProof;
+use upkeep::artefact::{DeactivationProof, HardwareProof};
 use upkeep::code::Code;
 use upkeep::date::CivilDate;
-use upkeep::id::{ActivationId, DongleNumber, LicenseType, ProductId, RequestId, UpgradeId};
+use upkeep::id::{
+    ActivationId, DeviceId, DongleNumber, LicenseType, ProductId, RequestId, UpgradeId,
+};
 use upkeep::key::{PublicKey, Thumbprint};
 use upkeep::rpc::v1;
 use upkeep::serial::SerialNumber;
@@ -17,6 +19,8 @@ use crate::domain::license::VirtualEnvironment;
 use crate::domain::refusal::Refusal;
 use crate::flow::activate::Build;
 use crate::flow::authenticate::Credential;
+use crate::flow::deactivate::Proof;
+use crate::flow::enrolled::DeviceKey;
 use crate::flow::read::Page;
 use crate::flow::update_request;
 
@@ -63,24 +67,34 @@ impl Fields {
     }
 
     pub(super) fn signature(&mut self, bytes: &[u8]) -> Option<[u8; 64]> {
+        self.fixed_signature("signature", bytes)
+    }
+
+    pub(super) fn fixed_signature(&mut self, field: &str, bytes: &[u8]) -> Option<[u8; 64]> {
         if bytes.is_empty() {
-            self.missing("signature");
+            self.missing(field);
             return None;
         }
         let fixed: Result<[u8; 64], _> = bytes.try_into();
         self.parsed(
-            "signature",
+            field,
             fixed.map_err(|_| "must be the 64 bytes r||s of an ECDSA P-256 signature"),
         )
     }
 
-    pub(super) fn device_key(&mut self, key: Option<&v1::DeviceKey>) -> Option<PublicKey> {
-        let Some(v1::device_key::Key::SoftwareSpki(der)) = key.and_then(|key| key.key.as_ref())
-        else {
-            self.missing("device_key.software_spki");
-            return None;
-        };
-        self.parsed("device_key.software_spki", PublicKey::from_spki_der(der))
+    pub(super) fn device_key(&mut self, key: Option<&v1::DeviceKey>) -> Option<DeviceKey> {
+        match key.and_then(|key| key.key.as_ref()) {
+            None => {
+                self.missing("device_key");
+                None
+            }
+            Some(v1::device_key::Key::SoftwareSpki(der)) => self
+                .parsed("device_key.software_spki", PublicKey::from_spki_der(der))
+                .map(DeviceKey::Software),
+            Some(v1::device_key::Key::DeviceId(id)) => self
+                .required("device_key.device_id", id, DeviceId::parse)
+                .map(DeviceKey::Enrolled),
+        }
     }
 
     pub(super) fn virtual_environment(
@@ -187,8 +201,19 @@ impl Fields {
         })
     }
 
-    pub(super) fn proof(&mut self, proof: &str) -> Option<String> {
-        self.required("proof", proof, armor::read_either::<DeactivationProof>)
+    /// A proof of either kind, bare or in its file. A JWS has dots, base64url has none.
+    pub(super) fn proof(&mut self, proof: &str) -> Option<Proof> {
+        let is_signed = match armor::read_bytes(proof.as_bytes()) {
+            Ok((label, _)) => label != armor::Label::HardwareProof,
+            Err(armor::ArmorError::NoBlock) => proof.contains('.'),
+            Err(_) => true,
+        };
+        if is_signed || proof.is_empty() {
+            let read = self.required("proof", proof, armor::read_either::<DeactivationProof>);
+            return read.map(Proof::Signed);
+        }
+        let read = HardwareProof::read_either(proof);
+        self.parsed("proof", read).map(Proof::Counter)
     }
 
     pub(super) fn page(&mut self, size: i32, token: &str) -> Option<Page> {

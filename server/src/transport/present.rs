@@ -21,7 +21,7 @@ use crate::domain::upgrade::Upgrade;
 use crate::flow::party::{Opened, OpenedPartner};
 use crate::flow::update_request::email_field;
 use crate::flow::upgrade_code::Issued;
-use crate::flow::{Caller, Deps, Outcome};
+use crate::flow::{Caller, Deps, Outcome, tpm};
 use crate::record::event::Event;
 
 pub(super) fn timestamp(at: DateTime<Utc>) -> Timestamp {
@@ -110,11 +110,16 @@ pub(super) fn maintenance_status(
 }
 
 /// An activation for the vendor's staff: with what speaks against it.
-pub(super) fn activation_for_staff(activation: &Activation, license: &License) -> v1::Activation {
-    v1::Activation {
+pub(super) fn activation_for_staff(
+    deps: &Deps,
+    activation: &Activation,
+    license: &License,
+) -> Result<v1::Activation, Outcome> {
+    Ok(v1::Activation {
         virtual_environment_contradiction: activation.vm_contradiction.clone().unwrap_or_default(),
+        frozen_reason: tpm::frozen_reason(deps, activation)?.unwrap_or_default(),
         ..self::activation(activation, license)
-    }
+    })
 }
 
 /// An activation for everybody else: whoever gives evidence does not learn what is made of it.
@@ -361,7 +366,7 @@ fn update_request_state(state: UpgradeState) -> v1::UpdateRequestState {
     }
 }
 
-fn assurance(level: AssuranceLevel) -> v1::AssuranceLevel {
+pub(super) fn assurance(level: AssuranceLevel) -> v1::AssuranceLevel {
     match level {
         AssuranceLevel::Software => v1::AssuranceLevel::Software,
         AssuranceLevel::Dongle => v1::AssuranceLevel::Dongle,
@@ -382,7 +387,7 @@ fn grade(grade: ProofGrade) -> v1::ProofGrade {
     }
 }
 
-fn virtual_environment(vm: VirtualEnvironment) -> v1::VirtualEnvironment {
+pub(super) fn virtual_environment(vm: VirtualEnvironment) -> v1::VirtualEnvironment {
     match vm {
         VirtualEnvironment::No => v1::VirtualEnvironment::No,
         VirtualEnvironment::Yes => v1::VirtualEnvironment::Yes,

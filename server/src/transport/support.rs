@@ -10,12 +10,13 @@ use upkeep::rpc::v1::support_service_server::SupportService;
 use super::caller::{call, one_of};
 use super::fields::{Fields, text};
 use super::maintenance::present as contract;
-use super::{parse, present};
+use super::{enroll, parse, present};
 use crate::domain::machine::{LicenseEvent, Role, UpgradeEvent};
 use crate::domain::refusal::Refusal;
 use crate::flow::give_up::{self, Decision};
 use crate::flow::{
-    Deps, begin_deactivation, deactivate, license, quote_answer, read, update_request, upgrade_code,
+    Deps, begin_deactivation, deactivate, evidence, license, quote_answer, read, unfreeze,
+    update_request, upgrade_code,
 };
 
 const ROLES: &[Role] = &[Role::Support, Role::Admin];
@@ -63,7 +64,7 @@ impl Support {
         let done = give_up::give_up(&self.deps, call, decision, id, reason).await?;
         Ok((
             done.receipt,
-            present::activation_for_staff(&done.activation, &done.license),
+            present::activation_for_staff(&self.deps, &done.activation, &done.license)?,
         ))
     }
 
@@ -111,8 +112,8 @@ impl SupportService for Support {
             read::activations(&self.deps, &caller, &serial, &page)?;
         let activations = found
             .iter()
-            .map(|found| present::activation_for_staff(found, &license))
-            .collect();
+            .map(|found| present::activation_for_staff(&self.deps, found, &license))
+            .collect::<Result<_, _>>()?;
         Ok(Response::new(v1::SupportServiceListActivationsResponse {
             activations,
             next_page_token,
@@ -185,9 +186,10 @@ impl SupportService for Support {
         let done = deactivate::deactivate(&self.deps, call, proof).await?;
         Ok(Response::new(v1::SupportServiceRecordProofResponse {
             activation: Some(present::activation_for_staff(
+                &self.deps,
                 &done.activation,
                 &done.license,
-            )),
+            )?),
             receipt: done.receipt,
         }))
     }
@@ -351,6 +353,34 @@ impl SupportService for Support {
             license::decide(&self.deps, call, serial, LicenseEvent::Suspend, reason).await?;
         let license = Some(present::license(&self.deps, &license)?);
         Ok(Response::new(v1::SuspendLicenseResponse { license }))
+    }
+
+    async fn unfreeze_device(
+        &self,
+        request: Request<v1::UnfreezeDeviceRequest>,
+    ) -> Result<Response<v1::UnfreezeDeviceResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let asked = request.get_ref();
+        let (request_id, id, reason) =
+            decision_fields(&asked.request_id, &asked.activation_id, &asked.reason)?;
+        let call = call(&self.deps, "UnfreezeDevice", caller, request_id);
+        let (activation, license) = unfreeze::unfreeze(&self.deps, call, id, reason).await?;
+        let activation = present::activation_for_staff(&self.deps, &activation, &license)?;
+        Ok(Response::new(v1::UnfreezeDeviceResponse {
+            activation: Some(activation),
+        }))
+    }
+
+    async fn get_evidence(
+        &self,
+        request: Request<v1::GetEvidenceRequest>,
+    ) -> Result<Response<v1::GetEvidenceResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let mut fields = Fields::new();
+        let id = fields.activation_id(&request.get_ref().activation_id);
+        let id = fields.finish(|| id)?;
+        let kept = evidence::read(&self.deps, &id)?;
+        Ok(Response::new(enroll::kept(kept)))
     }
 
     async fn answer_quote(

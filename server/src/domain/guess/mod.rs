@@ -15,7 +15,7 @@ use upkeep::serial::SerialNumber;
 
 use crate::domain::refusal::{Reason, Refusal};
 
-use self::network::Network;
+pub(crate) use self::network::Network;
 use self::tracked::Tracked;
 
 mod network;

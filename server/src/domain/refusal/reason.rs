@@ -170,8 +170,19 @@ reasons! {
         "The serial number or code belongs to another product.",
         "Use it with the product that it was bought for.";
     HardwareKeyLicense, "HARDWARE_KEY_LICENSE", FailedPrecondition,
-        "This license is bound to a hardware key and moves with that key, so it is neither activated nor deactivated here.",
-        "Plug in the hardware key on the machine where the product is used.";
+        "This license is bound to a hardware key and moves with that key, so nothing but that key activates it.",
+        "Plug in the hardware key on the machine where the product is used; a key that can attest itself is enrolled first.";
+
+    // Hardware keys.
+    EnrollmentInvalid, "ENROLLMENT_INVALID", FailedPrecondition,
+        "The enrollment is unknown, was for something else, has run out or was used.",
+        "Enroll the device again: BeginEnrollment starts from a new challenge.";
+    DeviceFrozen, "DEVICE_FROZEN", FailedPrecondition,
+        "The TPM of this machine went back to an earlier state, as a restored virtual machine does, so its keys count for nothing.",
+        "Ask vendor support to look into it and unfreeze the device.";
+    HeartbeatRequired, "HEARTBEAT_REQUIRED", InvalidArgument,
+        "This activation is bound to a TPM, and the call carries no statement of its counter.",
+        "Send TPM2_NV_Certify of the counter over the binding of this call as its heartbeat.";
 
     // Challenges and guesses.
     ChallengeExpired, "CHALLENGE_EXPIRED", Aborted,

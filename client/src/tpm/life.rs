@@ -1,0 +1,233 @@
+//! The life of a key in a TPM: prepared, certified, used, retired.
+
+use upkeep::tpm::{Signature, policy, template};
+use zeroize::Zeroizing;
+
+use super::Tpm;
+use super::code::ResponseCode;
+use super::command::Auth;
+use super::error::{TpmError, within};
+use super::key::{Prepared, TpmKey};
+use super::scope::{Certified, Loaded, Scope, TPM_RH_ENDORSEMENT, TPM_RH_OWNER};
+
+impl Tpm {
+    /// Makes a new device key for a license, bound to a counter that no earlier key is bound to.
+    ///
+    /// The counter is the license's own. A TPM with few counters has one for all licenses of a vendor: then this call, and every
+    /// [`Tpm::retire`], ends the keys of the vendor's other licenses in this TPM, and they have to be activated again.
+    ///
+    /// * `vendor` - the programme's vendor label; another vendor gets another attestation key.
+    /// * `serial` - the license's canonical serial number.
+    ///
+    /// # Errors
+    /// [`TpmError::NoEndorsement`], [`TpmError::Owned`], [`TpmError::NoSpace`], and the rest of [`TpmError`].
+    pub fn prepare(&mut self, vendor: &str, serial: &str) -> Result<Prepared, TpmError> {
+        let mut scope = self.scope();
+        let (endorsement, ek_certificates) = scope.endorsement()?;
+        let index = scope.counter_for(vendor, serial)?;
+        // A key of before is bound to where the counter stands now; and the Name of an index changes when it is first written.
+        scope.increment(index)?;
+        let value = scope
+            .counter_value(index)?
+            .ok_or(TpmError::IndexTaken { index })?;
+        let counter = template::counter(index, true);
+        let root = scope.storage_root()?;
+        let wanted = template::device_key(policy::nv_equal(value, &counter.name()));
+        let (private, device_public) = scope.create(&root, &wanted)?;
+        scope.flush(root.handle)?;
+        let ak_public = scope.attestation_key(vendor)?.public;
+        let key = TpmKey::new(
+            vendor,
+            endorsement,
+            private,
+            device_public.clone(),
+            counter.clone(),
+            value,
+        )
+        .map_err(|error| TpmError::malformed("TPM2_Create", error))?;
+        Ok(Prepared {
+            key,
+            ek_certificates,
+            ak_public,
+            device_public,
+            nv_public: counter.to_bytes(),
+        })
+    }
+
+    /// The attestation key's word, over `qualifying_data`, that the key is in this TPM, and on where the counter stands.
+    ///
+    /// # Errors
+    /// [`TpmError::OtherTpm`], [`TpmError::KeyEnded`] when the counter is gone, and the rest of [`TpmError`].
+    pub fn certify(
+        &mut self,
+        key: &TpmKey,
+        qualifying_data: &[u8; 32],
+    ) -> Result<(Certified, Certified), TpmError> {
+        let mut scope = self.scope();
+        let device = scope.device_key(key)?;
+        let attestation_key = scope.attestation_key(&key.vendor)?;
+        let certified = scope.certify(&device, &attestation_key, qualifying_data)?;
+        let counter = scope.counter_statement(key, &attestation_key, qualifying_data)?;
+        Ok((certified, counter))
+    }
+
+    /// Opens the server's credential: only the TPM that has both the endorsement key and the attestation key can.
+    ///
+    /// * `blob` - TPM2B_ID_OBJECT without its length.
+    /// * `secret` - TPM2B_ENCRYPTED_SECRET without its length.
+    ///
+    /// # Errors
+    /// [`TpmError::EndorsementMismatch`], [`TpmError::Owned`], and the rest of [`TpmError`].
+    pub fn activate_credential(
+        &mut self,
+        key: &TpmKey,
+        blob: &[u8],
+        secret: &[u8],
+    ) -> Result<Zeroizing<[u8; 32]>, TpmError> {
+        let mut scope = self.scope();
+        let attestation_key = scope.attestation_key(&key.vendor)?;
+        scope.open_credential(key.endorsement, &attestation_key, blob, secret)
+    }
+
+    /// Signs with the device key, ECDSA P-256: `r || s`.
+    ///
+    /// * `digest` - SHA-256 of what is signed.
+    ///
+    /// # Errors
+    /// [`TpmError::KeyEnded`], [`TpmError::OtherTpm`], and the rest of [`TpmError`].
+    pub fn sign(&mut self, key: &TpmKey, digest: &[u8; 32]) -> Result<[u8; 64], TpmError> {
+        let mut scope = self.scope();
+        let (device, auth) = scope.usable_key(key)?;
+        let signature = scope.sign(&device, auth, digest)?;
+        Signature::parse(&signature)
+            .map_err(within("TPM2_Sign"))?
+            .ecdsa_p1363()
+            .ok_or_else(|| TpmError::malformed("TPM2_Sign", "it is no ECDSA P-256 signature"))
+    }
+
+    /// Ends the key for ever and proves it: the attestation key's word, over `qualifying_data`, that the counter has moved on.
+    ///
+    /// Run again after a power cut, it makes the proof without moving the counter once more. A counter that TPM2_Clear
+    /// deleted is defined again, and starts above where it stood.
+    ///
+    /// # Errors
+    /// [`TpmError::CounterBehind`], [`TpmError::IndexTaken`], and the rest of [`TpmError`].
+    pub fn retire(
+        &mut self,
+        key: &TpmKey,
+        qualifying_data: &[u8; 32],
+    ) -> Result<Certified, TpmError> {
+        let mut scope = self.scope();
+        let index = key.counter.index;
+        scope.define_counter(index)?;
+        let stands = scope.counter_value(index)?;
+        if stands.is_none_or(|stands| stands == key.value) {
+            scope.increment(index)?;
+        }
+        let found = scope.counter_value(index)?.unwrap_or(0);
+        if found <= key.value {
+            return Err(TpmError::CounterBehind {
+                found,
+                activated: key.value,
+            });
+        }
+        let attestation_key = scope.attestation_key(&key.vendor)?;
+        scope.counter_statement(key, &attestation_key, qualifying_data)
+    }
+
+    /// The attestation key's word, over `qualifying_data`, on where the counter stands; nothing changes.
+    ///
+    /// # Errors
+    /// [`TpmError::KeyEnded`] when the counter is gone, and the rest of [`TpmError`].
+    pub fn heartbeat(
+        &mut self,
+        key: &TpmKey,
+        qualifying_data: &[u8; 32],
+    ) -> Result<Certified, TpmError> {
+        let mut scope = self.scope();
+        let attestation_key = scope.attestation_key(&key.vendor)?;
+        scope.counter_statement(key, &attestation_key, qualifying_data)
+    }
+
+    /// Whether the key would sign now; it signs nothing.
+    ///
+    /// # Errors
+    /// [`TpmError`] when the TPM can't tell.
+    pub fn is_alive(&mut self, key: &TpmKey) -> Result<bool, TpmError> {
+        match self.scope().usable_key(key) {
+            Ok(_) => Ok(true),
+            Err(TpmError::KeyEnded | TpmError::OtherTpm) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Scope<'_> {
+    /// The counter of a license, defined if it is not there yet.
+    fn counter_for(&mut self, vendor: &str, serial: &str) -> Result<u32, TpmError> {
+        let few = self.counters_left()?.is_some_and(|left| left <= RESERVE);
+        for attempt in 0..ATTEMPTS {
+            let index = template::counter_index(vendor, serial, attempt);
+            if few && self.nv_public(index)?.is_none() {
+                break;
+            }
+            match self.define_counter(index) {
+                Ok(()) => return Ok(index),
+                Err(TpmError::IndexTaken { .. }) => (),
+                Err(TpmError::NoSpace) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let shared = template::shared_counter_index(vendor);
+        self.define_counter(shared).map(|()| shared)
+    }
+
+    fn storage_root(&mut self) -> Result<Loaded, TpmError> {
+        self.create_primary(TPM_RH_OWNER, &template::storage_root().to_bytes())
+    }
+
+    fn attestation_key(&mut self, vendor: &str) -> Result<Loaded, TpmError> {
+        self.create_primary(
+            TPM_RH_ENDORSEMENT,
+            &template::attestation_key(vendor).to_bytes(),
+        )
+    }
+
+    fn device_key(&mut self, key: &TpmKey) -> Result<Loaded, TpmError> {
+        let root = self.storage_root()?;
+        let device = self.load_key(&root, &key.private, &key.public)?;
+        self.flush(root.handle)?;
+        Ok(device)
+    }
+
+    /// The device key and the session that opens it, while the counter stands where it stood.
+    fn usable_key(&mut self, key: &TpmKey) -> Result<(Loaded, Auth), TpmError> {
+        // The counter first: it is the answer that matters most, and the cheaper one.
+        let session = self.start_policy()?;
+        self.policy_counter(session, &key.counter, key.value)?;
+        Ok((self.device_key(key)?, Auth::Policy(session)))
+    }
+
+    /// NV_Certify of the counter as it was enrolled.
+    fn counter_statement(
+        &mut self,
+        key: &TpmKey,
+        attestation_key: &Loaded,
+        qualifying_data: &[u8; 32],
+    ) -> Result<Certified, TpmError> {
+        self.certify_counter(&key.counter, attestation_key, qualifying_data)
+            .map_err(|error| {
+                let never_written = error.code() == Some(ResponseCode::NV_UNINITIALIZED);
+                if never_written || error.is_no_such_handle() {
+                    TpmError::KeyEnded
+                } else {
+                    error
+                }
+            })
+    }
+}
+
+/// As many counters are left to other programs.
+const RESERVE: u32 = 1;
+/// How many places are tried for a counter of a license's own.
+const ATTEMPTS: u32 = 8;

@@ -1,0 +1,167 @@
+//! What an owner can do to the counter, and what it does to the key.
+
+use upkeep::tpm::template::{counter_index, shared_counter_index};
+use upkeep_client::tpm::TpmError;
+use upkeep_swtpm::SoftwareTpm;
+
+use crate::machine::{Q, SERIAL, VENDOR, counter_in, machine, open, raw, statement, tool};
+
+#[test]
+fn a_counter_that_is_deleted_and_defined_again_ends_the_key() {
+    let Some(machine) = machine() else { return };
+    let prepared = open(&machine).prepare(VENDOR, SERIAL).unwrap();
+    let key = &prepared.key;
+    let index = format!("{:#010x}", key.counter().index);
+    if !tool(&machine, "tpm2_nvundefine", &["-C", "o", &index]) {
+        return;
+    }
+    let mut tpm = open(&machine);
+    assert!(!tpm.is_alive(key).unwrap());
+    assert!(matches!(tpm.heartbeat(key, &Q), Err(TpmError::KeyEnded)));
+    let proof = statement(&prepared.ak_public, &Q, &tpm.retire(key, &Q).unwrap());
+    assert!(counter_in(&proof) > key.value());
+    assert!(!tpm.is_alive(key).unwrap());
+}
+
+#[test]
+fn tpm2_clear_ends_the_key_and_leaves_the_proof_possible() {
+    let Some(machine) = machine() else { return };
+    let before = open(&machine).prepare(VENDOR, SERIAL).unwrap();
+    if !tool(&machine, "tpm2_clear", &["-c", "p"]) {
+        return;
+    }
+    let mut tpm = open(&machine);
+    assert!(!tpm.is_alive(&before.key).unwrap());
+    let proof = tpm.retire(&before.key, &Q).unwrap();
+    let proof = statement(&before.ak_public, &Q, &proof);
+    assert!(counter_in(&proof) > before.key.value());
+
+    let after = tpm.prepare(VENDOR, SERIAL).unwrap();
+    assert_eq!(after.ak_public, before.ak_public);
+    assert_eq!(after.nv_public, before.nv_public);
+    assert!(after.key.value() > before.key.value());
+    assert!(tpm.is_alive(&after.key).unwrap());
+    assert!(matches!(tpm.sign(&before.key, &Q), Err(TpmError::KeyEnded)));
+}
+
+#[test]
+fn whoever_increments_the_counter_ends_only_the_key() {
+    let Some(machine) = machine() else { return };
+    let prepared = open(&machine).prepare(VENDOR, SERIAL).unwrap();
+    let index = format!("{:#010x}", prepared.key.counter().index);
+    if !tool(&machine, "tpm2_nvincrement", &["-C", &index, &index]) {
+        return;
+    }
+    let mut tpm = open(&machine);
+    assert!(!tpm.is_alive(&prepared.key).unwrap());
+    let proof = tpm.retire(&prepared.key, &Q).unwrap();
+    let proof = statement(&prepared.ak_public, &Q, &proof);
+    assert_eq!(counter_in(&proof), prepared.key.value() + 1);
+}
+
+#[test]
+fn a_place_that_is_taken_is_left_alone() {
+    let Some(machine) = machine() else { return };
+    let taken = format!("{:#010x}", counter_index(VENDOR, SERIAL, 0));
+    if !tool(&machine, "tpm2_nvdefine", &["-C", "o", "-s", "8", &taken]) {
+        return;
+    }
+    let key = open(&machine).prepare(VENDOR, SERIAL).unwrap().key;
+    assert_eq!(key.counter().index, counter_index(VENDOR, SERIAL, 1));
+}
+
+#[test]
+fn something_else_in_the_counters_place_ends_the_key_without_a_proof() {
+    let Some(machine) = machine() else { return };
+    let key = open(&machine).prepare(VENDOR, SERIAL).unwrap().key;
+    let index = format!("{:#010x}", key.counter().index);
+    if !tool(&machine, "tpm2_nvundefine", &["-C", "o", &index]) {
+        return;
+    }
+    // An ordinary index, which its owner can set to any value.
+    tool(&machine, "tpm2_nvdefine", &["-C", "o", "-s", "8", &index]);
+    let mut tpm = open(&machine);
+    assert!(!tpm.is_alive(&key).unwrap());
+    let refused = tpm.retire(&key, &Q);
+    assert!(
+        matches!(refused, Err(TpmError::IndexTaken { .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_tpm_with_few_counters_shares_one() {
+    let Some(machine) = machine() else { return };
+    let own = open(&machine).prepare(VENDOR, "own").unwrap().key;
+    let last = fill(&machine);
+    let full = open(&machine).prepare(VENDOR, "one");
+    assert!(matches!(full, Err(TpmError::NoSpace)), "{full:?}");
+
+    assert_eq!(raw(&machine, &undefine(last)), 0);
+    let mut tpm = open(&machine);
+    let one = tpm.prepare(VENDOR, "one").unwrap().key;
+    assert_eq!(one.counter().index, shared_counter_index(VENDOR));
+    assert!(tpm.is_alive(&one).unwrap());
+    // Another license on the same counter ends the first one's key.
+    let two = tpm.prepare(VENDOR, "two").unwrap().key;
+    assert_eq!(two.counter(), one.counter());
+    assert!(two.value() > one.value());
+    assert!(!tpm.is_alive(&one).unwrap());
+    assert!(tpm.is_alive(&two).unwrap());
+    // A license that has a counter keeps it.
+    let again = tpm.prepare(VENDOR, "own").unwrap().key;
+    assert_eq!(again.counter(), own.counter());
+}
+
+/// Defines indices until not one more counter has room, and returns the last.
+fn fill(machine: &SoftwareTpm) -> u32 {
+    const ORDINARY: u8 = 0x04;
+    const COUNTER: u8 = 0x14;
+    let mut index = 0x0150_0000;
+    for (size, kind) in [(2048, ORDINARY), (64, ORDINARY), (8, COUNTER)] {
+        while raw(machine, &define(index, size, kind)) == 0 {
+            index += 1;
+        }
+    }
+    index - 1
+}
+
+/// TPM2_NV_DefineSpace by the owner: AUTHREAD, AUTHWRITE and a type.
+fn define(index: u32, size: u16, kind: u8) -> Vec<u8> {
+    let mut command = vec![0x80, 0x02, 0, 0, 0, 45, 0, 0, 0x01, 0x2A];
+    command.extend([0x40, 0, 0, 1, 0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 1, 0, 0]);
+    command.extend([0, 0, 0, 14]);
+    command.extend(index.to_be_bytes());
+    command.extend([0, 0x0B, 0, 4, 0, kind, 0, 0]);
+    command.extend(size.to_be_bytes());
+    command
+}
+
+/// TPM2_NV_UndefineSpace by the owner.
+fn undefine(index: u32) -> Vec<u8> {
+    let mut command = vec![0x80, 0x02, 0, 0, 0, 31, 0, 0, 0x01, 0x22, 0x40, 0, 0, 1];
+    command.extend(index.to_be_bytes());
+    command.extend([0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 1, 0, 0]);
+    command
+}
+
+#[test]
+fn an_earlier_state_of_a_virtual_tpm_is_noticed() {
+    let Some(mut machine) = machine() else { return };
+    let early = open(&machine).prepare(VENDOR, SERIAL).unwrap();
+    machine.stop();
+    let state = machine.copy_state();
+    machine.start();
+    let late = open(&machine).prepare(VENDOR, SERIAL).unwrap().key;
+    machine.stop();
+    machine.restore_state(&state);
+    machine.start();
+    let mut tpm = open(&machine);
+    // What no client can prevent, and why the server wants heartbeats of virtual machines.
+    assert!(tpm.is_alive(&early.key).unwrap());
+    let refused = tpm.retire(&late, &Q);
+    assert!(
+        matches!(refused, Err(TpmError::CounterBehind { .. })),
+        "{refused:?}"
+    );
+}

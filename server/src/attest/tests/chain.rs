@@ -1,0 +1,608 @@
+//! Steps 1 to 6: endorsement certificates and their paths.
+
+use chrono::TimeDelta;
+use upkeep::key::SigningKey;
+use upkeep::level::AssuranceLevel;
+
+use super::forge::*;
+use crate::attest::{
+    Anchor, DenyList, EndorsedEk, EndorsementClass, Endorsements, EvidenceError, claimed_ek_id,
+    ek_chain,
+};
+
+type Verdict = Result<EndorsedEk, EvidenceError>;
+
+fn root_key() -> SigningKey {
+    key(1)
+}
+
+fn root() -> Draft {
+    Draft::authority("root", "root", &root_key())
+}
+
+fn ek() -> Draft {
+    Draft::ek("root", &key(9))
+}
+
+fn pinned(der: &[u8]) -> Endorsements {
+    pinned_as(der, EndorsementClass::Chip)
+}
+
+fn pinned_as(der: &[u8], class: EndorsementClass) -> Endorsements {
+    Endorsements::new(
+        vec![Anchor::from_der(der, class).unwrap()],
+        DenyList::default(),
+    )
+}
+
+/// The verdict on a leaf under the usual root.
+fn under_root(leaf: &Draft) -> Verdict {
+    ek_chain(
+        &leaf.by(&root_key()),
+        &[],
+        &pinned(&root().by(&root_key())),
+        now(),
+    )
+}
+
+/// A leaf, two intermediates and the root, each to be changed.
+struct Chain {
+    leaf: Draft,
+    lower: Draft,
+    upper: Draft,
+    root: Draft,
+}
+
+impl Chain {
+    fn new() -> Self {
+        Self {
+            leaf: Draft::ek("lower", &key(9)),
+            lower: Draft::authority("lower", "upper", &key(3)),
+            upper: Draft::authority("upper", "root", &key(2)),
+            root: root(),
+        }
+    }
+
+    /// Leaf, lower, upper or root.
+    fn nth(&mut self, n: usize) -> &mut Draft {
+        match n {
+            0 => &mut self.leaf,
+            1 => &mut self.lower,
+            2 => &mut self.upper,
+            _ => &mut self.root,
+        }
+    }
+
+    fn leaf(&self) -> Vec<u8> {
+        self.leaf.by(&key(3))
+    }
+
+    fn intermediates(&self) -> Vec<Vec<u8>> {
+        vec![self.lower.by(&key(2)), self.upper.by(&root_key())]
+    }
+
+    fn verdict(&self) -> Verdict {
+        let root = self.root.by(&root_key());
+        ek_chain(&self.leaf(), &self.intermediates(), &pinned(&root), now())
+    }
+}
+
+#[test]
+fn a_leaf_under_a_pinned_root_is_endorsed() {
+    let ek = under_root(&ek()).unwrap();
+    assert_eq!(ek.class(), EndorsementClass::Chip);
+    assert_eq!(ek.class().level(), AssuranceLevel::Hardware);
+    assert_eq!(ek.identity().manufacturer(), 0x1014);
+    assert_eq!(ek.identity().model(), "model");
+    assert_eq!(ek.identity().version(), "id:00010002");
+    let leaf = self::ek().by(&root_key());
+    assert_eq!(claimed_ek_id(&leaf), Some(ek.ek_id()));
+    assert_eq!(claimed_ek_id(&leaf[1..]), None);
+}
+
+#[test]
+fn a_path_is_found_in_any_order_and_beside_strangers() {
+    let chain = Chain::new();
+    let root = chain.root.by(&root_key());
+    let mut sent = chain.intermediates();
+    sent.push(root.clone());
+    for _ in 0..sent.len() {
+        sent.rotate_left(1);
+        assert!(ek_chain(&chain.leaf(), &sent, &pinned(&root), now()).is_ok());
+    }
+    sent.reverse();
+    assert!(ek_chain(&chain.leaf(), &sent, &pinned(&root), now()).is_ok());
+}
+
+#[test]
+fn a_pinned_intermediate_ends_the_path_and_decides_the_class() {
+    let chain = Chain::new();
+    let [lower, upper] = chain.intermediates().try_into().unwrap();
+    let alone = pinned_as(&lower, EndorsementClass::CloudVtpm);
+    let ek = ek_chain(&chain.leaf(), &[], &alone, now()).unwrap();
+    assert_eq!(ek.class().level(), AssuranceLevel::CloudVtpm);
+    let root = Anchor::from_der(&chain.root.by(&root_key()), EndorsementClass::Chip).unwrap();
+    let lower_class = Anchor::from_der(&lower, EndorsementClass::Software).unwrap();
+    let both = Endorsements::new(vec![root, lower_class], DenyList::default());
+    let ek = ek_chain(&chain.leaf(), &[lower, upper], &both, now()).unwrap();
+    assert_eq!(ek.class(), EndorsementClass::Software);
+}
+
+#[test]
+fn a_key_that_is_pinned_twice_counts_for_the_weaker_class() {
+    let root = root().by(&root_key());
+    for classes in [
+        [EndorsementClass::Chip, EndorsementClass::Software],
+        [EndorsementClass::Software, EndorsementClass::Chip],
+    ] {
+        let anchors = classes.map(|class| Anchor::from_der(&root, class).unwrap());
+        let endorsements = Endorsements::new(anchors.to_vec(), DenyList::default());
+        let ek = ek_chain(&ek().by(&root_key()), &[], &endorsements, now()).unwrap();
+        assert_eq!(ek.class(), EndorsementClass::Software);
+    }
+}
+
+#[test]
+fn step_01_the_key_is_pinned_and_not_the_name() {
+    let impostor = Draft::authority("root", "root", &key(7)).by(&key(7));
+    let genuine = root().by(&root_key());
+    let forged = ek().by(&key(7));
+    let verdict = ek_chain(
+        &forged,
+        std::slice::from_ref(&impostor),
+        &pinned(&genuine),
+        now(),
+    );
+    assert_eq!(verdict.err(), Some(EvidenceError::NotPinned));
+    // Two pinned authorities of one name: each vouches for its own, with its own class.
+    let anchors = vec![
+        Anchor::from_der(&impostor, EndorsementClass::Software).unwrap(),
+        Anchor::from_der(&genuine, EndorsementClass::Chip).unwrap(),
+    ];
+    let both = Endorsements::new(anchors, DenyList::default());
+    let class = |leaf: &[u8]| ek_chain(leaf, &[], &both, now()).unwrap().class();
+    assert_eq!(class(&forged), EndorsementClass::Software);
+    assert_eq!(class(&ek().by(&root_key())), EndorsementClass::Chip);
+}
+
+#[test]
+fn step_01_a_path_is_of_signatures_and_names() {
+    let not_pinned = Some(EvidenceError::NotPinned);
+    let stranger = Draft {
+        issuer: name("other"),
+        ..ek()
+    };
+    assert_eq!(under_root(&stranger).err(), not_pinned);
+    let chain = Chain::new();
+    let root = pinned(&chain.root.by(&root_key()));
+    let upper_only = &chain.intermediates()[1..];
+    assert_eq!(
+        ek_chain(&chain.leaf(), upper_only, &root, now()).err(),
+        not_pinned
+    );
+    let nothing = Endorsements::default();
+    let verdict = ek_chain(&chain.leaf(), &chain.intermediates(), &nothing, now());
+    assert_eq!(verdict.err(), not_pinned);
+    let dongle = pinned_as(&self::root().by(&root_key()), EndorsementClass::Dongle);
+    assert_eq!(
+        ek_chain(&ek().by(&root_key()), &[], &dongle, now()).err(),
+        not_pinned
+    );
+}
+
+#[test]
+fn step_01_a_loop_of_intermediates_ends() {
+    let one = Draft::authority("one", "two", &key(2)).by(&key(3));
+    let two = Draft::authority("two", "one", &key(3)).by(&key(2));
+    let own = Draft::authority("one", "one", &key(2)).by(&key(2));
+    let leaf = Draft::ek("one", &key(9)).by(&key(2));
+    let verdict = ek_chain(
+        &leaf,
+        &[one, two, own],
+        &pinned(&root().by(&root_key())),
+        now(),
+    );
+    assert_eq!(verdict.err(), Some(EvidenceError::NotPinned));
+}
+
+#[test]
+fn step_02_every_certificate_is_valid_now() {
+    assert!(Chain::new().verdict().is_ok());
+    for n in 0..4 {
+        for past in [true, false] {
+            let mut chain = Chain::new();
+            let draft = chain.nth(n);
+            if past {
+                draft.not_after = now() - TimeDelta::seconds(1);
+            } else {
+                draft.not_before = now() + TimeDelta::seconds(1);
+            }
+            assert_eq!(
+                chain.verdict().err(),
+                Some(EvidenceError::Validity),
+                "{n} {past}"
+            );
+        }
+        let mut chain = Chain::new();
+        let draft = chain.nth(n);
+        (draft.not_before, draft.not_after) = (now(), now());
+        assert!(chain.verdict().is_ok(), "both ends count");
+    }
+}
+
+#[test]
+fn step_02_no_unknown_extension_is_critical() {
+    for n in 0..4 {
+        for critical in [true, false] {
+            let mut chain = Chain::new();
+            let draft = chain.nth(n);
+            *draft = draft.clone().with(extension("1.2.3.4", critical, &[5, 0]));
+            let expected = critical.then_some(EvidenceError::CriticalExtension);
+            assert_eq!(chain.verdict().err(), expected, "{n} {critical}");
+        }
+    }
+    // Name constraints are not computed here, so an authority that has them is none.
+    let mut chain = Chain::new();
+    chain.upper = chain.upper.with(extension("2.5.29.30", true, &[0x30, 0]));
+    assert_eq!(
+        chain.verdict().err(),
+        Some(EvidenceError::CriticalExtension)
+    );
+}
+
+#[test]
+fn step_02_only_authorities_issue() {
+    let unfit: [fn(Draft) -> Draft; 7] = [
+        |draft| draft.with(basic_constraints(false, None)),
+        |draft| draft.without(BASIC_CONSTRAINTS),
+        |draft| draft.with(key_usage(&[0, 6])),
+        |draft| draft.without(KEY_USAGE),
+        |draft| draft.with(extended_key_usage(&["1.3.6.1.5.5.7.3.1"])),
+        |draft| draft.with(extended_key_usage(&["2.23.133.8.3"])),
+        |draft| draft.with(extension(BASIC_CONSTRAINTS, true, &[0x30, 3, 1, 1, 1])),
+    ];
+    for n in 1..4 {
+        for (nth, unfit) in unfit.iter().enumerate() {
+            let mut chain = Chain::new();
+            let draft = chain.nth(n);
+            *draft = unfit(draft.clone());
+            assert_eq!(
+                chain.verdict().err(),
+                Some(EvidenceError::Authority),
+                "{n} {nth}"
+            );
+        }
+        for usage in [EK_USAGE, "2.5.29.37.0"] {
+            let mut chain = Chain::new();
+            let draft = chain.nth(n);
+            *draft = draft.clone().with(extended_key_usage(&[usage]));
+            assert!(chain.verdict().is_ok(), "{n} {usage}");
+        }
+    }
+}
+
+#[test]
+fn step_02_paths_are_no_longer_than_allowed() {
+    for (n, most) in [(1, 0), (2, 1), (3, 2)] {
+        let mut chain = Chain::new();
+        let draft = chain.nth(n);
+        *draft = draft.clone().with(basic_constraints(true, Some(most)));
+        assert!(chain.verdict().is_ok(), "{n} {most}");
+        if let Some(fewer) = most.checked_sub(1) {
+            let draft = chain.nth(n);
+            *draft = draft.clone().with(basic_constraints(true, Some(fewer)));
+            assert_eq!(
+                chain.verdict().err(),
+                Some(EvidenceError::PathLength),
+                "{n}"
+            );
+        }
+    }
+}
+
+#[test]
+fn step_02_sizes_and_counts_are_bounded() {
+    let chain = Chain::new();
+    let root = pinned(&chain.root.by(&root_key()));
+    let mut sent = chain.intermediates();
+    sent.resize(3, chain.lower.by(&key(2)));
+    assert!(ek_chain(&chain.leaf(), &sent, &root, now()).is_ok());
+    sent.resize(4, chain.lower.by(&key(2)));
+    let verdict = ek_chain(&chain.leaf(), &sent, &root, now());
+    assert_eq!(verdict.err(), Some(EvidenceError::CertificateCount));
+    let sized = |length| ek().with(extension("1.2.3.4", false, &vec![7; length]));
+    let small = sized(3000).by(&root_key()).len();
+    let most = sized(3000 + 4096 - small);
+    assert!(most.by(&root_key()).len().abs_diff(4096) < 4);
+    assert!(under_root(&sized(3000 + 4090 - small)).is_ok());
+    assert_eq!(
+        under_root(&sized(3000 + 4100 - small)).err(),
+        Some(EvidenceError::CertificateForm)
+    );
+}
+
+#[test]
+fn step_02_certificates_are_exact_der() {
+    let form = Some(EvidenceError::CertificateForm);
+    let mut trailing = ek().by(&root_key());
+    trailing.push(0);
+    let root = pinned(&root().by(&root_key()));
+    assert_eq!(ek_chain(&trailing, &[], &root, now()).err(), form);
+    for garbage in [&[][..], &[0x30], &[0x30, 0x80, 0, 0], &[0xff; 4096]] {
+        assert_eq!(ek_chain(garbage, &[], &root, now()).err(), form);
+        let sent = [garbage.to_vec()];
+        assert_eq!(
+            ek_chain(&ek().by(&root_key()), &sent, &root, now()).err(),
+            form
+        );
+        assert!(Anchor::from_der(garbage, EndorsementClass::Chip).is_err());
+    }
+    let explicit_default = tlv(0x30, &[&oid("1.2.3.4"), &[1, 1, 0], &[4, 2, 5, 0]]);
+    let long_length = [&[0x30, 0x81, 9][..], &oid("1.2.3.4"), &[4, 2, 5, 0]].concat();
+    let loose_true = tlv(0x30, &[&oid("1.2.3.4"), &[1, 1, 1], &[4, 2, 5, 0]]);
+    for der in [explicit_default, long_length, loose_true] {
+        let leaf = ek().with(("1.2.3.4".to_owned(), der));
+        assert_eq!(under_root(&leaf).err(), form);
+    }
+    // The same holds inside the extensions that are read.
+    for (id, value) in [
+        (BASIC_CONSTRAINTS, &[0x30, 3, 1, 1, 0][..]),
+        (BASIC_CONSTRAINTS, &[0x30, 0, 0]),
+        (KEY_USAGE, &[3, 2, 0, 0x08]),
+        (
+            EXTENDED_KEY_USAGE,
+            &[0x30, 0x81, 7, 6, 5, 0x67, 0x81, 5, 8, 1],
+        ),
+    ] {
+        let leaf = ek().with(extension(id, true, value));
+        assert_eq!(under_root(&leaf).err(), form, "{id}");
+    }
+}
+
+#[test]
+fn step_02_a_certificate_says_each_thing_once() {
+    let form = Some(EvidenceError::CertificateForm);
+    let mut twice = ek();
+    twice.extensions.push(key_usage(&[4]));
+    assert_eq!(under_root(&twice).err(), form);
+    let mut algorithm = ek();
+    algorithm.inner_algorithm = Some(tlv(0x30, &[&oid("1.2.840.10045.4.3.3")]));
+    assert_eq!(under_root(&algorithm).err(), form);
+}
+
+#[test]
+fn every_one_byte_mutant_of_a_certificate_is_refused() {
+    let root = pinned(&root().by(&root_key()));
+    let leaf = ek().by(&root_key());
+    for at in 0..leaf.len() {
+        for bit in [1, 0x80] {
+            let mut mutant = leaf.clone();
+            mutant[at] ^= bit;
+            assert!(ek_chain(&mutant, &[], &root, now()).is_err(), "{at} {bit}");
+        }
+    }
+}
+
+#[test]
+fn step_03_the_leaf_is_for_an_endorsement_key_only() {
+    for usages in [
+        &["1.3.6.1.5.5.7.3.2"][..],
+        &["2.5.29.37.0"],
+        &[EK_USAGE, "2.23.133.8.3"],
+        &[EK_USAGE, "2.23.133.8.2"],
+        &["1.3.6.1.5.5.7.3.1", EK_USAGE],
+    ] {
+        let verdict = under_root(&ek().with(extended_key_usage(usages)));
+        assert_eq!(verdict.err(), Some(EvidenceError::EkPurpose), "{usages:?}");
+    }
+    assert!(under_root(&ek().with(extended_key_usage(&["1.2.3", EK_USAGE]))).is_ok());
+    let none = ek().without(EXTENDED_KEY_USAGE);
+    assert_eq!(under_root(&none).err(), Some(EvidenceError::EkPurpose));
+}
+
+#[test]
+fn step_03_the_leaf_is_no_authority() {
+    let authority = ek().with(basic_constraints(true, None));
+    assert_eq!(
+        under_root(&authority).err(),
+        Some(EvidenceError::EkIsAuthority)
+    );
+    assert!(under_root(&ek().without(BASIC_CONSTRAINTS)).is_ok());
+}
+
+#[test]
+fn step_03_the_key_decrypts() {
+    let wrong = Some(EvidenceError::EkKeyUsage);
+    for bits in [&[2][..], &[0], &[4, 5]] {
+        assert_eq!(under_root(&ek().with(key_usage(bits))).err(), wrong);
+    }
+    assert_eq!(under_root(&ek().without(KEY_USAGE)).err(), wrong);
+    let rsa = |bits: &[u8]| {
+        let spki = rsa_spki(&modulus(2048), &[1, 0, 1]);
+        under_root(&Draft {
+            spki,
+            ..ek().with(key_usage(bits))
+        })
+        .err()
+    };
+    assert_eq!(rsa(&[4]), wrong);
+    assert_eq!(rsa(&[2, 5]), wrong);
+    assert_eq!(rsa(&[2]), None);
+}
+
+#[test]
+fn step_04_the_key_is_of_an_accepted_kind() {
+    let with_key = |spki: Vec<u8>, usage: u8| {
+        under_root(&Draft {
+            spki,
+            ..ek().with(key_usage(&[usage]))
+        })
+        .err()
+    };
+    let bad = Some(EvidenceError::EkKey);
+    for (bits, exponent, verdict) in [
+        (2048, &[1, 0, 1][..], None),
+        (3072, &[1, 0, 1], None),
+        (4096, &[1, 0, 1], None),
+        (2040, &[1, 0, 1], bad),
+        (1024, &[1, 0, 1], bad),
+        (2048, &[3], bad),
+        (2048, &[1], bad),
+        (2048, &[1, 0, 3], bad),
+    ] {
+        assert_eq!(
+            with_key(rsa_spki(&modulus(bits), exponent), 2),
+            verdict,
+            "{bits} {exponent:?}"
+        );
+    }
+    let mut small = modulus(2048);
+    small[0] = 0x7f;
+    let integer = tlv(0x02, &[&small]);
+    let key_of_2047 = tlv(0x30, &[&integer, &[2, 3, 1, 0, 1]]);
+    assert_eq!(
+        with_key(spki("1.2.840.113549.1.1.1", &[5, 0], &key_of_2047), 2),
+        bad
+    );
+    let oaep = {
+        let key = tlv(
+            0x30,
+            &[&tlv(0x02, &[&[0], &modulus(2048)]), &[2, 3, 1, 0, 1]],
+        );
+        spki("1.2.840.113549.1.1.7", &[0x30, 0], &key)
+    };
+    assert_eq!(with_key(oaep, 2), None);
+
+    let (p256, p384, p521) = ("1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35");
+    let ec = |curve: &str, point: &[u8]| with_key(spki("1.2.840.10045.2.1", &oid(curve), point), 4);
+    let good = *key(9).public_key().sec1_bytes();
+    assert_eq!(ec(p256, &good), None);
+    assert_eq!(ec(p384, &point(&aws_lc_rs::agreement::ECDH_P384)), None);
+    assert_eq!(ec(p521, &point(&aws_lc_rs::agreement::ECDH_P521)), bad);
+    assert_eq!(ec(p384, &good), bad);
+    assert_eq!(ec("1.3.132.0.10", &good), bad);
+    let mut off_curve = good;
+    off_curve[64] ^= 1;
+    assert_eq!(ec(p256, &off_curve), bad);
+    let compressed = [&[2 + (good[64] & 1)], &good[1..33]].concat();
+    assert_eq!(ec(p256, &compressed), bad);
+    assert_eq!(ec(p256, &[0]), bad);
+    assert_eq!(ec(p256, &[]), bad);
+}
+
+fn point(curve: &'static aws_lc_rs::agreement::Algorithm) -> Vec<u8> {
+    let key = aws_lc_rs::agreement::PrivateKey::generate(curve).unwrap();
+    key.compute_public_key().unwrap().as_ref().to_vec()
+}
+
+#[test]
+fn step_04_the_tpm_has_a_name() {
+    let bad = Some(EvidenceError::EkIdentity);
+    let named = |names: &[(u8, &str)]| under_root(&ek().with(tpm_names(names)));
+    assert_eq!(under_root(&ek().without(ALTERNATIVE_NAME)).err(), bad);
+    for missing in 0..3 {
+        let mut names = TPM.to_vec();
+        names.remove(missing);
+        assert_eq!(named(&names).err(), bad);
+        let mut twice = TPM.to_vec();
+        twice.push(TPM[missing]);
+        assert_eq!(named(&twice).err(), bad);
+        let mut empty = TPM.to_vec();
+        empty[missing].1 = "";
+        assert_eq!(named(&empty).err(), bad);
+        let long = "x".repeat(65);
+        empty[missing].1 = &long;
+        assert_eq!(named(&empty).err(), bad);
+        empty[missing].1 = "line\nbreak";
+        assert_eq!(named(&empty).err(), bad);
+    }
+    for id in [
+        "49465800",
+        "id:4946580",
+        "id:494658000",
+        "id:+9465800",
+        "IFX",
+    ] {
+        assert_eq!(named(&[(1, id), TPM[1], TPM[2]]).err(), bad, "{id}");
+    }
+    let ek = named(&[(1, "id:49465800"), TPM[1], TPM[2]]).unwrap();
+    assert_eq!(ek.identity().manufacturer(), 0x4946_5800);
+    // A name of another kind is none, and one beside the directory name does no harm.
+    let dns = tlv(0x82, &[b"tpm.example"]);
+    let only_dns = extension(ALTERNATIVE_NAME, false, &tlv(0x30, &[&dns]));
+    assert_eq!(under_root(&self::ek().with(only_dns)).err(), bad);
+}
+
+#[test]
+fn step_05_a_denied_endorsement_key_is_refused() {
+    let leaf = ek().by(&root_key());
+    let mut deny = DenyList::default();
+    deny.endorsement_keys.insert(claimed_ek_id(&leaf).unwrap());
+    let anchor = Anchor::from_der(&root().by(&root_key()), EndorsementClass::Chip).unwrap();
+    let denied = Endorsements::new(vec![anchor], deny);
+    assert_eq!(
+        ek_chain(&leaf, &[], &denied, now()).err(),
+        Some(EvidenceError::EkDenied)
+    );
+    let other = Draft::ek("root", &key(8)).by(&root_key());
+    assert!(ek_chain(&other, &[], &denied, now()).is_ok());
+}
+
+#[test]
+fn step_05_a_denied_authority_anywhere_in_the_path_is_refused() {
+    let chain = Chain::new();
+    let anchor = Anchor::from_der(&chain.root.by(&root_key()), EndorsementClass::Chip).unwrap();
+    for (seed, refused) in [(1, true), (2, true), (3, true), (4, false)] {
+        let mut deny = DenyList::default();
+        let spki = key(seed).public_key().to_spki_der();
+        deny.authorities
+            .insert(<sha2::Sha256 as sha2::Digest>::digest(spki).into());
+        let denied = Endorsements::new(vec![anchor.clone()], deny);
+        let verdict = ek_chain(&chain.leaf(), &chain.intermediates(), &denied, now());
+        assert_eq!(
+            verdict.err(),
+            refused.then_some(EvidenceError::AuthorityDenied),
+            "{seed}"
+        );
+    }
+}
+
+#[test]
+fn step_05_weak_primes_are_refused() {
+    // A modulus that is 65537 to the power of 128, cut to its upper part, is not weak; the power itself is.
+    let weak = crate::attest::roca::tests::power(128);
+    assert!(weak.len() >= 256);
+    let spki = {
+        let integer = tlv(0x02, &[&weak]);
+        let key = tlv(0x30, &[&integer, &[2, 3, 1, 0, 1]]);
+        spki("1.2.840.113549.1.1.1", &[5, 0], &key)
+    };
+    let leaf = Draft {
+        spki,
+        ..ek().with(key_usage(&[2]))
+    };
+    assert_eq!(under_root(&leaf).err(), Some(EvidenceError::WeakPrimes));
+}
+
+#[test]
+fn step_06_the_key_is_the_certificate_s() {
+    let ek = under_root(&ek()).unwrap();
+    let point = key(9).public_key().sec1_bytes().to_vec();
+    assert_eq!(*ek.key(), crate::attest::ek::EkKey::P256(point));
+    let modulus = modulus(2048);
+    let spki = rsa_spki(&modulus, &[1, 0, 1]);
+    let leaf = Draft {
+        spki,
+        ..self::ek().with(key_usage(&[2]))
+    };
+    let ek = under_root(&leaf).unwrap();
+    assert_eq!(*ek.key(), crate::attest::ek::EkKey::Rsa(modulus));
+}
+
+#[test]
+fn names_of_anchors_are_for_people() {
+    let anchor = Anchor::from_der(&root().by(&root_key()), EndorsementClass::Chip).unwrap();
+    assert_eq!(anchor.name(), "CN=root");
+    let spki = anchor.certificate().key_id();
+    assert_eq!(anchor.key_id(), spki);
+}

@@ -1,0 +1,159 @@
+//! The device key of a call: a software key in the message, or an enrolled one by its device id.
+
+use chrono::{DateTime, Utc};
+use upkeep::id::{ActivationId, DeviceId, DongleNumber};
+use upkeep::key::PublicKey;
+use upkeep::level::AssuranceLevel;
+
+use super::{Deps, Fault, Outcome, tpm};
+use crate::attest::{self, Appraised, NotPossessed};
+use crate::domain::activation::{Activation, Enrolled};
+use crate::domain::enrollment::{Enrollment, Wanted};
+use crate::domain::refusal::{Reason, Refusal};
+use crate::record::{Records, keys, save};
+use crate::store::Tx;
+
+/// A device key as a call names it.
+#[derive(Clone, Debug)]
+pub(crate) enum DeviceKey {
+    /// The key itself.
+    Software(PublicKey),
+    /// Its enrollment.
+    Enrolled(DeviceId),
+}
+
+/// What a device has shown: judged in the transaction, where a retry is answered before it.
+pub(crate) struct Shown {
+    possessed: Result<Appraised, NotPossessed>,
+    enrolled: Option<DeviceId>,
+}
+
+/// A device that holds its key, with its enrollment where it has one.
+pub(crate) struct Device<'a> {
+    pub(crate) appraised: &'a Appraised,
+    pub(crate) enrollment: Option<Enrollment>,
+}
+
+/// Verifies the device's signature over B. An unknown enrollment costs the same work.
+///
+/// # Errors
+/// Store faults.
+pub(crate) fn appraise(
+    deps: &Deps,
+    key: &DeviceKey,
+    b: &[u8; 32],
+    signature: &[u8; 64],
+) -> Result<Shown, Outcome> {
+    let id = match key {
+        DeviceKey::Software(key) => {
+            return Ok(Shown {
+                possessed: attest::appraise_software(key, b, signature),
+                enrolled: None,
+            });
+        }
+        DeviceKey::Enrolled(id) => id,
+    };
+    let mut store = &deps.store;
+    let known: Option<Enrollment> = store.load(&keys::enrollment(id))?;
+    let (key, level) = match known {
+        Some(enrollment) => (enrollment.key, enrollment.level),
+        None => (
+            deps.own_key(&deps.kid).ok_or(NO_KEY)?,
+            AssuranceLevel::Software,
+        ),
+    };
+    Ok(Shown {
+        possessed: Appraised::possessed(&key, level, b, signature),
+        enrolled: Some(*id),
+    })
+}
+
+impl Shown {
+    /// The device, once it has shown possession of its key.
+    ///
+    /// # Errors
+    /// ENROLLMENT_INVALID for an unknown device id, ATTESTATION_FAILED for a wrong signature.
+    pub(crate) fn device(&self, tx: &mut Tx<'_>) -> Result<Device<'_>, Outcome> {
+        let enrollment = match &self.enrolled {
+            None => None,
+            Some(id) => {
+                let known: Option<Enrollment> = tx.load(&keys::enrollment(id))?;
+                Some(known.ok_or(Reason::EnrollmentInvalid)?)
+            }
+        };
+        let appraised = self.possessed.as_ref();
+        Ok(Device {
+            appraised: appraised.map_err(|_| Reason::AttestationFailed)?,
+            enrollment,
+        })
+    }
+}
+
+impl Device<'_> {
+    /// Whether the enrollment may be used for `wanted` now: its own use, a TPM that is not frozen, a counter that has not moved on.
+    ///
+    /// * `held` - the live activation of this device on the license.
+    ///
+    /// # Errors
+    /// ENROLLMENT_INVALID, DEVICE_FROZEN.
+    pub(crate) fn check_use(
+        &self,
+        tx: &mut Tx<'_>,
+        wanted: Wanted<'_>,
+        held: Option<&ActivationId>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Outcome> {
+        let Some(enrollment) = &self.enrollment else {
+            return Ok(());
+        };
+        enrollment.check_use(wanted, held, now)?;
+        let Some(of) = enrollment.tpm() else {
+            return Ok(());
+        };
+        tpm::check_thawed(tx, &of.ek_id)?;
+        let known = tpm::known_counter(tx, &of.ek_id, &of.counter.name)?;
+        if known.is_some_and(|known| known.value > of.counter.value) {
+            return Err(Refusal::new(Reason::EnrollmentInvalid)
+                .detail("Its counter has moved on, so the device key has ended")
+                .into());
+        }
+        Ok(())
+    }
+
+    /// The dongle, where the key is in one.
+    pub(crate) fn dongle(&self) -> Option<&DongleNumber> {
+        self.enrollment.as_ref()?.dongle()
+    }
+
+    /// The level that an endorsement gave.
+    pub(crate) fn endorsed(&self) -> Option<AssuranceLevel> {
+        self.enrollment.as_ref().map(|enrollment| enrollment.level)
+    }
+
+    /// Marks the enrollment as used for `activation`: it lapses no longer, and is good for no other.
+    pub(crate) fn bind(&self, tx: &mut Tx<'_>, activation: &mut Activation) -> Result<(), Outcome> {
+        let Some(enrollment) = &self.enrollment else {
+            return Ok(());
+        };
+        activation.enrolled = Some(Enrolled::of(enrollment));
+        let mut used = enrollment.clone();
+        used.activation = Some(activation.id);
+        tx.delete(keys::lapse(used.expires_at, &used.id));
+        save(tx, &used);
+        let Some(of) = used.tpm() else {
+            return Ok(());
+        };
+        let (ek_id, name) = (&of.ek_id, &of.counter.name);
+        if let Some(mut counter) = tpm::known_counter(tx, ek_id, name)? {
+            counter.unused = None;
+            save(tx, &counter);
+        }
+        tx.put(
+            keys::counter_activation(ek_id, name, &activation.serial),
+            activation.id.as_bytes().to_vec(),
+        );
+        Ok(())
+    }
+}
+
+const NO_KEY: Fault = Fault::Inconsistent("the server's own key is not among its keys");

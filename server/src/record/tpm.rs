@@ -1,0 +1,112 @@
+//! What is stored of a TPM: its clock, whether it is frozen, and the largest value of each of its counters.
+
+use upkeep::id::DeviceId;
+
+use super::enrollment::name;
+use super::wire::{Bad, array, from_micros};
+use super::{Record, keys};
+use crate::domain::tpm::{Clock, KnownCounter, KnownTpm};
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct KnownTpmWire {
+    #[prost(bytes = "vec", tag = "1")]
+    ek_id: Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    clock: Option<ClockWire>,
+    #[prost(string, optional, tag = "3")]
+    frozen: Option<String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ClockWire {
+    #[prost(uint32, tag = "1")]
+    reset_count: u32,
+    #[prost(uint64, tag = "2")]
+    millis: u64,
+    #[prost(int64, tag = "3")]
+    seen_at: i64,
+}
+
+impl Record for KnownTpm {
+    type Wire = KnownTpmWire;
+
+    fn key(&self) -> Vec<u8> {
+        keys::tpm(&self.ek_id)
+    }
+
+    fn to_wire(&self) -> KnownTpmWire {
+        KnownTpmWire {
+            ek_id: self.ek_id.to_vec(),
+            clock: self.clock.map(|clock| ClockWire {
+                reset_count: clock.reset_count,
+                millis: clock.millis,
+                seen_at: clock.seen_at.timestamp_micros(),
+            }),
+            frozen: self.frozen.clone(),
+        }
+    }
+
+    fn from_wire(wire: KnownTpmWire) -> Result<Self, Bad> {
+        let clock = wire.clock.map(|clock| {
+            Ok(Clock {
+                reset_count: clock.reset_count,
+                millis: clock.millis,
+                seen_at: from_micros(clock.seen_at, "clock.seen_at")?,
+            })
+        });
+        Ok(Self {
+            ek_id: array(&wire.ek_id, "ek_id")?,
+            clock: clock.transpose()?,
+            frozen: wire.frozen,
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct KnownCounterWire {
+    #[prost(bytes = "vec", tag = "1")]
+    ek_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    name: Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    value: u64,
+    #[prost(int64, tag = "4")]
+    seen_at: i64,
+    #[prost(bytes = "vec", tag = "5")]
+    unused: Vec<u8>,
+}
+
+impl Record for KnownCounter {
+    type Wire = KnownCounterWire;
+
+    fn key(&self) -> Vec<u8> {
+        keys::counter(&self.ek_id, &self.name)
+    }
+
+    fn to_wire(&self) -> KnownCounterWire {
+        KnownCounterWire {
+            ek_id: self.ek_id.to_vec(),
+            name: self.name.as_bytes().to_vec(),
+            value: self.value,
+            seen_at: self.seen_at.timestamp_micros(),
+            unused: self
+                .unused
+                .map(|id| id.as_bytes().to_vec())
+                .unwrap_or_default(),
+        }
+    }
+
+    fn from_wire(wire: KnownCounterWire) -> Result<Self, Bad> {
+        let unused = match wire.unused.as_slice() {
+            [] => None,
+            id => Some(DeviceId::from_slice(id).map_err(|_| Bad("unused"))?),
+        };
+        Ok(Self {
+            ek_id: array(&wire.ek_id, "ek_id")?,
+            name: name(&wire.name, "name")?,
+            value: wire.value,
+            seen_at: from_micros(wire.seen_at, "seen_at")?,
+            unused,
+        })
+    }
+}
