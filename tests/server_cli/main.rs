@@ -9,6 +9,7 @@
 
 #[path = "../binaries/mod.rs"]
 mod binaries;
+mod endorsements;
 mod init;
 mod people;
 mod prices;
@@ -16,6 +17,7 @@ mod programmes;
 mod reminders;
 mod serving;
 mod stopping;
+mod token;
 mod world;
 
 use std::fs;

@@ -150,10 +150,21 @@ impl Certificate {
     /// What the key may issue, if it may: it is a CA by its basic constraints, and its key usage has keyCertSign.
     pub(super) fn authority(&self) -> Option<Authority> {
         let constraints: BasicConstraints = self.extension().ok()??;
-        let usage: KeyUsage = self.extension().ok()??;
+        let usage = self.key_usage().ok()??;
         (constraints.ca && usage.key_cert_sign()).then_some(Authority {
             path_length: constraints.path_len_constraint,
         })
+    }
+
+    /// The key usage, where there is one. Zero bits at its end, which DER leaves away (X.690 section 11.2.2), are borne: all roots of
+    /// a large maker of chips have them, and they mean nothing.
+    ///
+    /// # Errors
+    /// [`NotExact`].
+    pub(super) fn key_usage(&self) -> Result<Option<KeyUsage>, NotExact> {
+        self.extension_bytes(&KeyUsage::OID)
+            .map(|bytes| KeyUsage::from_der(bytes).map_err(|_| NotExact))
+            .transpose()
     }
 
     /// Whether the key of `issuer` signed this certificate. Names and constraints are the caller's to check.

@@ -6,6 +6,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{self, Form};
 use crate::cli::place::Place;
 use crate::config::{self, Config};
+use crate::endorsement::load_endorsements;
 use crate::serve;
 
 /// Check or show the configuration, or print a file to start from
@@ -17,7 +18,7 @@ pub(super) enum Command {
     Template,
 }
 
-/// Check the configuration and its programme files, and name every mistake at once
+/// Check the configuration, its programme files and endorsements, and name every mistake at once
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -57,12 +58,18 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 fn check(args: &CheckArgs) -> Result<(), Failure> {
     let config = args.place.any_config(&[])?;
     let mail = serve::check_mail(config.settings());
+    let endorsements = load_endorsements(config.settings()).err();
     let programmes = match serve::read_programmes(config.settings()) {
-        Ok(programmes) if mail.is_empty() => programmes,
+        Ok(programmes) if mail.is_empty() && endorsements.is_none() => programmes,
         programmes => {
             let programmes = programmes.err().map(|wrong| wrong.to_string());
             let mail = mail.iter().map(ToString::to_string);
-            let wrong: Vec<String> = programmes.into_iter().chain(mail).collect();
+            let endorsements = endorsements.map(|wrong| wrong.to_string());
+            let wrong: Vec<String> = programmes
+                .into_iter()
+                .chain(mail)
+                .chain(endorsements)
+                .collect();
             return Err(Failure::new(Exit::Config, wrong.join("\n")));
         }
     };

@@ -129,6 +129,7 @@ impl From<ServeError> for Failure {
             ServeError::Issuer(_)
             | ServeError::ProgrammeFile { .. }
             | ServeError::Mail(_)
+            | ServeError::Endorsements(_)
             | ServeError::Programmes(_) => Self::new(Exit::Config, error),
             ServeError::Tls(_) | ServeError::Directory { .. } => Self::new(Exit::Data, error),
             ServeError::Resources(_)

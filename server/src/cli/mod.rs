@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod connect;
 mod dev;
+mod endorsement;
 mod exit;
 mod files;
 mod health;
@@ -89,6 +90,8 @@ enum Command {
     #[command(subcommand)]
     Programme(programme::Command),
     #[command(subcommand)]
+    Endorsement(endorsement::Command),
+    #[command(subcommand)]
     Partner(partner::Command),
     #[command(subcommand)]
     Staff(staff::Command),
@@ -112,6 +115,7 @@ impl Command {
             Self::Dev(args) => dev::run(&args),
             Self::Config(command) => config::run(&command),
             Self::Programme(command) => programme::run(&command),
+            Self::Endorsement(command) => endorsement::run(&command),
             Self::Partner(command) => partner::run(&command),
             Self::Staff(command) => staff::run(&command),
             Self::Mail(command) => mail::run(&command),

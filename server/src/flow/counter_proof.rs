@@ -11,7 +11,7 @@ use upkeep::{binding, jws};
 use super::activate::verify_es256;
 use super::deactivate::{Deactivated, proven, seat_is_free};
 use super::verify::load_own;
-use super::{Call, Deps, Outcome, refuse_stranger, tpm, whole_micros};
+use super::{Call, Deps, Fault, Outcome, refuse_stranger, tpm, whole_micros};
 use crate::attest::{CounterReading, Relation};
 use crate::domain::activation::Activation;
 use crate::domain::enrollment::{Certified, Enrollment};
@@ -105,7 +105,7 @@ pub(super) struct Verified {
 pub(super) fn verify(
     deps: &Deps,
     proof: &HardwareProof,
-) -> Result<Result<Verified, Refusal>, Outcome> {
+) -> Result<Result<Verified, Refusal>, Fault> {
     let mut store = &deps.store;
     let activation: Option<Activation> = store.load(&keys::activation(&proof.activation_id))?;
     let enrolled = activation.as_ref().and_then(|held| held.enrolled.as_ref());

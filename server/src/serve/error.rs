@@ -9,6 +9,7 @@ use tokio::task::JoinError;
 use upkeep::artefact::ClaimError;
 
 use crate::domain::programme::ProgrammeErrors;
+use crate::endorsement::EndorsementErrors;
 use crate::flow::Fault;
 use crate::keys::KeysError;
 use crate::listener;
@@ -39,6 +40,10 @@ pub enum ServeError {
     /// Mail cannot be sent as configured, or a text of one's own is wrong.
     #[error(transparent)]
     Mail(#[from] MailError),
+
+    /// The endorsement CAs or the deny list are wrong, one line each.
+    #[error(transparent)]
+    Endorsements(#[from] EndorsementErrors),
 
     // The data directory.
     /// The store cannot be opened, or has stopped.

@@ -22,9 +22,11 @@ use tokio::time::timeout;
 use tonic::service::Routes;
 use upkeep::artefact::Issuer;
 
+use crate::attest::Endorsements;
 use crate::clock::Clock;
 use crate::config::{GuessLimits, Settings};
 use crate::domain::guess::{self, Backoff};
+use crate::endorsement::{Bundle, EndorsementErrors};
 use crate::flow::Deps;
 use crate::flow::parts::{Parts, PasswordRule};
 use crate::keys::{Keys, keys_dir};
@@ -78,6 +80,7 @@ impl Server {
         let issuer = Issuer::parse(&settings.issuer)?;
         let files = programmes::files(settings)?;
         let (stationery, mailer) = open_mail(settings)?;
+        let endorsements = open_endorsements(settings, &*clock)?;
         let data_dir = &settings.data_dir;
         if !Store::exists(data_dir)? {
             return Err(ServeError::no_store(data_dir));
@@ -107,7 +110,7 @@ impl Server {
                 false => PasswordRule::Strong,
             },
             issuer,
-            endorsements: Arc::default(),
+            endorsements: Arc::new(endorsements),
         };
         Ok(Self {
             settings: settings.clone(),
@@ -347,6 +350,21 @@ fn guess_limits(limits: &GuessLimits) -> guess::GuessLimits {
             .unwrap_or(MOST_TRACKED)
             .clamp(LEAST_TRACKED, MOST_TRACKED),
     }
+}
+
+/// Reads the endorsement CAs and tells which of them vouch for nothing any more.
+fn open_endorsements(
+    settings: &Settings,
+    clock: &dyn Clock,
+) -> Result<Endorsements, EndorsementErrors> {
+    let bundle = Bundle::read(settings)?;
+    if settings.endorsements.allow_test_roots {
+        tracing::warn!("endorsements.allow_test_roots is on: software TPMs may pass for chips");
+    }
+    for unfit in bundle.unfit(clock.now()) {
+        tracing::warn!("an endorsement CA vouches for nothing: {unfit}");
+    }
+    Ok(bundle.endorsements())
 }
 
 fn warn_of_expiry(keys: &Keys, clock: &dyn Clock) {

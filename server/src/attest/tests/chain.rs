@@ -446,7 +446,8 @@ fn step_02_certificates_are_exact_der() {
     for (id, value) in [
         (BASIC_CONSTRAINTS, &[0x30, 3, 1, 1, 0][..]),
         (BASIC_CONSTRAINTS, &[0x30, 0, 0]),
-        (KEY_USAGE, &[3, 2, 0, 0x08]),
+        (KEY_USAGE, &[3, 2, 8, 0x08]),
+        (KEY_USAGE, &[3, 0x81, 2, 3, 0x08]),
         (
             EXTENDED_KEY_USAGE,
             &[0x30, 0x81, 7, 6, 5, 0x67, 0x81, 5, 8, 1],
@@ -455,6 +456,14 @@ fn step_02_certificates_are_exact_der() {
         let leaf = ek().with(extension(id, true, value));
         assert_eq!(under_root(&leaf).err(), form, "{id}");
     }
+}
+
+#[test]
+fn step_02_zero_bits_at_the_end_of_a_key_usage_are_borne() {
+    let usage = |byte| extension(KEY_USAGE, true, &[3, 2, 0, byte]);
+    let root = root().with(usage(0x06)).by(&root_key());
+    let leaf = ek().with(usage(0x08)).by(&root_key());
+    assert!(ek_chain(&leaf, &[], &pinned(&root), now()).is_ok());
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::attest::EndorsementClass;
 use crate::cli::connect::{self, ClientCertificate, PATIENCE, Target};
 use crate::cli::dev::samples::Samples;
 use crate::cli::exit::{Exit, Failure};
@@ -24,7 +25,9 @@ use crate::cli::signals::Signals;
 use crate::cli::{init, place};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Settings};
+use crate::endorsement::{self, Addition};
 use crate::keys::Keys;
+use crate::keys::file::read_public;
 use crate::pki::{Identity, Role};
 use crate::random::SystemRandom;
 
@@ -35,6 +38,7 @@ Examples:
   upkeep-server dev
   upkeep-server dev --products 127.0.0.1:0 --staff 127.0.0.1:0
   upkeep-server dev --keep ./try
+  upkeep-server dev --endorsement-root /var/lib/swtpm-localca/swtpm-localca-rootca-cert.pem
 
 Prints lines to copy: the client's and grpcurl's. DIR/samples.json has all serials, credentials,
 certificates and addresses for scripts; --json prints the same on standard output. Ctrl-C stops
@@ -52,6 +56,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 
+    /// Take software TPMs of this CA (PEM or DER) for chips, to try hardware licenses with swtpm
+    #[arg(long, value_name = "FILE")]
+    endorsement_root: Option<PathBuf>,
+
     #[command(flatten)]
     form: Form,
 }
@@ -61,6 +69,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let settings = settings(args, place.path())?;
     start_logging(&settings)?;
     let keys = init::create(&settings, &SystemClock, &SystemRandom)?;
+    if let Some(root) = &args.endorsement_root {
+        believe(root, &settings)?;
+    }
     let server = open_server(&settings)?;
     block_on(async {
         let signals = Signals::catch()?;
@@ -78,6 +89,19 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         }
         signals.watch(running).await
     })
+}
+
+/// Takes the TPMs of a CA for chips.
+fn believe(root: &Path, settings: &Settings) -> Result<(), Failure> {
+    let bytes = read_public(root).map_err(|e| Failure::new(Exit::Fault, e))?;
+    let addition = Addition {
+        bytes: &bytes,
+        class: EndorsementClass::Chip,
+        source: "--endorsement-root, for a trial",
+        name: None,
+    };
+    endorsement::add(settings, &addition)?;
+    Ok(())
 }
 
 /// Where the server is reached.
@@ -146,6 +170,7 @@ fn settings(args: &Args, root: &Path) -> Result<Settings, Failure> {
     if config.origin("log.filter") == config::Origin::Default {
         "warn".clone_into(&mut settings.log_filter);
     }
+    settings.endorsements.allow_test_roots = args.endorsement_root.is_some();
     if config.origin("drain_secs") == config::Origin::Default {
         settings.connections.drain = DRAIN;
     }

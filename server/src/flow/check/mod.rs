@@ -3,6 +3,7 @@
 //! One function an invariant. It reads every record at once, so it is for tests and for a server that is not serving; it changes
 //! nothing. What the ledger itself promises (the chain, the replay) is [`crate::store::verify`]'s.
 
+mod enrollments;
 mod indexes;
 mod leases;
 mod mail;
@@ -56,6 +57,7 @@ pub fn verify_records(deps: &Deps) -> Result<Vec<Violation>, Fault> {
     seats::returns(&all, &mut found);
     leases::cooling(deps, &all, &mut found)?;
     leases::certificates(deps, &all, &mut found)?;
+    enrollments::enrollments(deps, &all, &mut found)?;
     upgrades::codes(deps, &all, &mut found);
     upgrades::requests(&all, &mut found);
     upgrades::signing_inputs(&all, &mut found);

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use upkeep::artefact::verify_proof;
+use upkeep::artefact::{HardwareProof, verify_proof};
+use upkeep::id::DeviceId;
 use upkeep::key::PublicKey;
 use upkeep::level::ProofGrade;
 
 use super::{All, Found, is_live, name, same_keys, to_usize};
+use crate::domain::activation::{Activation, TpmSeat};
+use crate::domain::enrollment::Enrollment;
 use crate::domain::machine::{ActivationState, DeactivationState, LicenseState};
 use crate::flow::activate::verify_es256;
-use crate::flow::{Deps, Fault};
-use crate::record::keys;
+use crate::flow::supersede::PROOF_BY_ENROLLMENT;
+use crate::flow::{Deps, Fault, counter_proof};
+use crate::record::{Records, keys};
 
 /// I1: the counter is the number of live activations, and no more of them than seats, plus one where an overlap was granted.
 ///
@@ -72,17 +76,59 @@ pub(super) fn proofs(deps: &Deps, all: &All, found: &mut Found) -> Result<(), Fa
         let key = keys::proof(&activation.id);
         let stored = deps.store.get(&key)?;
         expected.insert(key);
-        let device = deps.store.get(&keys::device(&activation.device))?;
-        let device = device.and_then(|sec1| PublicKey::from_sec1(&sec1).ok());
-        let text = String::from_utf8(stored.unwrap_or_default()).unwrap_or_default();
-        let read = verify_proof(&text, |_| device, |kid| deps.own_key(kid), verify_es256);
-        let own = read.is_ok_and(|read| {
-            let said = read.proof();
-            said.activation_id == activation.id && *said.nonce.as_bytes() == begun.nonce
-        });
+        let proof = String::from_utf8(stored.unwrap_or_default()).unwrap_or_default();
+        let own = match activation.tpm() {
+            Some(seat) => is_counter_proof(deps, activation, seat, &proof)?,
+            None => is_signed_proof(deps, activation, &begun.nonce, &proof)?,
+        };
         found.check(own, "I6 proofs", activation.id, "not its own proof");
     }
     same_keys(deps, b'f', &expected, "I6 proofs", found)
+}
+
+fn is_signed_proof(
+    deps: &Deps,
+    activation: &Activation,
+    nonce: &[u8; 32],
+    proof: &str,
+) -> Result<bool, Fault> {
+    let device = deps.store.get(&keys::device(&activation.device))?;
+    let device = device.and_then(|sec1| PublicKey::from_sec1(&sec1).ok());
+    let read = verify_proof(proof, |_| device, |kid| deps.own_key(kid), verify_es256);
+    Ok(read.is_ok_and(|read| {
+        let said = read.proof();
+        said.activation_id == activation.id && said.nonce.as_bytes() == nonce
+    }))
+}
+
+/// The statement of the counter itself, or a later enrollment at the same counter of the same TPM.
+fn is_counter_proof(
+    deps: &Deps,
+    activation: &Activation,
+    seat: &TpmSeat,
+    proof: &str,
+) -> Result<bool, Fault> {
+    let Some(id) = proof.strip_prefix(PROOF_BY_ENROLLMENT) else {
+        return Ok(match HardwareProof::read_either(proof) {
+            Ok(proof) => {
+                let own = proof.activation_id == activation.id;
+                own && counter_proof::verify(deps, &proof)?.is_ok()
+            }
+            Err(_) => false,
+        });
+    };
+    let mut store = &deps.store;
+    let Ok(id) = DeviceId::parse(id) else {
+        return Ok(false);
+    };
+    let later: Option<Enrollment> = store.load(&keys::enrollment(&id))?;
+    Ok(later.is_some_and(|later| {
+        later.tpm().is_some_and(|tpm| {
+            tpm.ek_id == seat.ek_id
+                && tpm.counter.name == seat.counter.name
+                && tpm.counter.value > seat.counter.value
+        })
+    }))
 }
 
 /// I6, I7: a return ends its activation, and the counter of unconsumed returns is the number of those of the present epoch.
