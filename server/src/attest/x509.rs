@@ -154,12 +154,23 @@ impl Certificate {
     /// [`NotExact`] when it may not.
     pub(super) fn authority(&self) -> Result<Option<u8>, NotExact> {
         let constraints: BasicConstraints = self.extension()?.ok_or(NotExact)?;
-        let usage: KeyUsage = self.extension()?.ok_or(NotExact)?;
+        let usage = self.key_usage()?.ok_or(NotExact)?;
         if constraints.ca && usage.key_cert_sign() {
             Ok(constraints.path_len_constraint)
         } else {
             Err(NotExact)
         }
+    }
+
+    /// The key usage, where there is one. Zero bits at its end, which DER leaves away (X.690 section 11.2.2), are borne: all roots of
+    /// a large maker of chips have them, and they mean nothing.
+    ///
+    /// # Errors
+    /// [`NotExact`].
+    pub(super) fn key_usage(&self) -> Result<Option<KeyUsage>, NotExact> {
+        self.extension_bytes(&KeyUsage::OID)
+            .map(|bytes| KeyUsage::from_der(bytes).map_err(|_| NotExact))
+            .transpose()
     }
 
     /// Whether the key of `issuer` signed this certificate. Names and constraints are the caller's to check.
