@@ -12,12 +12,14 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod chip;
 mod client;
 mod crash;
 mod device;
 mod dial;
 mod due;
 mod grpcurl;
+mod hardware;
 mod maintenance;
 mod review;
 mod shutdown;

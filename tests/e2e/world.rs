@@ -12,8 +12,11 @@ use upkeep::key::PublicKey;
 use upkeep::rpc::v1;
 use upkeep::rpc::v1::activation_service_client::ActivationServiceClient;
 use upkeep::rpc::v1::admin_service_client::AdminServiceClient;
+use upkeep_server::attest::EndorsementClass;
 use upkeep_server::clock::ManualClock;
 use upkeep_server::config::Settings;
+use upkeep_server::endorsement::{self, Addition};
+use upkeep_server::flow::check::verify_records;
 use upkeep_server::keys::Keys;
 use upkeep_server::pki::{self, TrustDomain};
 use upkeep_server::random::SystemRandom;
@@ -40,6 +43,20 @@ impl World {
 
     /// The same with programme files of the vendor's own; none means the built-in ones.
     pub(crate) async fn serving(now: &str, programmes: Vec<PathBuf>) -> Self {
+        Self::prepared(now, programmes, &[]).await
+    }
+
+    /// The same with makers of hardware, by certificate, each believed as the class says.
+    pub(crate) async fn believing(now: &str, makers: &[(&[u8], EndorsementClass)]) -> Self {
+        Self::prepared(now, Vec::new(), makers).await
+    }
+
+    /// All of it.
+    pub(crate) async fn prepared(
+        now: &str,
+        programmes: Vec<PathBuf>,
+        makers: &[(&[u8], EndorsementClass)],
+    ) -> Self {
         let dir = TempDir::new().unwrap();
         let clock = Arc::new(ManualClock::at(instant(now)));
         let data = dir.path().join("data");
@@ -62,6 +79,15 @@ impl World {
             programmes,
             ..Settings::default()
         };
+        for (bytes, class) in makers {
+            let addition = Addition {
+                bytes,
+                class: *class,
+                source: "made for this test",
+                name: None,
+            };
+            endorsement::add(&settings, &addition).unwrap();
+        }
         let (running, ca) = start(&settings, &clock).await;
         Self {
             dir,
@@ -98,6 +124,22 @@ impl World {
             ca,
             ..self
         }
+    }
+
+    /// Stops the server and opens what it left: for looking at it, and for what runs beside the calls.
+    pub(crate) async fn opened(self) -> Opened {
+        self.running.stop().await.unwrap();
+        let clock: Arc<ManualClock> = Arc::clone(&self.clock);
+        let server = Server::open(&self.settings, clock, Arc::new(SystemRandom)).unwrap();
+        Opened {
+            server,
+            _dir: self.dir,
+        }
+    }
+
+    /// Nothing that is stored contradicts anything else.
+    pub(crate) async fn check_records(self) {
+        self.opened().await.check_records();
     }
 
     /// Where installations of the product keep their license stores.
@@ -154,6 +196,20 @@ impl World {
             .next()
             .unwrap()
             .clone()
+    }
+}
+
+/// A server that is not serving.
+pub(crate) struct Opened {
+    pub(crate) server: Server,
+    _dir: TempDir,
+}
+
+impl Opened {
+    pub(crate) fn check_records(&self) {
+        let violations = verify_records(self.server.deps()).unwrap();
+        let lines: Vec<_> = violations.iter().map(ToString::to_string).collect();
+        assert!(lines.is_empty(), "records:\n{}", lines.join("\n"));
     }
 }
 

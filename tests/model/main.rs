@@ -15,6 +15,7 @@ mod reproduction;
 mod rig;
 mod roles;
 mod rules;
+mod seat_time;
 mod sent;
 mod totality;
 mod world;
