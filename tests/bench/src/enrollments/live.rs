@@ -173,7 +173,10 @@ impl Calls {
         A: Send + 'static,
         F: Future<Output = Result<tonic::Response<A>, tonic::Status>> + Send + 'static,
     {
-        let (number, permits) = (requests.len(), Arc::new(Semaphore::new(self.in_flight.max(1))));
+        let (number, permits) = (
+            requests.len(),
+            Arc::new(Semaphore::new(self.in_flight.max(1))),
+        );
         let (cpu, began) = (cpu::of_process(self.server.pid())?, Instant::now());
         let mut calls = JoinSet::new();
         let channels = self.channels.iter().cycle();

@@ -78,8 +78,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     println!("{}", figures.text(rounds, enrollments));
     if let Some(path) = &arguments.json {
         let value = figures.json(rounds, enrollments);
-        std::fs::write(path, format!("{value:#}\n"))
-            .with_context(|| path.display().to_string())?;
+        std::fs::write(path, format!("{value:#}\n")).with_context(|| path.display().to_string())?;
     }
     Ok(())
 }

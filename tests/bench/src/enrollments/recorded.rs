@@ -41,7 +41,10 @@ pub(super) fn measure(vectors: &Path, played: &Endorsement) -> anyhow::Result<Ve
     let certified = (set.bytes(key, "attest")?, set.bytes(key, "signature")?);
     let key_q = set.hex(key, "qualifying_data")?;
     let value = set.number(key, "policy_counter_value")?;
-    let read = (set.bytes(counter, "attest")?, set.bytes(counter, "signature")?);
+    let read = (
+        set.bytes(counter, "attest")?,
+        set.bytes(counter, "signature")?,
+    );
     let counter_q = set.hex(counter, "qualifying_data")?;
     let stands_at = set.number(counter, "value")?;
 
@@ -49,9 +52,8 @@ pub(super) fn measure(vectors: &Path, played: &Endorsement) -> anyhow::Result<Ve
         name,
         of_enrollment,
     };
-    let credential = |ek: &EndorsedEk| {
-        make_credential(ek, &parsed.name(), &[7; 32], &SystemRandom).map(|_| ())
-    };
+    let credential =
+        |ek: &EndorsedEk| make_credential(ek, &parsed.name(), &[7; 32], &SystemRandom).map(|_| ());
     Ok(vec![
         (
             step("EK chain: P-256 EK under a P-256 root", true),
@@ -126,7 +128,10 @@ pub(super) struct Endorsement {
 impl Endorsement {
     /// A certificate right under its root, both DER, now.
     pub(super) fn of(leaf: Vec<u8>, root: &[u8]) -> anyhow::Result<Self> {
-        #[allow(clippy::disallowed_methods, reason = "certificates that were made just now")]
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "certificates that were made just now"
+        )]
         let at = Utc::now();
         let anchor = Anchor::from_der(root, EndorsementClass::Chip)?;
         Ok(Self {
