@@ -75,7 +75,7 @@ struct TokenArgs {
     #[arg(long, value_name = "LABEL", requires = "pkcs11_module")]
     pkcs11_token: Option<String>,
 
-    /// The label of the key to make
+    /// The label of the key to make [default: upkeep-signing]
     #[arg(
         long,
         value_name = "LABEL",
