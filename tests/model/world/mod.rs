@@ -4,6 +4,7 @@
 //! Whoever has a certificate is played by putting its [`Peer`] into the request.
 
 mod device;
+mod hardware;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -42,6 +43,7 @@ use upkeep_server::store::{Options, Store, StoreError};
 use upkeep_server::transport::{Audience, Reflection, RouteOptions, routes};
 
 pub(crate) use self::device::Device;
+pub(crate) use self::hardware::new_chip;
 use crate::rig::{Flavour, Rig};
 
 /// What a test sells: one license of each kind.
@@ -230,6 +232,7 @@ impl World {
             guess_limits: self.guesses,
             passwords: PasswordRule::Strong,
             issuer: Issuer::parse("https://licenses.vendor.example").unwrap(),
+            endorsements: hardware::endorsements(),
         };
         let deps = Arc::new(Deps::new(keys(), parts).unwrap());
         let (_reporter, health) = tonic_health::server::health_reporter();
