@@ -79,6 +79,8 @@ impl World {
             programmes,
             endorsements: EndorsementSettings {
                 built_in: makers.is_empty(),
+                // A software TPM's CA is believed like any other that a test names.
+                allow_test_roots: !makers.is_empty(),
                 ..EndorsementSettings::default()
             },
             ..Settings::default()
