@@ -1,8 +1,11 @@
 //! What the client's TPM says, appraised by the server's checklist: no network, no store.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use upkeep::tpm::template::EkKind;
+use upkeep::tpm::{Public, PublicKeyArea, Reader, Writer};
 use upkeep_client::tpm::TpmError;
 use upkeep_server::attest::{
     EvidenceError, Facts, Relation, TpmFacts, ak_public, make_credential, nv_certify,
@@ -94,6 +97,65 @@ fn a_tpm_with_a_p384_endorsement_key_passes_the_checklist() {
     if tool(&machine, "tpm2_nvundefine", &["-C", "p", "0x01c00002"]) {
         whole_life(&ca, &machine, EkKind::P384);
     }
+}
+
+#[test]
+fn a_tpm_with_a_p256_endorsement_key_passes_the_checklist() {
+    let ca = Ca::new();
+    let Some(mut machine) = SoftwareTpm::provision(&ca) else {
+        return;
+    };
+    let (x, y) = p256_endorsement_key(&machine);
+    // Its key stays loaded until the power goes.
+    machine.kill();
+    machine.start();
+    let certificate = ca.endorse_p256(&x, &y);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, &certificate).unwrap();
+    let attributes = "ppwrite|ppread|ownerread|authread|no_da|platformcreate";
+    let (size, path) = (certificate.len().to_string(), file.path().to_str().unwrap());
+    let index = "0x01c0000a";
+    if !tool(&machine, "tpm2_nvundefine", &["-C", "p", "0x01c00002"]) {
+        return;
+    }
+    tool(
+        &machine,
+        "tpm2_nvdefine",
+        &["-C", "p", "-s", &size, "-a", attributes, index],
+    );
+    tool(&machine, "tpm2_nvwrite", &["-C", "p", "-i", path, index]);
+    whole_life(&ca, &machine, EkKind::P256);
+}
+
+/// TPM2_CreatePrimary of the endorsement key, by hand: its point.
+fn p256_endorsement_key(machine: &SoftwareTpm) -> (Vec<u8>, Vec<u8>) {
+    let body = Writer::new()
+        .u32(0x4000_000B)
+        .u32(9)
+        .u32(0x4000_0009)
+        .bytes(&[0, 0, 1, 0, 0])
+        .sized(&[0; 4])
+        .sized(&EkKind::P256.template().to_bytes())
+        .sized(&[])
+        .u32(0)
+        .finish();
+    let command = Writer::new()
+        .u16(0x8002)
+        .u32(u32::try_from(body.len()).unwrap() + 10)
+        .u32(0x131)
+        .bytes(&body)
+        .finish();
+    let mut stream = UnixStream::connect(machine.unix_path()).unwrap();
+    stream.write_all(&command).unwrap();
+    let mut response = vec![0; 4096];
+    let length = stream.read(&mut response).unwrap();
+    // Header, handle, parameterSize; then outPublic.
+    let mut reader = Reader::new(&response[18..length]).unwrap();
+    let public = Public::parse(reader.sized(512).unwrap()).unwrap();
+    let PublicKeyArea::Ecc { x, y, .. } = public.key else {
+        panic!("an elliptic-curve key");
+    };
+    (x, y)
 }
 
 #[test]
