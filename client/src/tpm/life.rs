@@ -7,8 +7,8 @@ use super::Tpm;
 use super::code::ResponseCode;
 use super::command::Auth;
 use super::error::{TpmError, within};
-use super::key::{Prepared, TpmKey};
-use super::scope::{Certified, Loaded, Scope, TPM_RH_ENDORSEMENT, TPM_RH_OWNER};
+use super::key::{Certified, Prepared, TpmKey};
+use super::scope::{Loaded, Scope, TPM_RH_ENDORSEMENT, TPM_RH_OWNER};
 
 impl Tpm {
     /// Makes a new device key for a license, bound to a counter that no earlier key is bound to.
