@@ -78,6 +78,7 @@ impl World {
             data_dir: data,
             programmes,
             endorsements: EndorsementSettings {
+                built_in: makers.is_empty(),
                 // A software TPM's CA is believed like any other that a test names.
                 allow_test_roots: !makers.is_empty(),
                 ..EndorsementSettings::default()

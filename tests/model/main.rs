@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_input;
+#[allow(dead_code, reason = "the tests over TLS use the rest of it")]
+#[path = "../e2e/chip.rs"]
+mod chip;
 mod faults;
 mod grammar;
 mod history;
