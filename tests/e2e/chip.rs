@@ -96,10 +96,7 @@ impl Maker {
         };
         leaf.custom_extensions = vec![
             CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 41482, 3, 3], vec![5, 7, 1]),
-            CustomExtension::from_oid_content(
-                &[1, 3, 6, 1, 4, 1, 41482, 3, 7],
-                tlv(0x02, &number),
-            ),
+            CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 41482, 3, 7], tlv(0x02, &number)),
             CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 41482, 3, 8], vec![1, 1]),
         ];
         let issuer = Issuer::from_params(&params, &f9);
@@ -138,10 +135,7 @@ impl Chip {
     /// TPM2_NV_Increment, after TPM2_NV_DefineSpace where there is none.
     pub(crate) fn increment(&mut self, index: u32) -> u64 {
         let first = self.largest + 1;
-        let value = self
-            .counters
-            .get(&index)
-            .map_or(first, |value| value + 1);
+        let value = self.counters.get(&index).map_or(first, |value| value + 1);
         self.counters.insert(index, value);
         self.largest = self.largest.max(value);
         value
@@ -265,7 +259,13 @@ impl Chip {
         let seed = agreement::agree(&ek, peer, (), |z| {
             // KDFe (Part 1 section 11.4.10.3).
             let mut hash = digest::Context::new(&digest::SHA256);
-            for part in [&1_u32.to_be_bytes()[..], z, b"IDENTITY\0", ephemeral_x, &own_x] {
+            for part in [
+                &1_u32.to_be_bytes()[..],
+                z,
+                b"IDENTITY\0",
+                ephemeral_x,
+                &own_x,
+            ] {
                 hash.update(part);
             }
             Ok(hash.finish().as_ref().to_vec())
@@ -273,17 +273,17 @@ impl Chip {
         .ok()?;
         let name = name_of(&self.ak_public());
         let (tag, encrypted) = sized(blob)?;
-        let integrity = hmac::Key::new(
-            hmac::HMAC_SHA256,
-            &kdf_a(&seed, b"INTEGRITY\0", &[], 256),
-        );
+        let integrity = hmac::Key::new(hmac::HMAC_SHA256, &kdf_a(&seed, b"INTEGRITY\0", &[], 256));
         let outer = [encrypted, &name.as_bytes()[..]].concat();
         hmac::verify(&integrity, &outer, tag).ok()?;
         let key = kdf_a(&seed, b"STORAGE\0", name.as_bytes(), 128);
         let key = UnboundCipherKey::new(&AES_128, &key[..16]).unwrap();
         let mut plain = encrypted.to_vec();
         let iv = DecryptionContext::Iv128(FixedLength::from([0; 16]));
-        DecryptingKey::cfb128(key).unwrap().decrypt(&mut plain, iv).ok()?;
+        DecryptingKey::cfb128(key)
+            .unwrap()
+            .decrypt(&mut plain, iv)
+            .ok()?;
         sized(&plain).map(|(secret, _)| secret.to_vec())
     }
 }
@@ -327,7 +327,12 @@ fn with_point(mut public: Public, key: &SigningKey) -> Vec<u8> {
 /// KDFa with one block (Part 1 section 11.4.10.2).
 fn kdf_a(seed: &[u8], label: &[u8], context: &[u8], bits: u32) -> Vec<u8> {
     let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, seed));
-    for part in [&1_u32.to_be_bytes()[..], label, context, &bits.to_be_bytes()] {
+    for part in [
+        &1_u32.to_be_bytes()[..],
+        label,
+        context,
+        &bits.to_be_bytes(),
+    ] {
         mac.update(part);
     }
     mac.sign().as_ref().to_vec()

@@ -37,11 +37,7 @@ async fn dongle_license(scene: &Scene, serial: &str, number: &str) -> Wish {
     }
 }
 
-async fn enroll(
-    api: &mut Api,
-    dongle: &Dongle,
-    wish: &Wish,
-) -> Result<v1::EnrolledDevice, Status> {
+async fn enroll(api: &mut Api, dongle: &Dongle, wish: &Wish) -> Result<v1::EnrolledDevice, Status> {
     let (challenge, q) = enroll_binding(api, wish, false).await?;
     let asked = v1::BeginEnrollmentRequest {
         challenge,
@@ -83,7 +79,9 @@ async fn two_products_on_one_dongle_and_its_return() {
     for wish in [&first, &second] {
         let enrolled = enroll(&mut scene.api, &dongle, wish).await.unwrap();
         assert_eq!(enrolled.assurance(), v1::AssuranceLevel::Dongle);
-        let seat = activate(&mut scene.api, &dongle, &enrolled.device_id, wish).await.unwrap();
+        let seat = activate(&mut scene.api, &dongle, &enrolled.device_id, wish)
+            .await
+            .unwrap();
         let said = claims(&seat.certificate);
         assert_eq!(said["dongle_number"], NUMBER.to_string());
         assert_eq!(said["assurance"], "dongle");
@@ -97,7 +95,9 @@ async fn two_products_on_one_dongle_and_its_return() {
     let enrolled = enroll(&mut scene.api, &other, &first).await.unwrap();
     let refused = activate(&mut scene.api, &other, &enrolled.device_id, &first).await;
     assert_eq!(reason(refused), "HARDWARE_KEY_LICENSE");
-    let refused = Device::new().activate(&mut scene.api, &first, &request_id()).await;
+    let refused = Device::new()
+        .activate(&mut scene.api, &first, &request_id())
+        .await;
     assert_eq!(reason(refused), "HARDWARE_KEY_LICENSE");
     // Its return is a declaration by the dongle's key, on record here.
     let server = scene.world.server_key().await;
@@ -111,11 +111,19 @@ async fn two_products_on_one_dongle_and_its_return() {
     let again = activate(&mut scene.api, &dongle, &seats[0].1, &first).await;
     assert_eq!(reason(again), "ENROLLMENT_INVALID");
     let enrolled = enroll(&mut scene.api, &dongle, &first).await.unwrap();
-    activate(&mut scene.api, &dongle, &enrolled.device_id, &first).await.unwrap();
+    activate(&mut scene.api, &dongle, &enrolled.device_id, &first)
+        .await
+        .unwrap();
     let request = v1::GetEvidenceRequest {
         activation_id: seats[1].0.clone(),
     };
-    let kept = scene.support().await.get_evidence(request).await.unwrap().into_inner();
+    let kept = scene
+        .support()
+        .await
+        .get_evidence(request)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(kept.assurance_today(), v1::AssuranceLevel::Dongle);
     scene.close().await;
 }
@@ -139,6 +147,9 @@ async fn a_dongle_of_another_maker_and_anothers_signature_are_refused() {
             dongle.evidence(Device::new().key.sign_digest(&q)),
         )),
     };
-    assert_eq!(reason(scene.api.begin_enrollment(asked).await), "ATTESTATION_FAILED");
+    assert_eq!(
+        reason(scene.api.begin_enrollment(asked).await),
+        "ATTESTATION_FAILED"
+    );
     scene.close().await;
 }

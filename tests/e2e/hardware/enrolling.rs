@@ -14,19 +14,25 @@ async fn a_secret_is_tried_once_and_in_time() {
     let mut chip = scene.maker.chip();
     let key = chip.prepare(INDEX);
     // Wrong: the session is used up, and the right one comes too late.
-    let begun = begin(&mut scene.api, &mut chip, &key, &scene.wish, false).await.unwrap();
+    let begun = begin(&mut scene.api, &mut chip, &key, &scene.wish, false)
+        .await
+        .unwrap();
     let wrong = answer(&mut scene.api, &begun, vec![7; 32]).await;
     assert_eq!(reason(wrong), "ATTESTATION_FAILED");
     let late = complete(&mut scene.api, &chip, &begun).await;
     assert_eq!(reason(late), "ENROLLMENT_INVALID");
     // Right: once.
-    let begun = begin(&mut scene.api, &mut chip, &key, &scene.wish, false).await.unwrap();
+    let begun = begin(&mut scene.api, &mut chip, &key, &scene.wish, false)
+        .await
+        .unwrap();
     complete(&mut scene.api, &chip, &begun).await.unwrap();
     let twice = complete(&mut scene.api, &chip, &begun).await;
     assert_eq!(reason(twice), "ENROLLMENT_INVALID");
     // Out of time.
     let key = chip.prepare(INDEX);
-    let begun = begin(&mut scene.api, &mut chip, &key, &scene.wish, false).await.unwrap();
+    let begun = begin(&mut scene.api, &mut chip, &key, &scene.wish, false)
+        .await
+        .unwrap();
     scene.world.clock.advance(TimeDelta::minutes(5));
     let late = complete(&mut scene.api, &chip, &begun).await;
     assert_eq!(reason(late), "ENROLLMENT_INVALID");
@@ -38,17 +44,27 @@ async fn a_challenge_begins_one_enrollment() {
     let mut scene = Scene::new(EndorsementClass::Chip, 1).await;
     let mut chip = scene.maker.chip();
     let key = chip.prepare(INDEX);
-    let asked = begin_request(&mut scene.api, &mut chip, &key, &scene.wish, false).await.unwrap();
+    let asked = begin_request(&mut scene.api, &mut chip, &key, &scene.wish, false)
+        .await
+        .unwrap();
     scene.api.begin_enrollment(asked.clone()).await.unwrap();
     let again = scene.api.begin_enrollment(asked.clone()).await;
     assert_eq!(reason(again), "CHALLENGE_SPENT");
     let other = v1::BeginEnrollmentRequest {
-        challenge: challenge(&mut scene.api, v1::ChallengePurpose::Activate).await.unwrap(),
+        challenge: challenge(&mut scene.api, v1::ChallengePurpose::Activate)
+            .await
+            .unwrap(),
         ..asked.clone()
     };
-    assert_eq!(reason(scene.api.begin_enrollment(other).await), "CHALLENGE_INVALID");
+    assert_eq!(
+        reason(scene.api.begin_enrollment(other).await),
+        "CHALLENGE_INVALID"
+    );
     scene.world.clock.advance(TimeDelta::seconds(120));
-    assert_eq!(reason(scene.api.begin_enrollment(asked).await), "CHALLENGE_EXPIRED");
+    assert_eq!(
+        reason(scene.api.begin_enrollment(asked).await),
+        "CHALLENGE_EXPIRED"
+    );
     scene.close().await;
 }
 
@@ -69,7 +85,10 @@ async fn what_was_enrolled_for_one_thing_is_not_evidence_for_another() {
             .await
             .unwrap();
         change(&mut asked);
-        assert_eq!(reason(scene.api.begin_enrollment(asked).await), "ATTESTATION_FAILED");
+        assert_eq!(
+            reason(scene.api.begin_enrollment(asked).await),
+            "ATTESTATION_FAILED"
+        );
     }
     scene.close().await;
 }
@@ -85,7 +104,9 @@ async fn forged_evidence_gets_one_answer() {
     other.prepare(INDEX);
     let mut forged = Vec::new();
     for case in 0..6 {
-        let (challenge, q) = enroll_binding(&mut scene.api, &scene.wish, false).await.unwrap();
+        let (challenge, q) = enroll_binding(&mut scene.api, &scene.wish, false)
+            .await
+            .unwrap();
         let mut tpm = chip.evidence(&key, &q);
         match case {
             // A maker of the same name that nobody pinned.
@@ -113,10 +134,20 @@ async fn forged_evidence_gets_one_answer() {
     let mut answers = Vec::new();
     for asked in forged {
         let status = scene.api.begin_enrollment(asked).await.unwrap_err();
-        answers.push((status.code(), status.message().to_owned(), status.details().to_vec()));
+        answers.push((
+            status.code(),
+            status.message().to_owned(),
+            status.details().to_vec(),
+        ));
     }
-    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
-    assert!(answers[0].1.starts_with("The device did not prove"), "{answers:?}");
+    assert!(
+        answers.windows(2).all(|pair| pair[0] == pair[1]),
+        "{answers:?}"
+    );
+    assert!(
+        answers[0].1.starts_with("The device did not prove"),
+        "{answers:?}"
+    );
     scene.close().await;
 }
 
@@ -129,7 +160,9 @@ async fn anothers_certificate_is_of_no_use() {
     let own = thief.clone();
     thief.ek_certificate.clone_from(&victim.ek_certificate);
     let key = thief.prepare(INDEX);
-    let begun = begin(&mut scene.api, &mut thief, &key, &scene.wish, false).await.unwrap();
+    let begun = begin(&mut scene.api, &mut thief, &key, &scene.wish, false)
+        .await
+        .unwrap();
     let (blob, secret) = (&begun.credential_blob, &begun.encrypted_secret);
     assert_eq!(own.activate_credential(blob, secret), None);
     // The victim's chip has no such attestation key either.
@@ -146,7 +179,9 @@ async fn an_attestation_key_never_moves_to_another_chip() {
     // Both chips hold the same attestation key, as no real ones can: the credential opens, and the binding stops it.
     other.ak = machine.chip.ak.clone();
     let key = other.prepare(INDEX);
-    let begun = begin(&mut scene.api, &mut other, &key, &scene.wish, false).await.unwrap();
+    let begun = begin(&mut scene.api, &mut other, &key, &scene.wish, false)
+        .await
+        .unwrap();
     let moved = complete(&mut scene.api, &other, &begun).await;
     assert_eq!(reason(moved), "ATTESTATION_FAILED");
     scene.close().await;
@@ -157,8 +192,12 @@ async fn a_device_key_is_enrolled_once() {
     let mut scene = Scene::new(EndorsementClass::Chip, 1).await;
     let mut chip = scene.maker.chip();
     let key = chip.prepare(INDEX);
-    let first = begin(&mut scene.api, &mut chip, &key, &scene.wish, false).await.unwrap();
-    let second = begin(&mut scene.api, &mut chip, &key, &scene.wish, false).await.unwrap();
+    let first = begin(&mut scene.api, &mut chip, &key, &scene.wish, false)
+        .await
+        .unwrap();
+    let second = begin(&mut scene.api, &mut chip, &key, &scene.wish, false)
+        .await
+        .unwrap();
     complete(&mut scene.api, &chip, &first).await.unwrap();
     let again = complete(&mut scene.api, &chip, &second).await;
     assert_eq!(reason(again), "ATTESTATION_FAILED");
@@ -170,9 +209,13 @@ async fn a_session_that_was_overtaken_is_no_rollback() {
     let mut scene = Scene::new(EndorsementClass::Chip, 1).await;
     let mut chip = scene.maker.chip();
     let old = chip.prepare(INDEX);
-    let overtaken = begin(&mut scene.api, &mut chip, &old, &scene.wish, false).await.unwrap();
+    let overtaken = begin(&mut scene.api, &mut chip, &old, &scene.wish, false)
+        .await
+        .unwrap();
     let new = chip.prepare(INDEX);
-    let begun = begin(&mut scene.api, &mut chip, &new, &scene.wish, false).await.unwrap();
+    let begun = begin(&mut scene.api, &mut chip, &new, &scene.wish, false)
+        .await
+        .unwrap();
     scene.world.clock.advance(TimeDelta::seconds(1));
     let device = complete(&mut scene.api, &chip, &begun).await.unwrap();
     let late = complete(&mut scene.api, &chip, &overtaken).await;
@@ -194,8 +237,14 @@ async fn an_enrollment_is_used_for_what_it_was_made_for_and_by_its_own_key() {
     let machine = scene.machine().await;
     let refused = machine.activate(&mut scene.api, &other_license).await;
     assert_eq!(reason(refused), "ENROLLMENT_INVALID");
-    let asked = machine.activate_request(&mut scene.api, &scene.wish, true).await.unwrap();
-    assert_eq!(reason(scene.api.activate(asked).await), "ENROLLMENT_INVALID");
+    let asked = machine
+        .activate_request(&mut scene.api, &scene.wish, true)
+        .await
+        .unwrap();
+    assert_eq!(
+        reason(scene.api.activate(asked).await),
+        "ENROLLMENT_INVALID"
+    );
     let thief = Machine {
         key: scene.maker.chip().key_at(INDEX, 1),
         ..machine.clone()
@@ -227,13 +276,21 @@ async fn an_enrollment_that_nobody_uses_lapses_and_is_swept() {
     scene.world.clock.advance(TimeDelta::hours(24));
     let late = machine.activate(&mut scene.api, &scene.wish).await;
     assert_eq!(reason(late), "ENROLLMENT_INVALID");
-    machine.enroll_again(&mut scene.api, &scene.wish).await.unwrap();
+    machine
+        .enroll_again(&mut scene.api, &scene.wish)
+        .await
+        .unwrap();
     machine.activate(&mut scene.api, &scene.wish).await.unwrap();
     scene.machine().await;
     scene.world.clock.advance(TimeDelta::hours(25));
     let opened = scene.world.opened().await;
     let store = opened.server.deps().store();
-    let count = |table: u8| store.scan(&[table, b'/'], &[table, b'0'], 100).unwrap().len();
+    let count = |table: u8| {
+        store
+            .scan(&[table, b'/'], &[table, b'0'], 100)
+            .unwrap()
+            .len()
+    };
     assert_eq!((count(b'E'), count(b'R'), count(b'L')), (2, 2, 1));
     sweep::sweep(opened.server.deps()).await.unwrap();
     assert_eq!((count(b'E'), count(b'R'), count(b'L')), (1, 1, 0));
@@ -245,7 +302,10 @@ async fn an_unused_enrollment_ends_with_the_next_on_its_counter() {
     let mut scene = Scene::new(EndorsementClass::Chip, 1).await;
     let mut machine = scene.machine().await;
     let unused = machine.clone();
-    machine.enroll_again(&mut scene.api, &scene.wish).await.unwrap();
+    machine
+        .enroll_again(&mut scene.api, &scene.wish)
+        .await
+        .unwrap();
     let refused = unused.activate(&mut scene.api, &scene.wish).await;
     assert_eq!(reason(refused), "ENROLLMENT_INVALID");
     machine.activate(&mut scene.api, &scene.wish).await.unwrap();

@@ -48,7 +48,10 @@ async fn a_chip_is_enrolled_activated_verified_and_returned() {
     let again = machine.activate(&mut scene.api, &scene.wish).await;
     assert_eq!(reason(again), "ENROLLMENT_INVALID");
     // The machine comes back with a new key.
-    machine.enroll_again(&mut scene.api, &scene.wish).await.unwrap();
+    machine
+        .enroll_again(&mut scene.api, &scene.wish)
+        .await
+        .unwrap();
     machine.activate(&mut scene.api, &scene.wish).await.unwrap();
     scene.close().await;
 }
@@ -61,16 +64,23 @@ async fn a_proof_without_a_ticket_is_carried_by_a_reseller() {
     let file = proof.to_file(None);
     let mut support = scene.support().await;
     scene.world.set_day("2026-11-01");
-    let request = v1::SupportServiceRecordProofRequest { proof: file.clone() };
+    let request = v1::SupportServiceRecordProofRequest {
+        proof: file.clone(),
+    };
     let done = support.record_proof(request).await.unwrap().into_inner();
     assert_eq!(claims(&done.receipt)["grade"], "HARDWARE");
     let mut acme = PartnerServiceClient::new(scene.world.staff(Role::Partner, "acme").await);
-    let request = v1::PartnerServiceRecordProofRequest { proof: file.clone() };
+    let request = v1::PartnerServiceRecordProofRequest {
+        proof: file.clone(),
+    };
     let same = acme.record_proof(request).await.unwrap().into_inner();
     assert_eq!(claims(&same.receipt)["jti"], claims(&done.receipt)["jti"]);
     let mut other = PartnerServiceClient::new(scene.world.staff(Role::Partner, "other").await);
     let request = v1::PartnerServiceRecordProofRequest { proof: file };
-    assert_eq!(reason(other.record_proof(request).await), "NOT_YOUR_CUSTOMER");
+    assert_eq!(
+        reason(other.record_proof(request).await),
+        "NOT_YOUR_CUSTOMER"
+    );
     scene.close().await;
 }
 
@@ -93,27 +103,45 @@ async fn a_proof_has_to_be_that_activations_own() {
     let id = seat.activation_id;
     // The counter has not moved.
     let early = machine.proof(&id, None);
-    assert_eq!(reason(deactivate(&mut scene.api, &early).await), "PROOF_INVALID");
+    assert_eq!(
+        reason(deactivate(&mut scene.api, &early).await),
+        "PROOF_INVALID"
+    );
     // Another TPM: its counter has the same Name and a larger value.
     let (mut other, other_seat) = scene.active().await;
     other.chip.increment(INDEX);
     let foreign = other.proof(&id, None);
-    assert_eq!(reason(deactivate(&mut scene.api, &foreign).await), "PROOF_INVALID");
+    assert_eq!(
+        reason(deactivate(&mut scene.api, &foreign).await),
+        "PROOF_INVALID"
+    );
     // The other's proof under this activation's name.
     let mut renamed = other.proof(&other_seat.activation_id, None);
     renamed.activation_id = early.activation_id;
-    assert_eq!(reason(deactivate(&mut scene.api, &renamed).await), "PROOF_INVALID");
+    assert_eq!(
+        reason(deactivate(&mut scene.api, &renamed).await),
+        "PROOF_INVALID"
+    );
     // A ticket of the other activation, and one that this server never gave.
     let ticket = machine.ticket(&mut scene.api, &id).await.unwrap();
     machine.chip.increment(INDEX);
     let mut borrowed = other.proof(&other_seat.activation_id, Some(&ticket));
-    assert_eq!(reason(deactivate(&mut scene.api, &borrowed).await), "PROOF_INVALID");
+    assert_eq!(
+        reason(deactivate(&mut scene.api, &borrowed).await),
+        "PROOF_INVALID"
+    );
     borrowed.ticket = Some("a.b.c".to_owned());
-    assert_eq!(reason(deactivate(&mut scene.api, &borrowed).await), "PROOF_INVALID");
+    assert_eq!(
+        reason(deactivate(&mut scene.api, &borrowed).await),
+        "PROOF_INVALID"
+    );
     // An activation that nobody made.
     let mut unknown = machine.proof(&id, None);
     unknown.activation_id = ActivationId::parse("0198f1c2-5b7e-7cc0-8a36-3f0d3f6f2a11").unwrap();
-    assert_eq!(reason(deactivate(&mut scene.api, &unknown).await), "PROOF_INVALID");
+    assert_eq!(
+        reason(deactivate(&mut scene.api, &unknown).await),
+        "PROOF_INVALID"
+    );
     // A statement of the counter under another one's index.
     let q = binding::deactivate_offline(&early.activation_id);
     machine.chip.increment(INDEX + 1);
@@ -123,7 +151,10 @@ async fn a_proof_has_to_be_that_activations_own() {
         signature: said.signature,
         ..early.clone()
     };
-    assert_eq!(reason(deactivate(&mut scene.api, &other_index).await), "PROOF_INVALID");
+    assert_eq!(
+        reason(deactivate(&mut scene.api, &other_index).await),
+        "PROOF_INVALID"
+    );
     assert_eq!(scene.license().await.seats_taken, 2);
     let own = machine.proof(&id, Some(&ticket));
     deactivate(&mut scene.api, &own).await.unwrap();
@@ -139,7 +170,10 @@ async fn a_ticket_that_is_not_out_is_refused_and_the_bare_proof_is_not() {
     machine.chip.increment(INDEX);
     scene.world.set_day("2026-07-01");
     let late = machine.proof(&id, Some(&ticket));
-    assert_eq!(reason(deactivate(&mut scene.api, &late).await), "TICKET_EXPIRED");
+    assert_eq!(
+        reason(deactivate(&mut scene.api, &late).await),
+        "TICKET_EXPIRED"
+    );
     let bare = machine.proof(&id, None);
     deactivate(&mut scene.api, &bare).await.unwrap();
     scene.close().await;
@@ -154,7 +188,13 @@ async fn a_declaration_frees_no_seat_of_a_chip_and_a_counter_none_of_a_file() {
     let ticket = machine.ticket(&mut scene.api, &id).await.unwrap();
     // The chip's key signs whatever it is given, so it can sign a software proof, too.
     let signed = Device {
-        key: machine.key.key.to_pkcs8_pem().map(|pem| key::SigningKey::from_pkcs8_pem(&pem)).unwrap().unwrap(),
+        key: machine
+            .key
+            .key
+            .to_pkcs8_pem()
+            .map(|pem| key::SigningKey::from_pkcs8_pem(&pem))
+            .unwrap()
+            .unwrap(),
     }
     .prove(&ticket, &server);
     let request = v1::DeactivateRequest { proof: signed };
@@ -167,7 +207,10 @@ async fn a_declaration_frees_no_seat_of_a_chip_and_a_counter_none_of_a_file() {
         .unwrap();
     machine.chip.increment(INDEX);
     let counter = machine.proof(&soft.activation_id, None);
-    assert_eq!(reason(deactivate(&mut scene.api, &counter).await), "PROOF_INVALID");
+    assert_eq!(
+        reason(deactivate(&mut scene.api, &counter).await),
+        "PROOF_INVALID"
+    );
     assert_eq!(scene.license().await.seats_taken, 2);
     scene.close().await;
 }
@@ -175,19 +218,33 @@ async fn a_declaration_frees_no_seat_of_a_chip_and_a_counter_none_of_a_file() {
 #[tokio::test]
 async fn the_level_is_the_makers_class_and_so_is_the_grade() {
     for (class, level, grade) in [
-        (EndorsementClass::CloudVtpm, v1::AssuranceLevel::CloudVtpm, "CLOUD_VTPM"),
-        (EndorsementClass::Software, v1::AssuranceLevel::Software, "SOFTWARE"),
+        (
+            EndorsementClass::CloudVtpm,
+            v1::AssuranceLevel::CloudVtpm,
+            "CLOUD_VTPM",
+        ),
+        (
+            EndorsementClass::Software,
+            v1::AssuranceLevel::Software,
+            "SOFTWARE",
+        ),
     ] {
         let mut scene = Scene::new(class, 1).await;
         let mut machine = scene.machine().await;
         // A virtual TPM contradicts a declared physical machine: staff see it, the customer does not.
         let seat = machine.activate(&mut scene.api, &scene.wish).await.unwrap();
-        let verified = machine.verify(&mut scene.api, &seat.activation_id).await.unwrap();
+        let verified = machine
+            .verify(&mut scene.api, &seat.activation_id)
+            .await
+            .unwrap();
         let shown = verified.activation.unwrap();
         assert_eq!(shown.assurance(), level);
         assert_eq!(shown.virtual_environment_contradiction, "");
         let staff = scene.activations().await.remove(0);
-        assert!(staff.virtual_environment_contradiction.contains("TPM"), "{staff:?}");
+        assert!(
+            staff.virtual_environment_contradiction.contains("TPM"),
+            "{staff:?}"
+        );
         let noted = scene.history().await;
         assert!(noted.iter().any(|entry| entry.reason.contains("TPM")));
         let proof = machine.retire(&seat.activation_id);
@@ -205,11 +262,21 @@ async fn evidence_is_kept_and_judged_again_by_todays_endorsements() {
         activation_id: seat.activation_id,
     };
     let mut support = scene.support().await;
-    let kept = support.get_evidence(request.clone()).await.unwrap().into_inner();
+    let kept = support
+        .get_evidence(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(kept.assurance(), v1::AssuranceLevel::Hardware);
     assert_eq!(kept.assurance_today(), v1::AssuranceLevel::Hardware);
-    assert_eq!((kept.serial.as_str(), kept.client_build.as_str()), ("LS-1000", BUILD));
-    assert!(matches!(kept.evidence, Some(v1::get_evidence_response::Evidence::Tpm(_))));
+    assert_eq!(
+        (kept.serial.as_str(), kept.client_build.as_str()),
+        ("LS-1000", BUILD)
+    );
+    assert!(matches!(
+        kept.evidence,
+        Some(v1::get_evidence_response::Evidence::Tpm(_))
+    ));
     assert_eq!(kept.ek_id.len(), 64);
     // The maker's key is lost: what it vouched for is worth nothing today.
     let deny = format!(
@@ -219,16 +286,29 @@ async fn evidence_is_kept_and_judged_again_by_todays_endorsements() {
     let place = scene.world.settings.data_dir.join("endorsements/deny.toml");
     std::fs::write(place, deny).unwrap();
     scene.world = scene.world.restart().await;
-    let kept = scene.support().await.get_evidence(request).await.unwrap().into_inner();
+    let kept = scene
+        .support()
+        .await
+        .get_evidence(request)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(kept.assurance(), v1::AssuranceLevel::Hardware);
     assert_eq!(kept.assurance_today(), v1::AssuranceLevel::Unspecified);
-    assert!(kept.refusal_today.contains("step 5"), "{}", kept.refusal_today);
+    assert!(
+        kept.refusal_today.contains("step 5"),
+        "{}",
+        kept.refusal_today
+    );
     let device = Device::new();
     scene.api = scene.world.api().await;
     let unknown = v1::GetEvidenceRequest {
         activation_id: "0198f1c2-5b7e-7cc0-8a36-3f0d3f6f2a11".to_owned(),
     };
-    assert_eq!(reason(scene.support().await.get_evidence(unknown).await), "NOT_FOUND");
+    assert_eq!(
+        reason(scene.support().await.get_evidence(unknown).await),
+        "NOT_FOUND"
+    );
     drop(device);
     scene.close().await;
 }

@@ -53,7 +53,9 @@ impl Scene {
     /// A chip of the maker, enrolled for the license.
     async fn machine(&mut self) -> Machine {
         let chip = self.maker.chip();
-        Machine::enroll(&mut self.api, chip, &self.wish).await.unwrap()
+        Machine::enroll(&mut self.api, chip, &self.wish)
+            .await
+            .unwrap()
     }
 
     /// The same, activated.
@@ -183,7 +185,11 @@ impl Machine {
     ) -> Result<v1::VerifyActivationRequest, Status> {
         let request_id = request_id();
         let challenge = challenge(api, v1::ChallengePurpose::Verify).await?;
-        let b = binding::verify(&challenge, &RequestId::parse(&request_id).unwrap(), activation);
+        let b = binding::verify(
+            &challenge,
+            &RequestId::parse(&request_id).unwrap(),
+            activation,
+        );
         Ok(v1::VerifyActivationRequest {
             request_id,
             challenge,
@@ -326,7 +332,9 @@ fn environment(vm: bool) -> v1::VirtualEnvironment {
 /// The claims of a JWS, unverified.
 fn claims(jws: &str) -> serde_json::Value {
     let body = jws.split('.').nth(1).unwrap();
-    let bytes = data_encoding::BASE64URL_NOPAD.decode(body.as_bytes()).unwrap();
+    let bytes = data_encoding::BASE64URL_NOPAD
+        .decode(body.as_bytes())
+        .unwrap();
     serde_json::from_slice(&bytes).unwrap()
 }
 

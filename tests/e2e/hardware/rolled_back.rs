@@ -27,21 +27,43 @@ async fn a_clock_that_goes_back_freezes_the_machine_until_a_person_thaws_it() {
 
     machine.chip = snapshot;
     machine.chip.clock -= 1_000;
-    assert_eq!(reason(machine.verify(&mut scene.api, &id).await), "DEVICE_FROZEN");
+    assert_eq!(
+        reason(machine.verify(&mut scene.api, &id).await),
+        "DEVICE_FROZEN"
+    );
     // Whatever that machine asks, by whatever key.
-    assert_eq!(reason(machine.verify(&mut scene.api, &id).await), "DEVICE_FROZEN");
-    assert_eq!(reason(machine.activate(&mut scene.api, &scene.wish).await), "DEVICE_FROZEN");
-    assert_eq!(reason(machine.ticket(&mut scene.api, &id).await), "DEVICE_FROZEN");
+    assert_eq!(
+        reason(machine.verify(&mut scene.api, &id).await),
+        "DEVICE_FROZEN"
+    );
+    assert_eq!(
+        reason(machine.activate(&mut scene.api, &scene.wish).await),
+        "DEVICE_FROZEN"
+    );
+    assert_eq!(
+        reason(machine.ticket(&mut scene.api, &id).await),
+        "DEVICE_FROZEN"
+    );
     let mut retired = machine.clone();
     let proof = retired.retire(&id);
-    assert_eq!(reason(deactivate(&mut scene.api, &proof).await), "DEVICE_FROZEN");
-    let again = machine.clone().enroll_again(&mut scene.api, &scene.wish).await;
+    assert_eq!(
+        reason(deactivate(&mut scene.api, &proof).await),
+        "DEVICE_FROZEN"
+    );
+    let again = machine
+        .clone()
+        .enroll_again(&mut scene.api, &scene.wish)
+        .await;
     assert_eq!(reason(again), "DEVICE_FROZEN");
     // Staff see why, and so does the history; another machine goes on.
     let shown = scene.activations().await.remove(0);
     assert!(shown.frozen_reason.contains("its clock"), "{shown:?}");
     let history = scene.history().await;
-    assert!(history.iter().any(|entry| entry.outcome == "DEVICE_FROZEN" && entry.reason.contains("its clock")));
+    assert!(
+        history
+            .iter()
+            .any(|entry| entry.outcome == "DEVICE_FROZEN" && entry.reason.contains("its clock"))
+    );
     scene.active().await;
 
     assert_eq!(unfreeze(&scene, &id).await.unwrap().frozen_reason, "");
@@ -82,11 +104,21 @@ async fn a_counter_that_moved_on_ends_the_key_and_freezes_nothing() {
     let mut scene = Scene::new(EndorsementClass::Chip, 1).await;
     let (mut machine, seat) = scene.active().await;
     machine.chip.increment(INDEX);
-    let dead = machine.verify(&mut scene.api, &seat.activation_id).await.unwrap_err();
-    assert!(dead.message().contains("activate again"), "{}", dead.message());
+    let dead = machine
+        .verify(&mut scene.api, &seat.activation_id)
+        .await
+        .unwrap_err();
+    assert!(
+        dead.message().contains("activate again"),
+        "{}",
+        dead.message()
+    );
     let again = machine.activate(&mut scene.api, &scene.wish).await;
     assert_eq!(reason(again), "ENROLLMENT_INVALID");
-    machine.enroll_again(&mut scene.api, &scene.wish).await.unwrap();
+    machine
+        .enroll_again(&mut scene.api, &scene.wish)
+        .await
+        .unwrap();
     machine.activate(&mut scene.api, &scene.wish).await.unwrap();
     scene.close().await;
 }
@@ -100,23 +132,41 @@ async fn a_heartbeat_is_needed_and_has_to_be_fresh() {
         heartbeat: None,
         ..machine.verify_request(&mut scene.api, &id).await.unwrap()
     };
-    assert_eq!(reason(scene.api.verify_activation(silent).await), "HEARTBEAT_REQUIRED");
+    assert_eq!(
+        reason(scene.api.verify_activation(silent).await),
+        "HEARTBEAT_REQUIRED"
+    );
     let old = machine.verify_request(&mut scene.api, &id).await.unwrap();
     let stale = v1::VerifyActivationRequest {
         heartbeat: old.heartbeat.clone(),
         ..machine.verify_request(&mut scene.api, &id).await.unwrap()
     };
-    assert_eq!(reason(scene.api.verify_activation(stale).await), "ATTESTATION_FAILED");
+    assert_eq!(
+        reason(scene.api.verify_activation(stale).await),
+        "ATTESTATION_FAILED"
+    );
     // The same bytes again are the same request, not a clock that stands still.
-    let first = scene.api.verify_activation(old.clone()).await.unwrap().into_inner();
+    let first = scene
+        .api
+        .verify_activation(old.clone())
+        .await
+        .unwrap()
+        .into_inner();
     let again = scene.api.verify_activation(old).await.unwrap().into_inner();
     assert_eq!(claims(&first.certificate), claims(&again.certificate));
     let mut other = scene.maker.chip();
     other.increment(INDEX);
     let mut foreign = machine.verify_request(&mut scene.api, &id).await.unwrap();
-    let b = binding::verify(&foreign.challenge, &RequestId::parse(&foreign.request_id).unwrap(), &id);
+    let b = binding::verify(
+        &foreign.challenge,
+        &RequestId::parse(&foreign.request_id).unwrap(),
+        &id,
+    );
     foreign.heartbeat = Some(other.nv_certify(INDEX, &b));
-    assert_eq!(reason(scene.api.verify_activation(foreign).await), "ATTESTATION_FAILED");
+    assert_eq!(
+        reason(scene.api.verify_activation(foreign).await),
+        "ATTESTATION_FAILED"
+    );
     scene.close().await;
 }
 

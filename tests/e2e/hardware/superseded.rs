@@ -9,17 +9,33 @@ async fn after_a_clear_the_machine_gets_its_seat_again() {
     let mut scene = Scene::new(EndorsementClass::Chip, 1).await;
     let (mut machine, seat) = scene.active().await;
     machine.chip.clear();
-    machine.enroll_again(&mut scene.api, &scene.wish).await.unwrap();
+    machine
+        .enroll_again(&mut scene.api, &scene.wish)
+        .await
+        .unwrap();
     let again = machine.activate(&mut scene.api, &scene.wish).await.unwrap();
     assert_ne!(again.activation_id, seat.activation_id);
     assert_eq!(scene.license().await.seats_taken, 1);
     let all = scene.activations().await;
-    let old = all.iter().find(|one| one.activation_id == seat.activation_id).unwrap();
+    let old = all
+        .iter()
+        .find(|one| one.activation_id == seat.activation_id)
+        .unwrap();
     assert_eq!(old.state(), v1::ActivationState::Deactivated);
-    assert_eq!(old.deactivation.as_ref().unwrap().grade(), v1::ProofGrade::Hardware);
+    assert_eq!(
+        old.deactivation.as_ref().unwrap().grade(),
+        v1::ProofGrade::Hardware
+    );
     let history = scene.history().await;
-    assert!(history.iter().any(|entry| entry.reason.contains(&seat.activation_id)));
-    machine.verify(&mut scene.api, &again.activation_id).await.unwrap();
+    assert!(
+        history
+            .iter()
+            .any(|entry| entry.reason.contains(&seat.activation_id))
+    );
+    machine
+        .verify(&mut scene.api, &again.activation_id)
+        .await
+        .unwrap();
     scene.close().await;
 }
 
@@ -31,7 +47,9 @@ async fn another_chip_supersedes_nothing() {
     for _ in 0..5 {
         other.increment(INDEX);
     }
-    let other = Machine::enroll(&mut scene.api, other, &scene.wish).await.unwrap();
+    let other = Machine::enroll(&mut scene.api, other, &scene.wish)
+        .await
+        .unwrap();
     let refused = other.activate(&mut scene.api, &scene.wish).await;
     assert_eq!(reason(refused), "NO_SEAT");
     scene.close().await;
@@ -44,7 +62,10 @@ async fn a_level_that_can_be_copied_keeps_its_yearly_cap() {
     let (mut machine, _) = scene.active().await;
     let mut refused = None;
     for _ in 0..10 {
-        machine.enroll_again(&mut scene.api, &scene.wish).await.unwrap();
+        machine
+            .enroll_again(&mut scene.api, &scene.wish)
+            .await
+            .unwrap();
         if let Err(status) = machine.activate(&mut scene.api, &scene.wish).await {
             refused = Some(reason(Err::<(), _>(status)));
             break;
@@ -56,7 +77,10 @@ async fn a_level_that_can_be_copied_keeps_its_yearly_cap() {
     let mut scene = Scene::new(EndorsementClass::Chip, 1).await;
     let (mut machine, _) = scene.active().await;
     for _ in 0..10 {
-        machine.enroll_again(&mut scene.api, &scene.wish).await.unwrap();
+        machine
+            .enroll_again(&mut scene.api, &scene.wish)
+            .await
+            .unwrap();
         machine.activate(&mut scene.api, &scene.wish).await.unwrap();
     }
     scene.close().await;
@@ -69,15 +93,24 @@ async fn a_shared_counter_ends_both_keys_and_the_sibling_comes_back() {
     let mut admin = scene.world.admin().await;
     let second = world::license(&mut admin, "LS-2000", 1, "2025-01-15").await;
     let (first, _) = scene.active().await;
-    let mut sibling = Machine::enroll(&mut scene.api, first.chip.clone(), &second).await.unwrap();
+    let mut sibling = Machine::enroll(&mut scene.api, first.chip.clone(), &second)
+        .await
+        .unwrap();
     let seat = sibling.activate(&mut scene.api, &second).await.unwrap();
     // The first license's key ended with the sibling's increment; on its own license it comes back in its place.
-    let mut back = Machine::enroll(&mut scene.api, sibling.chip.clone(), &scene.wish).await.unwrap();
+    let mut back = Machine::enroll(&mut scene.api, sibling.chip.clone(), &scene.wish)
+        .await
+        .unwrap();
     back.activate(&mut scene.api, &scene.wish).await.unwrap();
     assert_eq!(scene.license().await.seats_taken, 1);
     sibling.chip = back.chip.clone();
     let proof = sibling.proof(&seat.activation_id, None);
     deactivate(&mut scene.api, &proof).await.unwrap();
-    back.verify(&mut scene.api, &"0198f1c2-5b7e-7cc0-8a36-3f0d3f6f2a11".to_owned()).await.unwrap_err();
+    back.verify(
+        &mut scene.api,
+        &"0198f1c2-5b7e-7cc0-8a36-3f0d3f6f2a11".to_owned(),
+    )
+    .await
+    .unwrap_err();
     scene.close().await;
 }

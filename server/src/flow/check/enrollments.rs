@@ -15,8 +15,10 @@ pub(super) fn enrollments(deps: &Deps, all: &All, found: &mut Found) -> Result<(
     let mut store = &deps.store;
     let stored = store.load_range::<Enrollment>(&keys::table(b'E'), usize::MAX)?;
     let held: BTreeMap<_, _> = all.activations.iter().map(|one| (one.id, one)).collect();
-    let mut expected: BTreeMap<u8, BTreeSet<Vec<u8>>> =
-        b"RLDH".iter().map(|table| (*table, BTreeSet::new())).collect();
+    let mut expected: BTreeMap<u8, BTreeSet<Vec<u8>>> = b"RLDH"
+        .iter()
+        .map(|table| (*table, BTreeSet::new()))
+        .collect();
     let mut add = |table: u8, key: Vec<u8>| expected.entry(table).or_default().insert(key);
     for (_, one) in &stored {
         add(b'R', keys::evidence(&one.id));
@@ -28,7 +30,12 @@ pub(super) fn enrollments(deps: &Deps, all: &All, found: &mut Found) -> Result<(
             }
             Some(id) => {
                 let own = held.get(&id).is_some_and(|held| is_of(held, one));
-                found.check(own, "I2 enrollments", one.id, "its activation is not its own");
+                found.check(
+                    own,
+                    "I2 enrollments",
+                    one.id,
+                    "its activation is not its own",
+                );
             }
         }
         let Some(tpm) = one.tpm() else { continue };
@@ -39,7 +46,12 @@ pub(super) fn enrollments(deps: &Deps, all: &All, found: &mut Found) -> Result<(
         add(b'D', name);
         let owner = store.get(&keys::attestation_key(&tpm.ak_name))?;
         let own = owner.is_some_and(|owner| owner == tpm.ek_id);
-        found.check(own, "I2 enrollments", one.id, "its attestation key is another chip's");
+        found.check(
+            own,
+            "I2 enrollments",
+            one.id,
+            "its attestation key is another chip's",
+        );
         let known: Option<KnownCounter> =
             store.load(&keys::counter(&tpm.ek_id, &tpm.counter.name))?;
         let reached = known.is_some_and(|known| known.value >= tpm.counter.value);
