@@ -15,4 +15,5 @@ mod programme_rules;
 mod programmes;
 mod purchase;
 mod story;
+mod virtual_machine;
 mod world;

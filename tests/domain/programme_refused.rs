@@ -277,15 +277,46 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "paid for",
     ),
     ("unlock.carrier = \"mail\"", "unlock.carrier", "dongle"),
+    // DESIGN 9.
     (
-        "assurance.lease_days = 30",
+        "assurance.lease_days = 367",
         "assurance.lease_days",
-        "not kept by this server yet",
+        "0 to 366",
     ),
     (
-        "assurance.vm_contradiction = \"flag\"",
+        "assurance.lease_days = -1",
+        "assurance.lease_days",
+        "0 to 366",
+    ),
+    (
+        "assurance.vm_contradiction = \"ignore\"",
         "assurance.vm_contradiction",
-        "not kept by this server yet",
+        "refuse, flag",
+    ),
+    (
+        "assurance.options = [{ edition = \"pro\" }]",
+        "assurance.options[0].min_level",
+        "required",
+    ),
+    (
+        "assurance.options = [{ min_level = \"hardware\" }]",
+        "assurance.options[0].edition",
+        "edition, add_on, license_type",
+    ),
+    (
+        "assurance.options = [{ edition = \"pro\", add_on = \"mapi\", min_level = \"hardware\" }]",
+        "assurance.options[0].edition",
+        "names one of these",
+    ),
+    (
+        "assurance.options = [{ edition = \"pro\", min_level = \"paper\" }]",
+        "assurance.options[0].min_level",
+        "software, dongle, cloud_vtpm, hardware",
+    ),
+    (
+        "assurance.options = [{ edition = \"pro\", min_level = \"dongle\" }, { edition = \"pro\", min_level = \"hardware\" }]",
+        "assurance.options[1].edition",
+        "another entry",
     ),
     (
         "legacy = { sold_until = 2009-12-31, keeps_own_terms = false }",

@@ -59,7 +59,13 @@ fn unknown_keys_are_refused_in_every_table() {
         };
         assert!(errors.iter().any(|error| error.key() == key), "{errors}");
     }
-    for list in ["tiers", "remind", "regions", "update.credentials"] {
+    for list in [
+        "tiers",
+        "remind",
+        "regions",
+        "update.credentials",
+        "assurance.options",
+    ] {
         let found = wrong(&format!("{IDENTITY}{list} = [{{ surprise = 1 }}]"));
         let key = format!("{list}[0].surprise: is not known");
         assert!(found.iter().any(|one| one.starts_with(&key)), "{found:?}");
@@ -82,6 +88,8 @@ fn the_limits_themselves_are_good() {
         "legacy.sold_until = 2024-02-29",
         "legacy.sold_until = \"2024-02-29\"",
         "update.price_minor = 1000000000000",
+        "assurance.lease_days = 366",
+        "assurance.options = [{ edition = \"pro\", min_level = \"dongle\" }, { add_on = \"pro\", min_level = \"hardware\" }]",
     ] {
         assert_eq!(
             wrong(&format!("{IDENTITY}{lines}")),
@@ -189,6 +197,11 @@ fn what_is_probably_not_meant_is_warned_of() {
             "remind = [{ days_before = 75, to = \"vendor_region\" }]\nregions = [{ id = \"eu\", phone = \"1\" }]",
             &[],
         ),
+        ("proof.min_level = \"hardware\"", &["E-10"]),
+        (
+            "proof.min_level = \"hardware\"\nassurance.activate_min_level = \"hardware\"",
+            &[],
+        ),
     ] {
         let found = Programme::parse("p.toml", &format!("{IDENTITY}{lines}"))
             .unwrap()
@@ -218,6 +231,7 @@ fn absent_and_off_are_the_same() {
         "status = { protected = \"green\", expiring = \"red\" }",
         "quote.valid_days = 30",
         "tiers = []\nremind = []\nregions = []\nsupport = []",
+        "assurance = { lease_days = 0, vm_contradiction = \"flag\", options = [] }",
     ] {
         assert_eq!(programme(lines), absent, "{lines}");
     }
@@ -227,6 +241,8 @@ fn absent_and_off_are_the_same() {
         "unlock = {}",
         "addons = {}",
         "download = {}",
+        "assurance.lease_days = 1",
+        "assurance.vm_contradiction = \"refuse\"",
     ] {
         assert_ne!(programme(lines), absent, "{lines}");
     }
@@ -307,6 +323,7 @@ fn the_page_explains_every_key_that_is_read_and_no_other() {
         "status",
         "download",
         "quote",
+        "assurance.options[]",
         "tiers[]",
         "remind[]",
         "regions[]",
@@ -376,6 +393,35 @@ fn s14_the_explanation_has_the_dates_of_the_source() {
         told.contains("A cancellation received by 2012-04-30 ends it on 2012-04-30"),
         "{told}"
     );
+}
+
+/// What is told of devices is what the programme does with them (DESIGN 9, T-29).
+#[test]
+fn the_explanation_tells_of_leases_levels_and_virtual_machines() {
+    let told = |lines: &str| explain(&programme(lines), day("2026-03-15")).to_string();
+    let plain = told("");
+    for sentence in [
+        "A seat is taken by any device key, and returned by proof of any device key.",
+        "A certificate has no end.",
+        "at most 4 times in any 365 days, those of TPM chips apart",
+        "gets its seat and a note for staff",
+    ] {
+        assert!(plain.contains(sentence), "no {sentence:?} in: {plain}");
+    }
+    let strict = told(
+        "[proof]\nmin_level = \"hardware\"\n[assurance]\nlease_days = 30\nvm_contradiction = \"refuse\"\n\
+         activate_min_level = \"cloud_vtpm\"\noptions = [{ add_on = \"mapi\", min_level = \"hardware\" }]",
+    );
+    for sentence in [
+        "A seat is taken by a key in a TPM chip or a cloud provider's TPM, and returned by proof of a key in a TPM chip.",
+        "A license with the add-on mapi needs a key in a TPM chip.",
+        "A certificate holds for 30 days",
+        "is free when its certificate has ended",
+        "gets no seat",
+    ] {
+        assert!(strict.contains(sentence), "no {sentence:?} in: {strict}");
+    }
+    assert!(!strict.contains("365 days, those of TPM chips"), "{strict}");
 }
 
 /// Any TOML value, with the words and keys of programme files more often than others.

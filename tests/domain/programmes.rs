@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use upkeep::date::DateError;
 use upkeep::level::AssuranceLevel;
 use upkeep_server::domain::programme::{
-    CredentialKind, Programme, Programmes, Protection, SmaCheck, Soon, VmRule,
+    CredentialKind, OnContradiction, Programme, Programmes, Protection, SmaCheck, Soon, VmRule,
 };
 
 use crate::world::{built_in, day, instant, programme, serial};
@@ -124,6 +124,8 @@ fn defaults_are_those_of_the_page() {
     assert_eq!(programme.overlap_days(), 0);
     assert_eq!(programme.min_activation_level(), AssuranceLevel::Software);
     assert_eq!(programme.returns_per_365_days(), 4);
+    assert_eq!(programme.lease_days(), 0);
+    assert_eq!(programme.on_vm_contradiction(), OnContradiction::Flag);
 }
 
 #[test]

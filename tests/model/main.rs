@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_input;
+#[allow(dead_code, reason = "the tests over TLS use the rest of it")]
+#[path = "../e2e/chip.rs"]
+mod chip;
 mod faults;
 mod grammar;
 mod history;
@@ -15,6 +18,7 @@ mod reproduction;
 mod rig;
 mod roles;
 mod rules;
+mod seat_time;
 mod sent;
 mod totality;
 mod world;

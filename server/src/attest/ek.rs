@@ -225,8 +225,8 @@ pub(super) fn authority(
     at: DateTime<Utc>,
 ) -> Result<(), EvidenceError> {
     sound(issuer, AUTHORITY_EXTENSIONS, at)?;
-    let path_length = issuer.authority().map_err(|_| EvidenceError::Authority)?;
-    if path_length.is_some_and(|most| below > most) {
+    let authority = issuer.authority().ok_or(EvidenceError::Authority)?;
+    if authority.path_length.is_some_and(|most| below > most) {
         return Err(EvidenceError::PathLength);
     }
     // Most authorities have no extended key usage; one that has one is held to it.

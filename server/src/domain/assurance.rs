@@ -62,3 +62,48 @@ fn can_be_copied(level: AssuranceLevel) -> bool {
 
 /// In seconds.
 const DAY: i64 = 24 * 60 * 60;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+    use AssuranceLevel::{CloudVtpm, Dongle, Hardware, Software};
+
+    use super::*;
+
+    fn programme(lease_days: u32) -> Programme {
+        let text = format!(
+            "programme = {{ id = \"p\", rev = 1, tz = \"UTC\" }}\nassurance.lease_days = {lease_days}"
+        );
+        Programme::parse("p.toml", &text).unwrap()
+    }
+
+    /// DESIGN 9: what can be copied is leased or capped, never both; a chip's key is neither.
+    #[test]
+    fn what_can_be_copied_is_leased_or_capped() {
+        let (perpetual, leased) = (programme(0), programme(30));
+        for level in [Software, Dongle, CloudVtpm] {
+            assert!(!is_leased(&perpetual, level) && returns_are_capped(&perpetual, level));
+            assert!(is_leased(&leased, level) && !returns_are_capped(&leased, level));
+        }
+        for programme in [&perpetual, &leased] {
+            assert!(!is_leased(programme, Hardware));
+            assert!(!returns_are_capped(programme, Hardware));
+            let now = DateTime::UNIX_EPOCH;
+            assert_eq!(lease_end(programme, Hardware, now), None);
+        }
+    }
+
+    #[test]
+    fn a_lease_ends_on_a_whole_second_and_never_not_at_all() {
+        let leased = programme(30);
+        let now: DateTime<Utc> = "2026-01-01T00:00:00.9Z".parse().unwrap();
+        let end = lease_end(&leased, Software, now).unwrap();
+        assert_eq!(
+            end,
+            "2026-01-31T00:00:00Z".parse::<DateTime<Utc>>().unwrap()
+        );
+        let last = DateTime::<Utc>::MAX_UTC;
+        assert_eq!(lease_end(&leased, Software, last), Some(last));
+    }
+}

@@ -4,6 +4,7 @@
 //! Whoever has a certificate is played by putting its [`Peer`] into the request.
 
 mod device;
+mod hardware;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -27,6 +28,7 @@ use upkeep::rpc::v1::admin_service_client::AdminServiceClient;
 use upkeep::rpc::v1::customer_service_client::CustomerServiceClient;
 use upkeep::rpc::v1::partner_service_client::PartnerServiceClient;
 use upkeep::rpc::v1::support_service_client::SupportServiceClient;
+use upkeep_server::attest::Endorsements;
 use upkeep_server::clock::{Clock, ManualClock};
 use upkeep_server::domain::guess::{Backoff, GuessLimits};
 use upkeep_server::domain::programme::Programmes;
@@ -42,6 +44,7 @@ use upkeep_server::store::{Options, Store, StoreError};
 use upkeep_server::transport::{Audience, Reflection, RouteOptions, routes};
 
 pub(crate) use self::device::Device;
+pub(crate) use self::hardware::new_chip;
 use crate::rig::{Flavour, Rig};
 
 /// What a test sells: one license of each kind.
@@ -65,6 +68,7 @@ pub(crate) struct World {
     programmes: Programmes,
     guesses: GuessLimits,
     max_message_bytes: usize,
+    endorsements: Arc<Endorsements>,
     server: Option<Server>,
 }
 
@@ -94,6 +98,7 @@ impl World {
             programmes,
             guesses,
             max_message_bytes,
+            endorsements: hardware::endorsements(),
             server: None,
         };
         let personal = world.personal_dir();
@@ -230,6 +235,7 @@ impl World {
             guess_limits: self.guesses,
             passwords: PasswordRule::Strong,
             issuer: Issuer::parse("https://licenses.vendor.example").unwrap(),
+            endorsements: Arc::clone(&self.endorsements),
         };
         let deps = Arc::new(Deps::new(keys(), parts).unwrap());
         let (_reporter, health) = tonic_health::server::health_reporter();
@@ -241,6 +247,13 @@ impl World {
         let routes = routes(&deps, health, options).unwrap();
         self.server = Some(Server { deps, routes });
         Ok(())
+    }
+
+    /// Starts again, and believes those who vouch for hardware.
+    pub(crate) fn believe(&mut self, endorsements: Endorsements) {
+        self.stop().unwrap();
+        self.endorsements = Arc::new(endorsements);
+        self.start().unwrap();
     }
 
     /// Stops in order.

@@ -3,6 +3,7 @@
 //! Everything is computed by the rules that the server applies; nothing is told that it does not do.
 
 mod contract;
+mod device;
 mod help;
 mod money;
 mod update;
@@ -47,6 +48,7 @@ pub fn explain(programme: &Programme, bought_on: CivilDate) -> Explanation {
         ("Free editions", help::free(programme)),
         ("Updates", update::updates(programme)),
         ("Deactivation", update::proofs(programme)),
+        ("Devices", device::devices(programme)),
         ("Running and downloading", help::downloads(programme)),
         ("Reminders", help::reminders(programme, bought_on)),
         ("Status", help::status(programme, bought_on)),

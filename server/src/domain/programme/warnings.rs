@@ -13,6 +13,7 @@ pub(super) fn warnings(programme: &Programme) -> Vec<String> {
         endless_contract(programme),
         reminders_for_nobody(programme),
         offices_without_regions(programme),
+        unreturnable_seats(programme),
     ];
     found.into_iter().flatten().collect()
 }
@@ -77,6 +78,14 @@ fn offices_without_regions(programme: &Programme) -> Option<String> {
         .any(|rule| Some(rule.to) == office || rule.fallback == office);
     (asked && programme.regions.is_empty()).then(|| {
         "remind: goes to the vendor's office in the region, and regions lists none (T-20)"
+            .to_owned()
+    })
+}
+
+/// E-10: a seat that no proof of its device can free.
+fn unreturnable_seats(programme: &Programme) -> Option<String> {
+    (programme.proof.min_level > programme.assurance.activate_min_level).then(|| {
+        "proof.min_level: is above assurance.activate_min_level, so some devices take seats that only a person can free (E-10)"
             .to_owned()
     })
 }

@@ -74,13 +74,21 @@ fn options(section: &mut Section<'_>, problems: &mut Problems<'_>) -> Vec<Option
         if let (Some(sold), Some(min_level)) = (sold, min_level) {
             if rules.iter().any(|rule| rule.sold == sold) {
                 let problem = "stands in another entry as well";
-                problems.add(&entry.key("min_level"), problem);
+                problems.add(&entry.key(place(&sold)), problem);
             }
             rules.push(OptionLevel { sold, min_level });
         }
         entry.close(problems);
     }
     rules
+}
+
+fn place(sold: &SoldOption) -> &'static str {
+    match sold {
+        SoldOption::Edition(_) => "edition",
+        SoldOption::AddOn(_) => "add_on",
+        SoldOption::LicenseType(_) => "license_type",
+    }
 }
 
 const LEVELS: &[(&str, AssuranceLevel)] = &[
