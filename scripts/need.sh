@@ -32,3 +32,11 @@ need_python() {
     need python3 python3
     python3 -c 'import venv, ensurepip' 2>/dev/null || apt_or_say python3-venv "Python's venv module"
 }
+
+# A software TPM with the tools that drive it, and a software PKCS#11 token: without them the tests of hardware say SKIPPED.
+need_hardware() {
+    need swtpm swtpm
+    need swtpm_setup swtpm-tools
+    need tpm2_nvread tpm2-tools
+    need softhsm2-util softhsm2
+}

@@ -10,6 +10,7 @@ need_rust
 need_python
 need npm npm
 need java default-jdk-headless
+need_hardware
 
 say() { printf '\n== %s\n' "$1"; }
 
@@ -32,7 +33,7 @@ else
 fi
 export PATH="$tools/bin:$tools/node_modules/.bin:$PATH"
 if [ -n "${CI:-}" ]; then
-    export UPKEEP_REQUIRE_INTEROP=1 UPKEEP_REQUIRE_GRPCURL=1
+    export UPKEEP_REQUIRE_INTEROP=1 UPKEEP_REQUIRE_GRPCURL=1 UPKEEP_REQUIRE_SWTPM=1 UPKEEP_REQUIRE_SOFTHSM=1
 fi
 
 say 'proto: buf lint and format'

@@ -27,6 +27,7 @@ fn help_and_errors_are_as_recorded() {
         .register_bin("upkeep", program("upkeep"))
         .env("COLUMNS", "100")
         .env("UPKEEP_HOME", "no-such-store")
+        .env("UPKEEP_TPM", "unix:/nowhere/tpm")
         .case("tests/cli/client/*.trycmd");
 }
 
@@ -147,7 +148,12 @@ impl World {
 
     fn enroll(&self, store: &str) {
         let (url, ca) = (self.text("/products_url"), self.text("/ca"));
-        self.ok(store, &["enroll", "--server", url, "--ca", ca]);
+        // The TPM of the machine that runs the tests is none of theirs.
+        let software = ["--attester", "software"];
+        self.ok(
+            store,
+            &[&["enroll", "--server", url, "--ca", ca], &software[..]].concat(),
+        );
     }
 
     /// Runs it with `--json`; it must succeed.
@@ -342,6 +348,77 @@ fn a_license_lives_and_every_exit_code_is_met() {
     world.fails("a", &foreign, 9, "ARTEFACT_INVALID", None);
     let nowhere = ["deactivate", "--export-proof", "/proc/proof.txt"];
     world.fails("a", &nowhere, 1, "FAULT", None);
+}
+
+#[test]
+fn a_key_falls_back_to_software_and_says_why() {
+    let world = World::new();
+    let code = world.credential("LS-1000");
+    let (version, build_date) = world.release("label-studio");
+    let (url, ca) = (world.text("/products_url"), world.text("/ca"));
+    let activate = |more: &[&'static str]| {
+        let fixed = ["activate", "LS-1000", "--product", "label-studio"];
+        let rest = ["--version", version, "--activation-code-file", &code];
+        [&fixed[..], &rest[..], more]
+            .concat()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
+    let run = |more: &[&'static str]| {
+        let arguments = activate(more);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        world.ok("a", &arguments)
+    };
+    let fails = |more: &[&'static str], exit, code, reason| {
+        let arguments = activate(more);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        world.fails("a", &arguments, exit, code, Some(reason));
+    };
+
+    // What is said at enrollment is remembered.
+    let nowhere = "unix:/nowhere/tpm";
+    let enroll = ["enroll", "--server", url, "--ca", ca, "--tpm", nowhere];
+    let enrolled = world.ok("a", &[&enroll[..], &["--attester", "tpm"]].concat());
+    assert_eq!(
+        (&enrolled["attester"], &enrolled["tpm"]),
+        (&"tpm".into(), &nowhere.into())
+    );
+    fails(&[], 1, "TPM", "NO_TPM");
+    assert_eq!(world.ok("a", &["status"])["state"], "empty");
+    let (exit, stdout, _) = world.upkeep("a", &["doctor"]);
+    assert_eq!(exit, 1, "{stdout}");
+    assert!(stdout.contains("FAIL  tpm"), "{stdout}");
+
+    // By itself it takes a software key, and says so.
+    let active = run(&["--attester", "auto"]);
+    assert_eq!(active["attester"], "software");
+    let reason = active["attester_reason"].as_str().unwrap();
+    assert!(reason.contains("no TPM at unix:/nowhere/tpm"), "{reason}");
+    let status = world.ok("a", &["status"]);
+    assert_eq!(status["attester_choice"], "auto");
+    assert_eq!(status["attester_reason"], active["attester_reason"]);
+    let (exit, stdout, stderr) = world.upkeep("a", &["doctor", "--json"]);
+    assert_eq!(exit, 0, "{stdout}{stderr}");
+    let said: Value = serde_json::from_str(&stdout).unwrap();
+    assert!(said["tpm"].is_null());
+    world.ok(
+        "a",
+        &["check", "--version", version, "--build-date", build_date],
+    );
+
+    // A seat keeps its kind of key.
+    fails(&["--attester", "tpm"], 5, "UNFINISHED", "OTHER_KIND_OF_KEY");
+    world.ok("a", &["deactivate"]);
+    fails(&["--attester", "tpm"], 1, "TPM", "NO_TPM");
+    let by_hand = activate(&[]);
+    let by_hand: Vec<&str> = ["request"]
+        .into_iter()
+        .chain(by_hand.iter().map(String::as_str))
+        .collect();
+    world.fails("a", &by_hand, 2, "USAGE", None);
+    let plain = run(&["--attester", "software"]);
+    assert!(plain["attester_reason"].is_null());
 }
 
 #[test]

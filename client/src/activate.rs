@@ -1,8 +1,10 @@
 //! Activation: a seat for this device's key.
 //!
-//! The order: a challenge, the request written down, the request sent, the certificate verified, the certificate written down. A
-//! crash after the second step leaves [`State::Activating`], and the next call sends the same request id again with a fresh
-//! challenge: the server answers it from its record, so no second seat is taken. A refusal that is certain undoes the second step.
+//! The order: the key ([`crate::attester`]), a challenge, the request written down, the request sent, the certificate verified, the certificate written down. A
+//! crash after the third step leaves [`State::Activating`], and the next call sends the same request id again with a fresh
+//! challenge: the server answers it from its record, so no second seat is taken. A refusal that is certain undoes the third step.
+//! A TPM's key that died in between is replaced, and asked for under a new id: its enrollment shows the server that the counter moved
+//! on, so the activation of the dead key makes room for it.
 
 use std::fmt;
 
@@ -15,13 +17,15 @@ use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 use zeroize::Zeroizing;
 
+use crate::attester::{self, Key, Wanted};
 use crate::challenged::challenged;
 use crate::client::Client;
+use crate::device::Device;
 use crate::error::{ClientError, Unfinished};
 use crate::store::{
     AskedActivation, Held, LicenseStore, PendingActivation, State, VirtualEnvironment,
 };
-use crate::{random, verify};
+use crate::{machine, random, verify};
 
 /// What an activation asks for.
 #[derive(Clone, Debug)]
@@ -70,6 +74,8 @@ pub struct Activated {
     pub claims: ActivationCertificate,
     /// The product code; its `Display` shows the secret.
     pub product_code: Option<Code>,
+    /// The device key that the seat is bound to.
+    pub device: Device,
     /// The license as the server described it, unsigned.
     pub license: Option<v1::License>,
 }
@@ -87,11 +93,16 @@ pub async fn activate(
     options: &ActivateOptions,
 ) -> Result<Activated, ClientError> {
     let resumed = matches!(store.state(), State::Activating(_));
-    let sent = match send(store, client, options).await {
+    let sent = match send(store, client, options, Key::Held).await {
         // An earlier sending took effect, with another credential: this device gets its own seat again under a new id.
         Err(error) if resumed && error.reason() == Some("REQUEST_ID_REUSED") => {
+            let device = attester::held(store.state(), &options.serial).cloned();
             undo(store)?;
-            send(store, client, options).await
+            send(store, client, options, device.map_or(Key::Held, Key::This)).await
+        }
+        // The key was enrolled too long ago, or its activation is over.
+        Err(error) if error.reason() == Some("ENROLLMENT_INVALID") => {
+            send(store, client, options, Key::New).await
         }
         sent => sent,
     };
@@ -122,38 +133,20 @@ pub fn abandon_activation(store: &mut LicenseStore) -> Result<(), ClientError> {
     }
 }
 
-/// The signed request for a challenge that came by other means. It is written down before it is returned.
+/// The signed request for a challenge that came by other means. It is written down before it is returned. A TPM's key has to be
+/// enrolled already.
 ///
 /// # Errors
-/// [`ClientError::Unfinished`] when another license or request stands here, [`ClientError::Store`].
+/// [`ClientError::Input`] when a TPM's key would have to be enrolled first, [`ClientError::Unfinished`] when another license or request stands here, [`ClientError::Store`].
 pub fn activate_request(
     store: &mut LicenseStore,
     challenge: &[u8],
     options: &ActivateOptions,
 ) -> Result<v1::ActivateRequest, ClientError> {
-    let asked = ask(store, options)?;
-    let device = store.device();
-    let b = binding::activate(
-        challenge,
-        &asked.request_id,
-        &asked.serial,
-        &asked.product,
-        &asked.version,
-        asked.virtual_environment.is_virtual(),
-    );
-    Ok(v1::ActivateRequest {
-        request_id: asked.request_id.to_string(),
-        challenge: challenge.to_vec(),
-        serial: asked.serial.to_string(),
-        credential: Some(credential(&options.credential)),
-        device_key: Some(device_key(store)),
-        product_id: asked.product.to_string(),
-        version: asked.version.to_string(),
-        release_manifest: options.release_manifest.clone().unwrap_or_default(),
-        virtual_environment: asked.virtual_environment.to_wire(),
-        signature: device.sign_digest(&b).to_vec(),
-        virtual_machine_hints: Vec::new(),
-    })
+    plan(store.state(), options)?;
+    let device = attester::device_by_hand(store, options.wanted())?;
+    let hints = machine::virtual_machine_hints();
+    signed_request(store, challenge, options, &device, &hints)
 }
 
 /// Stores the answer to the unfinished activation, once its certificate verifies and is for what was asked.
@@ -171,6 +164,7 @@ pub fn accept_activation(
     };
     let held = read_answer(
         store,
+        pending.device(),
         pending.serial(),
         &answer.activation_id,
         answer.certificate,
@@ -188,12 +182,13 @@ pub fn accept_activation(
 /// A certificate for this device that came with an answer, verified and compared with what was asked.
 pub(crate) fn read_answer(
     store: &LicenseStore,
+    device: &Device,
     serial: &SerialNumber,
     activation_id: &str,
     certificate: String,
     product_code: &str,
 ) -> Result<Held, ClientError> {
-    let verified = verify::certificate(&certificate, store.keys(), &store.device_thumbprint())?;
+    let verified = verify::certificate(&certificate, store.keys(), device)?;
     let claims = verified.claims();
     if claims.serial != *serial {
         return Err(ClientError::Answer(
@@ -212,7 +207,7 @@ pub(crate) fn read_answer(
                 .map_err(|error| ClientError::Answer(format!("its product code: {error}")))?,
         ),
     };
-    Ok(Held::new(certificate, verified, code))
+    Ok(Held::new(certificate, verified, code, device.clone()))
 }
 
 /// Writes down a certificate and reports it.
@@ -222,6 +217,7 @@ pub(crate) fn activated(
     license: Option<v1::License>,
 ) -> Result<Activated, ClientError> {
     let report = Activated {
+        device: held.device().clone(),
         claims: held.claims().clone(),
         product_code: held.product_code().cloned(),
         license,
@@ -241,29 +237,65 @@ pub(crate) fn undo(store: &mut LicenseStore) -> Result<(), ClientError> {
     Ok(())
 }
 
-/// The public half of the device key, as messages carry it.
-pub(crate) fn device_key(store: &LicenseStore) -> v1::DeviceKey {
-    v1::DeviceKey {
-        key: Some(v1::device_key::Key::SoftwareSpki(
-            store.device().public_key().to_spki_der(),
-        )),
-    }
-}
-
 async fn send(
     store: &mut LicenseStore,
     client: &Client,
     options: &ActivateOptions,
+    key: Key,
 ) -> Result<v1::ActivateResponse, ClientError> {
     // What can be refused here is refused before the network is asked.
     plan(store.state(), options)?;
+    let device = attester::device(store, client, options.wanted(), key).await?;
+    let hints = machine::virtual_machine_hints();
     challenged(
         client,
         v1::ChallengePurpose::Activate,
-        |challenge| activate_request(store, challenge, options),
+        |challenge| signed_request(store, challenge, options, &device, &hints),
         |client, request| async move { client.activate(request).await },
     )
     .await
+    .map_err(|error| error.with_key(device.because()))
+}
+
+pub(crate) fn signed_request(
+    store: &mut LicenseStore,
+    challenge: &[u8],
+    options: &ActivateOptions,
+    device: &Device,
+    hints: &[String],
+) -> Result<v1::ActivateRequest, ClientError> {
+    let asked = ask(store, options, device)?;
+    let b = binding::activate(
+        challenge,
+        &asked.request_id,
+        &asked.serial,
+        &asked.product,
+        &asked.version,
+        asked.virtual_environment.is_virtual(),
+    );
+    Ok(v1::ActivateRequest {
+        request_id: asked.request_id.to_string(),
+        challenge: challenge.to_vec(),
+        serial: asked.serial.to_string(),
+        credential: Some(credential(&options.credential)),
+        device_key: Some(device.to_wire()),
+        product_id: asked.product.to_string(),
+        version: asked.version.to_string(),
+        release_manifest: options.release_manifest.clone().unwrap_or_default(),
+        virtual_environment: asked.virtual_environment.to_wire(),
+        signature: device.sign_digest(store.tpm(), &b)?.to_vec(),
+        virtual_machine_hints: hints.to_vec(),
+    })
+}
+
+impl ActivateOptions {
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            serial: &self.serial,
+            product: Some(&self.product),
+            virtual_environment: self.virtual_environment,
+        }
+    }
 }
 
 /// Whether a request is unfinished that these options repeat.
@@ -307,29 +339,34 @@ fn plan(state: &State, options: &ActivateOptions) -> Result<Plan, ClientError> {
     }
 }
 
-/// The request as it stands in the store: the unfinished one, or a new one that is durable when this returns.
+/// The request as it stands in the store: the unfinished one where this very key asked, or a new one that is durable when this returns.
 fn ask(
     store: &mut LicenseStore,
     options: &ActivateOptions,
+    device: &Device,
 ) -> Result<AskedActivation, ClientError> {
-    match plan(store.state(), options)? {
-        Plan::Repeat(asked) => Ok(asked),
-        Plan::New => {
-            let asked = AskedActivation {
-                request_id: random::request_id()?,
-                serial: options.serial.clone(),
-                product: options.product.clone(),
-                version: options.version.clone(),
-                virtual_environment: options.virtual_environment,
-            };
-            let before = store.state().clone();
-            store.put(State::Activating(PendingActivation::new(
-                asked.clone(),
-                before,
-            )))?;
-            Ok(asked)
+    let before = match (plan(store.state(), options)?, store.state()) {
+        (Plan::Repeat(asked), State::Activating(pending)) => {
+            if pending.device().thumbprint() == device.thumbprint() {
+                return Ok(asked);
+            }
+            pending.before().clone()
         }
-    }
+        (_, state) => state.clone(),
+    };
+    let asked = AskedActivation {
+        request_id: random::request_id()?,
+        serial: options.serial.clone(),
+        product: options.product.clone(),
+        version: options.version.clone(),
+        virtual_environment: options.virtual_environment,
+    };
+    store.put(State::Activating(PendingActivation::new(
+        asked.clone(),
+        device.clone(),
+        before,
+    )))?;
+    Ok(asked)
 }
 
 fn credential(credential: &Credential) -> v1::Credential {

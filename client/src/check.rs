@@ -1,12 +1,13 @@
 //! The start-up check: may this build run here? No network, no server; the clock is looked at for leases only (DESIGN 8).
 //!
 //! The store has verified certificate or upgrade code by the pinned keys when it was opened. Here the device key answers a fresh
-//! random challenge, and [`upkeep::check`] decides the rest.
+//! random challenge, and [`upkeep::check`] decides the rest. A TPM signs only while its counter stands where it stood at the activation,
+//! so the chip itself answers whether the license was returned.
 
 use upkeep::armor;
 use upkeep::artefact::ReleaseManifest;
 use upkeep::binding;
-use upkeep::check::{self as rules, Device, LicensedBy};
+use upkeep::check::{self as rules, LicensedBy};
 use upkeep::date::CivilDate;
 use upkeep::id::ProductId;
 use upkeep::jws;
@@ -15,7 +16,7 @@ use upkeep::version::Version;
 
 use crate::error::{ClientError, NotActivated};
 use crate::store::{LicenseStore, State};
-use crate::{clock, random};
+use crate::{clock, lease, random};
 
 pub use upkeep::check::Verdict;
 
@@ -43,6 +44,9 @@ pub enum CheckError {
     /// The lease has ended.
     #[error("the lease of this license has ended")]
     LeaseEnded,
+    /// The clock stands before a time that was already seen.
+    #[error("this machine's clock was set back, and this license is a lease")]
+    ClockSetBack,
 }
 
 impl CheckError {
@@ -58,6 +62,9 @@ impl CheckError {
             Self::Refused(_) => "run `upkeep status` and compare it with what is installed",
             Self::DeviceKey => "restore the license store from a backup, or activate again",
             Self::LeaseEnded => "run `upkeep refresh` while the server can be reached",
+            Self::ClockSetBack => {
+                "set the clock; if it once stood in the future, run `upkeep refresh` while the server can be reached"
+            }
         }
     }
 }
@@ -67,14 +74,21 @@ impl CheckError {
 /// While an activation or an upgrade is unfinished, what was in force before it counts. A held ticket stops the product (DOMAIN E-10).
 ///
 /// # Errors
-/// [`ClientError::NotActivated`], [`ClientError::Check`].
+/// [`ClientError::NotActivated`], also when a TPM's key has ended; [`ClientError::Check`]; [`ClientError::Tpm`] when the chip can't be
+/// asked.
 pub fn check(store: &LicenseStore, build: &Build) -> Result<Verdict, ClientError> {
-    let (licensed_by, licensed_product) = match in_force(store.state()) {
+    let software = store.software(None);
+    let (licensed_by, licensed_product, device) = match in_force(store.state()) {
         State::Active(held) => (
             LicensedBy::Activation(held.verified()),
             &held.claims().product,
+            held.device(),
         ),
-        State::Upgraded(file) => (LicensedBy::Upgrade(file.verified()), &file.claims().product),
+        State::Upgraded(file) => (
+            LicensedBy::Upgrade(file.verified()),
+            &file.claims().product,
+            &software,
+        ),
         State::Releasing(_) => return Err(ClientError::NotActivated(NotActivated::Releasing)),
         State::Deactivated(_) => {
             return Err(ClientError::NotActivated(NotActivated::Deactivated));
@@ -83,9 +97,8 @@ pub fn check(store: &LicenseStore, build: &Build) -> Result<Verdict, ClientError
             return Err(ClientError::NotActivated(NotActivated::Never));
         }
     };
-    let device = store.device();
     let asked = binding::b("start-up", &[&random::bytes::<32>()?]);
-    let answer = device.sign_digest(&asked);
+    let answer = device.sign_digest(store.tpm(), &asked)?;
     if !device.public_key().verify_digest(&asked, &answer) {
         return Err(CheckError::DeviceKey.into());
     }
@@ -94,12 +107,15 @@ pub fn check(store: &LicenseStore, build: &Build) -> Result<Verdict, ClientError
         version: &build.version,
         date: build.date,
     };
-    let found = Device::Key(store.device_thumbprint());
+    let found = rules::Device::Key(device.thumbprint());
     let verdict = rules::check(licensed_by, found, running).map_err(CheckError::Refused)?;
-    match verdict.lease_ends_at {
-        Some(end) if end <= clock::now_secs() => Err(CheckError::LeaseEnded.into()),
-        Some(_) | None => Ok(verdict),
+    if let LicensedBy::Activation(certificate) = licensed_by {
+        let mark = lease::judge(certificate.claims(), store.clock_mark(), clock::now_secs())?;
+        if let Some(mark) = mark {
+            store.keep_clock_mark(mark);
+        }
     }
+    Ok(verdict)
 }
 
 /// What a release manifest says about its build: product, version, date.

@@ -293,6 +293,10 @@ macro_rules! calls {
 calls! {
     /// CreateChallenge.
     create_challenge(v1::CreateChallengeRequest) -> v1::CreateChallengeResponse;
+    /// BeginEnrollment.
+    begin_enrollment(v1::BeginEnrollmentRequest) -> v1::BeginEnrollmentResponse;
+    /// CompleteEnrollment.
+    complete_enrollment(v1::CompleteEnrollmentRequest) -> v1::CompleteEnrollmentResponse;
     /// Activate.
     activate(v1::ActivateRequest) -> v1::ActivateResponse;
     /// VerifyActivation.

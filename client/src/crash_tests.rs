@@ -26,7 +26,7 @@ fn build() -> Build {
 /// What the server would say to this proof.
 fn accept_proof(store: &LicenseStore, vendor: &Vendor, proof: &str) -> Result<(), ProofError> {
     let keys = KeySet::parse(vendor.enrollment().jwks.as_bytes()).expect("keys");
-    let device = store.device().public_key().clone();
+    let device = store.device_public_key().clone();
     verify_proof(
         proof,
         |_| Some(device),
@@ -209,6 +209,7 @@ fn an_upgrade_is_asked_for_under_one_id() {
     let redeem = RedeemOptions {
         serial: serial(),
         code: code(7),
+        product: None,
         version: version(),
         virtual_environment: VirtualEnvironment::No,
         release_manifest: None,

@@ -4,9 +4,14 @@
 //! first. Calling [`deactivate`] again goes on after the last step that is durable. The proof answers one ticket, and the server takes
 //! it once: sending it again brings the same receipt, so a lost answer neither costs a seat nor frees two. A ticket that ran out is
 //! replaced by a fresh one, which the same device key answers.
+//!
+//! A TPM's proof is its counter: the chip kills the key by moving the counter on, and says so. It needs no ticket to be believed, so
+//! where none can be had (no network, or a key that is dead already and signs for none) it is made without.
 
 use upkeep::armor;
-use upkeep::artefact::{Confirmation, DeactivationProof, DeactivationReceipt, DeactivationTicket};
+use upkeep::artefact::{
+    Confirmation, DeactivationProof, DeactivationReceipt, DeactivationTicket, HardwareProof,
+};
 use upkeep::binding;
 use upkeep::id::ActivationId;
 use upkeep::jws::SigningInput;
@@ -14,6 +19,7 @@ use upkeep::rpc::v1;
 
 use crate::challenged::challenged;
 use crate::client::Client;
+use crate::device::{Device, SoftwareDevice, TpmDevice};
 use crate::error::{ClientError, NotActivated, Unfinished};
 use crate::store::{Journal, LicenseStore, State};
 use crate::{clock, random, verify};
@@ -43,7 +49,16 @@ pub async fn deactivate(
         return returned(store, journal, receipt.to_owned());
     }
     // 1 The ticket.
-    fetch_ticket(store, client).await?;
+    let goes_without =
+        matches!(store.state(), State::Releasing(journal) if journal.ticket().is_none());
+    if !goes_without {
+        match fetch_ticket(store, client).await {
+            Ok(_) => {}
+            // The key is dead, so it signs for no ticket; the counter proves that.
+            Err(ClientError::NotActivated(NotActivated::KeyEnded)) => go_without_ticket(store)?,
+            Err(error) => return Err(error),
+        }
+    }
     let mut renewals = 0;
     loop {
         // 2 Wipe, 3 proof.
@@ -53,8 +68,12 @@ pub async fn deactivate(
             Ok(answer) => return record(store, &answer.receipt),
             Err(error) if renewals < RENEWALS && needs_fresh_ticket(&error) => {
                 renewals += 1;
-                let ticket = ask_for_ticket(store, client).await?;
-                prove(store, Some(&ticket))?;
+                if matches!(journal(store.state())?.device(), Device::Tpm(_)) {
+                    go_without_ticket(store)?;
+                } else {
+                    let ticket = ask_for_ticket(store, client).await?;
+                    prove(store, Some(&ticket))?;
+                }
             }
             Err(error) => return Err(close_if_ended(store, error)),
         }
@@ -78,22 +97,23 @@ pub async fn fetch_ticket(
                 .ok_or(ClientError::NotActivated(NotActivated::Deactivated))?;
             // A ticket that ran out before the wipe is replaced before it: the server may refuse another, and then nothing is lost.
             match journal.held() {
-                Some(held) if has_expired(store, ticket) => held.clone(),
+                Some(held) if has_expired(store, held.device(), ticket) => held.clone(),
                 Some(_) | None => return Ok(ticket.to_owned()),
             }
         }
     };
     let ticket = ask_for_ticket(store, client).await?;
-    store.put(State::Releasing(Journal::begin(held, ticket.clone())))?;
+    store.put(State::Releasing(Journal::begin(held, Some(ticket.clone()))))?;
     Ok(ticket)
 }
 
-/// Destroys the certificate and signs the proof that answers the ticket. Needs no network.
+/// Destroys the certificate and signs the proof that answers the ticket. Needs no network. A TPM kills its key on the way, and proves it
+/// without a ticket where there is none.
 ///
 /// * `ticket` - bare or armoured, untrusted; `None` for the one that is held, or whose proof is.
 ///
 /// # Errors
-/// [`ClientError::Input`] when there is no ticket, [`ClientError::Artefact`] for a ticket that is not the pinned server's or for another
+/// [`ClientError::Input`] when there is no ticket for a software key to answer, [`ClientError::Tpm`], [`ClientError::Artefact`] for a ticket that is not the pinned server's or for another
 /// activation, [`ClientError::NotActivated`], [`ClientError::Unfinished`], [`ClientError::Store`].
 pub fn prove(store: &mut LicenseStore, ticket: Option<&str>) -> Result<String, ClientError> {
     let ticket = ticket
@@ -102,11 +122,21 @@ pub fn prove(store: &mut LicenseStore, ticket: Option<&str>) -> Result<String, C
         .map_err(|error| ClientError::artefact("the deactivation ticket", error))?;
     let mut journal = match store.state() {
         State::Active(held) => {
-            let ticket = ticket.ok_or_else(|| {
-                ClientError::Input("there is no deactivation ticket to answer yet".to_owned())
-            })?;
-            check_ticket(store, &ticket, held.activation_id())?;
-            check_not_over(store, &ticket)?;
+            let device = held.device();
+            match &ticket {
+                Some(ticket) => {
+                    check_ticket(store, device, ticket, held.activation_id())?;
+                    check_not_over(store, device, ticket)?;
+                }
+                None if matches!(device, Device::Tpm(_)) => {}
+                None => {
+                    return Err(ClientError::Input(
+                        "there is no deactivation ticket to answer yet".to_owned(),
+                    ));
+                }
+            }
+            // A chip that can't be asked ends it here, while the license is whole.
+            device.is_alive(store.tpm())?;
             let journal = Journal::begin(held.clone(), ticket);
             store.put(State::Releasing(journal.clone()))?;
             journal
@@ -120,8 +150,8 @@ pub fn prove(store: &mut LicenseStore, ticket: Option<&str>) -> Result<String, C
             let journal = journal(state)?.clone();
             match ticket {
                 Some(ticket) if journal.ticket() != Some(&ticket) => {
-                    check_ticket(store, &ticket, journal.activation_id())?;
-                    journal.with_ticket(ticket)
+                    check_ticket(store, journal.device(), &ticket, journal.activation_id())?;
+                    journal.with_ticket(Some(ticket))
                 }
                 Some(_) | None => journal,
             }
@@ -158,6 +188,9 @@ pub fn proof_file(store: &LicenseStore) -> Result<String, ClientError> {
         .last_return()
         .and_then(Journal::proof)
         .ok_or_else(|| ClientError::Input("no proof of deactivation was made here".to_owned()))?;
+    if let Ok(hardware) = HardwareProof::read_either(proof) {
+        return Ok(hardware.to_file(store.last_return().map(Journal::serial)));
+    }
     let claims = proof
         .rsplit_once('.')
         .and_then(|(signed, _)| SigningInput::parse(signed).ok())
@@ -221,13 +254,15 @@ fn returned(
 
 /// BeginDeactivation. It counts nothing at the server, so each call has its own request id.
 async fn ask_for_ticket(store: &mut LicenseStore, client: &Client) -> Result<String, ClientError> {
-    let activation = match store.state() {
-        State::Active(held) => held.activation_id(),
-        state => journal(state)?.activation_id(),
+    let (activation, device) = match store.state() {
+        State::Active(held) => (held.activation_id(), held.device().clone()),
+        state => {
+            let journal = journal(state)?;
+            (journal.activation_id(), journal.device().clone())
+        }
     };
     let id = activation.to_string();
     let request_id = random::request_id()?;
-    let device = store.device();
     let answer = challenged(
         client,
         v1::ChallengePurpose::BeginDeactivation,
@@ -237,23 +272,34 @@ async fn ask_for_ticket(store: &mut LicenseStore, client: &Client) -> Result<Str
                 request_id: request_id.to_string(),
                 challenge: challenge.to_vec(),
                 activation_id: id.clone(),
-                signature: device.sign_digest(&b).to_vec(),
+                signature: device.sign_digest(store.tpm(), &b)?.to_vec(),
             })
         },
         |client, request| async move { client.begin_deactivation(request).await },
     )
     .await
     .map_err(|error| close_if_ended(store, error))?;
-    check_ticket(store, &answer.ticket, activation)?;
+    check_ticket(store, &device, &answer.ticket, activation)?;
     Ok(answer.ticket)
+}
+
+/// Lets a TPM's return go on without a ticket: what answered one is given up, and the proof is made anew.
+fn go_without_ticket(store: &mut LicenseStore) -> Result<(), ClientError> {
+    let journal = match store.state() {
+        State::Active(held) => Journal::begin(held.clone(), None),
+        state => journal(state)?.clone().with_ticket(None),
+    };
+    store.put(State::Releasing(journal))?;
+    prove(store, None).map(|_| ())
 }
 
 fn check_ticket(
     store: &LicenseStore,
+    device: &Device,
     ticket: &str,
     activation: ActivationId,
 ) -> Result<(), ClientError> {
-    let verified = verify::ticket(ticket, store.keys(), &store.device_thumbprint())?;
+    let verified = verify::ticket(ticket, store.keys(), &device.thumbprint())?;
     if verified.claims().activation_id == activation {
         Ok(())
     } else {
@@ -266,8 +312,8 @@ fn check_ticket(
 
 /// Refuses a ticket that is over by this machine's clock, while the license is still whole: the server would refuse the proof, and
 /// might refuse another ticket too. Once the license is wiped any ticket is answered, because nothing is left to save.
-fn check_not_over(store: &LicenseStore, ticket: &str) -> Result<(), ClientError> {
-    let verified = verify::ticket(ticket, store.keys(), &store.device_thumbprint())?;
+fn check_not_over(store: &LicenseStore, device: &Device, ticket: &str) -> Result<(), ClientError> {
+    let verified = verify::ticket(ticket, store.keys(), &device.thumbprint())?;
     if clock::now_secs() < verified.claims().exp {
         return Ok(());
     }
@@ -278,7 +324,19 @@ fn check_not_over(store: &LicenseStore, ticket: &str) -> Result<(), ClientError>
 }
 
 fn sign_proof(store: &LicenseStore, journal: &Journal) -> Result<String, ClientError> {
-    let jkt = store.device_thumbprint();
+    match journal.device() {
+        Device::Software(device) => sign_declaration(store, journal, device),
+        Device::Tpm(device) => retire(store, journal, device),
+    }
+}
+
+/// A software key's signed word that it has stopped.
+fn sign_declaration(
+    store: &LicenseStore,
+    journal: &Journal,
+    device: &SoftwareDevice,
+) -> Result<String, ClientError> {
+    let jkt = journal.device_thumbprint();
     let text = journal
         .ticket()
         .ok_or(ClientError::NotActivated(NotActivated::Deactivated))?;
@@ -293,12 +351,36 @@ fn sign_proof(store: &LicenseStore, journal: &Journal) -> Result<String, ClientE
     };
     let input = SigningInput::new(jkt, &claims)
         .map_err(|error| ClientError::artefact("the proof of deactivation", error))?;
-    Ok(input.seal(&store.device().sign(input.signing_bytes())))
+    Ok(input.seal(&device.sign(input.signing_bytes())))
+}
+
+/// A TPM's word that its counter has moved past the key. The counter moves once, however often this is repeated.
+fn retire(
+    store: &LicenseStore,
+    journal: &Journal,
+    device: &TpmDevice,
+) -> Result<String, ClientError> {
+    let activation = journal.activation_id();
+    let q = match journal.ticket() {
+        Some(text) => {
+            let ticket = verify::ticket(text, store.keys(), &journal.device_thumbprint())?;
+            binding::deactivate(&activation, &ticket.claims().nonce)
+        }
+        None => binding::deactivate_offline(&activation),
+    };
+    let moved = device.retire(store.tpm(), &q)?;
+    let proof = HardwareProof {
+        activation_id: activation,
+        ticket: journal.ticket().map(str::to_owned),
+        attest: moved.attest,
+        signature: moved.signature,
+    };
+    Ok(proof.to_text())
 }
 
 /// Whether a ticket has run out by this machine's clock. A wrong clock costs a call and nothing else.
-fn has_expired(store: &LicenseStore, ticket: &str) -> bool {
-    verify::ticket(ticket, store.keys(), &store.device_thumbprint())
+fn has_expired(store: &LicenseStore, device: &Device, ticket: &str) -> bool {
+    verify::ticket(ticket, store.keys(), &device.thumbprint())
         .is_ok_and(|ticket| ticket.claims().exp <= clock::now_secs())
 }
 

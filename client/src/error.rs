@@ -11,6 +11,7 @@ use upkeep::serial::SerialNumber;
 
 use crate::check::CheckError;
 use crate::store::StoreError;
+use crate::tpm::TpmError;
 
 /// Why a flow of this crate did not reach its end.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,9 @@ pub enum ClientError {
     /// The license store can't be used as it is.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The TPM can't do what is asked of it.
+    #[error("the TPM: {0}")]
+    Tpm(TpmError),
     /// No server is known yet.
     #[error("this installation is not enrolled: no server and no keys are pinned")]
     NotEnrolled,
@@ -111,6 +115,7 @@ impl ClientError {
                     .to_owned()
             }
             Self::Store(error) => error.next_step(),
+            Self::Tpm(error) => error.next_step().to_owned(),
             Self::NotEnrolled => {
                 "run `upkeep enroll --server https://HOST:PORT --ca FILE`".to_owned()
             }
@@ -135,6 +140,7 @@ impl ClientError {
             | Self::Deadline { .. } => true,
             Self::Tls { .. }
             | Self::Store(_)
+            | Self::Tpm(_)
             | Self::NotEnrolled
             | Self::NotActivated(_)
             | Self::Unfinished(_)
@@ -149,6 +155,17 @@ impl ClientError {
         match self {
             Self::Refused(refusal) => refusal.reason.as_deref(),
             _ => None,
+        }
+    }
+
+    /// Tells a refusal that the device key was a software key, and why; the server may want a better one.
+    pub(crate) fn with_key(self, because: Option<&str>) -> Self {
+        match self {
+            Self::Refused(mut refusal) => {
+                refusal.software_because = because.map(str::to_owned);
+                Self::Refused(refusal)
+            }
+            error => error,
         }
     }
 
@@ -179,14 +196,32 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// How often the call was sent before this answer came, from 1.
     pub attempts: u32,
+    /// Why the device key was a software key, where a TPM was looked for.
+    pub software_because: Option<String>,
 }
 
 impl Refusal {
     fn next_step(&self) -> String {
-        match self.retry_after {
-            Some(wait) => format!("try again after {}", seconds(&wait)),
-            None => "do what the message says, or give the vendor's support the reason".to_owned(),
+        if let Some(wait) = self.retry_after {
+            return format!("try again after {}", seconds(&wait));
         }
+        match self.reason.as_deref() {
+            Some("DEVICE_FROZEN") => {
+                "this TPM's counter or clock went back, as when a virtual machine is restored from a snapshot: give the vendor's support the activation; they can thaw it"
+            }
+            Some("HEARTBEAT_REQUIRED") => {
+                "update this program: the server wants the TPM's own word about its counter"
+            }
+            Some("ATTESTATION_FAILED") => {
+                "run `upkeep activate` again, which makes a new key; when it fails again, `upkeep doctor` shows this TPM, and the vendor's log says which check failed"
+            }
+            Some("ENROLLMENT_INVALID") => "run the same command again: it enrolls the TPM anew",
+            Some("VM_CONTRADICTION") => {
+                "declare it: activate again with `--virtual-environment yes`"
+            }
+            _ => "do what the message says, or give the vendor's support the reason",
+        }
+        .to_owned()
     }
 }
 
@@ -200,6 +235,9 @@ impl fmt::Display for Refusal {
         )?;
         for (field, rule) in &self.violations {
             write!(f, "; {field}: {rule}")?;
+        }
+        if let Some(because) = &self.software_because {
+            write!(f, "; a software key was used, not a TPM's: {because}")?;
         }
         Ok(())
     }
@@ -218,6 +256,11 @@ pub enum NotActivated {
     /// It was deactivated here.
     #[error("it was deactivated here")]
     Deactivated,
+    /// The TPM refuses the device key for good: its counter has moved past the value that the key works at.
+    #[error(
+        "its TPM key has ended: the license was deactivated on this machine, or the counter moved, or the TPM was cleared"
+    )]
+    KeyEnded,
     /// The device was upgraded by file, so there is no activation on record at the server.
     #[error("it runs on an upgrade code file, which names no activation")]
     UpgradeFile,
@@ -227,6 +270,9 @@ impl NotActivated {
     fn next_step(self) -> &'static str {
         match self {
             Self::Never | Self::Deactivated => "run `upkeep activate`",
+            Self::KeyEnded => {
+                "activate again: `upkeep activate` makes a new key, and this machine gets its own seat again"
+            }
             Self::Releasing => "run `upkeep deactivate` again to finish it",
             Self::UpgradeFile => "redeem the 25-character code online: `upkeep upgrade redeem`",
         }
@@ -267,6 +313,14 @@ pub enum Unfinished {
         /// The active license.
         serial: SerialNumber,
     },
+    /// The license is in force here with the other kind of device key.
+    #[error("{serial} stands here with a {kind} key: another kind of key would take a second seat")]
+    OtherKey {
+        /// The license.
+        serial: SerialNumber,
+        /// The kind of its key: `software` or `tpm`.
+        kind: &'static str,
+    },
 }
 
 impl Unfinished {
@@ -285,6 +339,18 @@ impl Unfinished {
                 "run `upkeep deactivate` first, or use another --store for another installation"
                     .to_owned()
             }
+            Self::OtherKey { kind, .. } => format!(
+                "leave it at `--attester {kind}` or `auto`, or run `upkeep deactivate` first"
+            ),
+        }
+    }
+}
+
+impl From<TpmError> for ClientError {
+    fn from(error: TpmError) -> Self {
+        match error {
+            TpmError::KeyEnded => Self::NotActivated(NotActivated::KeyEnded),
+            error => Self::Tpm(error),
         }
     }
 }

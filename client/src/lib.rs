@@ -11,13 +11,20 @@ pub mod store;
 pub mod tpm;
 
 mod activate;
+mod attester;
 mod challenged;
 mod client;
 mod clock;
 #[cfg(test)]
 mod crash_tests;
 mod deactivate;
+mod device;
 mod enroll;
+mod hardware;
+#[cfg(test)]
+mod hardware_tests;
+mod lease;
+mod machine;
 mod random;
 mod redeem;
 mod refresh;
@@ -32,12 +39,14 @@ pub use activate::{
     ActivateOptions, Activated, Credential, abandon_activation, accept_activation, activate,
     activate_request,
 };
+pub use attester::Attester;
 pub use check::{Build, CheckError, Verdict, build_of_manifest, check};
 pub use client::{Challenge, Client, ClientBuilder, Deadlines};
 pub use deactivate::{
     Deactivated, deactivate, deactivate_request, fetch_ticket, proof_file, prove, receipt_file,
     record_receipt,
 };
+pub use device::{Device, SoftwareDevice, TpmDevice};
 pub use enroll::enroll;
 pub use error::{ClientError, NotActivated, Refusal, Unfinished};
 pub use redeem::{RedeemOptions, Redeemed, accept_redeem, redeem, redeem_file, redeem_request};

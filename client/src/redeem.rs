@@ -6,19 +6,21 @@ use upkeep::armor;
 use upkeep::artefact::UpgradeCode;
 use upkeep::binding;
 use upkeep::code::Code;
-use upkeep::id::RequestId;
+use upkeep::id::{ProductId, RequestId};
 use upkeep::rpc::v1;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
 use crate::activate::{self, Activated};
+use crate::attester::{self, Key, Wanted};
 use crate::challenged::challenged;
 use crate::client::Client;
+use crate::device::Device;
 use crate::error::{ClientError, Unfinished};
 use crate::store::{
     AskedRedeem, LicenseStore, PendingRedeem, State, UpgradeFile, VirtualEnvironment,
 };
-use crate::{random, verify};
+use crate::{machine, random, verify};
 
 /// What redeeming a code asks for.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ pub struct RedeemOptions {
     pub serial: SerialNumber,
     /// The 25-character code.
     pub code: Code,
+    /// The product, which a TPM's key is enrolled for; a software key does without.
+    pub product: Option<ProductId>,
     /// The version that runs here.
     pub version: Version,
     /// Whether it runs in a virtual machine.
@@ -56,14 +60,13 @@ pub async fn redeem(
     options: &RedeemOptions,
 ) -> Result<Redeemed, ClientError> {
     let resumed = matches!(store.state(), State::Redeeming(_));
-    plan(store.state(), options)?;
-    let sent = challenged(
-        client,
-        v1::ChallengePurpose::Redeem,
-        |challenge| redeem_request(store, challenge, options),
-        |client, request| async move { client.redeem_upgrade_code(request).await },
-    )
-    .await;
+    let sent = match send(store, client, options, Key::Held).await {
+        // The key was enrolled too long ago.
+        Err(error) if error.reason() == Some("ENROLLMENT_INVALID") => {
+            send(store, client, options, Key::New).await
+        }
+        sent => sent,
+    };
     match sent {
         Ok(answer) => accept_redeem(store, answer),
         Err(error) => {
@@ -75,30 +78,21 @@ pub async fn redeem(
     }
 }
 
-/// The signed request for a challenge that came by other means. It is written down before it is returned.
+/// The signed request for a challenge that came by other means. It is written down before it is returned. A TPM's key has to be
+/// enrolled already.
 ///
 /// # Errors
-/// [`ClientError::Unfinished`] when an activation or another request stands here, [`ClientError::Store`].
+/// [`ClientError::Input`] when a TPM's key would have to be enrolled first, [`ClientError::Unfinished`] when an activation or another
+/// request stands here, [`ClientError::Store`].
 pub fn redeem_request(
     store: &mut LicenseStore,
     challenge: &[u8],
     options: &RedeemOptions,
 ) -> Result<v1::RedeemUpgradeCodeRequest, ClientError> {
-    let asked = ask(store, options)?;
-    let b = binding::redeem(challenge, &asked.request_id, asked.code.canonical());
-    Ok(v1::RedeemUpgradeCodeRequest {
-        request_id: asked.request_id.to_string(),
-        serial: asked.serial.to_string(),
-        code: asked.code.canonical().to_owned(),
-        version: asked.version.to_string(),
-        release_manifest: options.release_manifest.clone().unwrap_or_default(),
-        virtual_environment: asked.virtual_environment.to_wire(),
-        device_key: Some(activate::device_key(store)),
-        challenge: challenge.to_vec(),
-        signature: store.device().sign_digest(&b).to_vec(),
-        dongle_number: String::new(),
-        virtual_machine_hints: Vec::new(),
-    })
+    plan(store.state(), options)?;
+    let device = attester::device_by_hand(store, options.wanted())?;
+    let hints = machine::virtual_machine_hints();
+    signed_request(store, challenge, options, &device, &hints)
 }
 
 /// Stores the answer to the unfinished redeeming, once its certificate verifies and is for this license and device.
@@ -116,6 +110,7 @@ pub fn accept_redeem(
     };
     let held = activate::read_answer(
         store,
+        pending.device(),
         pending.serial(),
         &answer.activation_id,
         answer.certificate,
@@ -204,15 +199,79 @@ fn plan(state: &State, options: &RedeemOptions) -> Result<Plan, ClientError> {
     may_upgrade(state).map(|()| Plan::New)
 }
 
-/// The request as it stands in the store: the unfinished one, or a new one that is durable when this returns.
-fn ask(store: &mut LicenseStore, options: &RedeemOptions) -> Result<AskedRedeem, ClientError> {
-    match plan(store.state(), options)? {
-        Plan::Repeat(asked) => Ok(asked),
-        Plan::New => {
-            let asked = asked(random::request_id()?, options);
-            let before = store.state().clone();
-            store.put(State::Redeeming(PendingRedeem::new(asked.clone(), before)))?;
-            Ok(asked)
+/// The request as it stands in the store: the unfinished one where this very key asked, or a new one that is durable when this returns.
+fn ask(
+    store: &mut LicenseStore,
+    options: &RedeemOptions,
+    device: &Device,
+) -> Result<AskedRedeem, ClientError> {
+    let before = match (plan(store.state(), options)?, store.state()) {
+        (Plan::Repeat(asked), State::Redeeming(pending)) => {
+            if pending.device().thumbprint() == device.thumbprint() {
+                return Ok(asked);
+            }
+            pending.before().clone()
+        }
+        (_, state) => state.clone(),
+    };
+    let asked = asked(random::request_id()?, options);
+    store.put(State::Redeeming(PendingRedeem::new(
+        asked.clone(),
+        device.clone(),
+        before,
+    )))?;
+    Ok(asked)
+}
+
+async fn send(
+    store: &mut LicenseStore,
+    client: &Client,
+    options: &RedeemOptions,
+    key: Key,
+) -> Result<v1::RedeemUpgradeCodeResponse, ClientError> {
+    plan(store.state(), options)?;
+    let device = attester::device(store, client, options.wanted(), key).await?;
+    let hints = machine::virtual_machine_hints();
+    challenged(
+        client,
+        v1::ChallengePurpose::Redeem,
+        |challenge| signed_request(store, challenge, options, &device, &hints),
+        |client, request| async move { client.redeem_upgrade_code(request).await },
+    )
+    .await
+    .map_err(|error| error.with_key(device.because()))
+}
+
+fn signed_request(
+    store: &mut LicenseStore,
+    challenge: &[u8],
+    options: &RedeemOptions,
+    device: &Device,
+    hints: &[String],
+) -> Result<v1::RedeemUpgradeCodeRequest, ClientError> {
+    let asked = ask(store, options, device)?;
+    let b = binding::redeem(challenge, &asked.request_id, asked.code.canonical());
+    Ok(v1::RedeemUpgradeCodeRequest {
+        request_id: asked.request_id.to_string(),
+        serial: asked.serial.to_string(),
+        code: asked.code.canonical().to_owned(),
+        version: asked.version.to_string(),
+        release_manifest: options.release_manifest.clone().unwrap_or_default(),
+        virtual_environment: asked.virtual_environment.to_wire(),
+        device_key: Some(device.to_wire()),
+        challenge: challenge.to_vec(),
+        signature: device.sign_digest(store.tpm(), &b)?.to_vec(),
+        dongle_number: String::new(),
+        virtual_machine_hints: hints.to_vec(),
+    })
+}
+
+impl RedeemOptions {
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            serial: &self.serial,
+            product: self.product.as_ref(),
+            virtual_environment: self.virtual_environment,
         }
     }
 }

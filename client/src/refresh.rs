@@ -1,4 +1,5 @@
-//! Refresh: the online check of an activation, which brings its current certificate.
+//! Refresh: the online check of an activation, which brings its current certificate. A TPM adds its own word about its counter (the
+//! heartbeat), by which the server notices a machine that was rolled back.
 
 use upkeep::artefact::ActivationCertificate;
 use upkeep::binding;
@@ -36,7 +37,7 @@ pub async fn refresh(store: &mut LicenseStore, client: &Client) -> Result<Refres
     let held = held(store.state())?.clone();
     let id = held.activation_id().to_string();
     let request_id = random::request_id()?;
-    let device = store.device();
+    let device = held.device().clone();
     let answer = challenged(
         client,
         v1::ChallengePurpose::Verify,
@@ -46,19 +47,15 @@ pub async fn refresh(store: &mut LicenseStore, client: &Client) -> Result<Refres
                 request_id: request_id.to_string(),
                 challenge: challenge.to_vec(),
                 activation_id: id.clone(),
-                signature: device.sign_digest(&b).to_vec(),
-                heartbeat: None,
+                signature: device.sign_digest(store.tpm(), &b)?.to_vec(),
+                heartbeat: device.heartbeat(store.tpm(), &b)?,
             })
         },
         |client, request| async move { client.verify_activation(request).await },
     )
     .await
     .map_err(|error| close_if_ended(store, error))?;
-    let verified = verify::certificate(
-        &answer.certificate,
-        store.keys(),
-        &store.device_thumbprint(),
-    )?;
+    let verified = verify::certificate(&answer.certificate, store.keys(), &device)?;
     let (old, new) = (held.claims(), verified.claims());
     if new.activation_id != old.activation_id
         || new.serial != old.serial
@@ -74,7 +71,12 @@ pub async fn refresh(store: &mut LicenseStore, client: &Client) -> Result<Refres
         maintenance: answer.maintenance,
     };
     let code = held.product_code().cloned();
-    store.put(State::Active(Held::new(answer.certificate, verified, code)))?;
+    store.put(State::Active(Held::new(
+        answer.certificate,
+        verified,
+        code,
+        device,
+    )))?;
     Ok(refreshed)
 }
 

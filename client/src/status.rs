@@ -155,6 +155,7 @@ fn refusal(status: &Status, attempts: u32) -> Refusal {
         violations,
         retry_after: Asked::by(status).wait(),
         attempts,
+        software_because: None,
     }
 }
 

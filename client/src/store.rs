@@ -1,18 +1,25 @@
 //! The license store of one installation: the pinned server, the device key, and what stands here.
 //!
-//! One directory (0700) with `enrollment.json`, `device.key` (PKCS#8 PEM), `state.json` and `lock` (0600 each). The whole state
-//! machine is one file, so that each change is one atomic replacement. One process at a time changes it: [`LicenseStore::open`] takes
+//! One directory (0700) with `enrollment.json`, `device.key` (PKCS#8 PEM), `state.json` and `lock` (0600 each), and `clock.json` where
+//! a lease is checked. The whole state machine is one file, so that each change is one atomic replacement. `device.key` is the
+//! software key. A TPM's key is made anew for each activation and stands in `state.json` beside what it was made for: blobs that only
+//! their chip can use, so that a copy of the directory is no copy of the license. One process at a time changes it: [`LicenseStore::open`] takes
 //! the lock, [`LicenseStore::read`] needs none. What a state means is in [`State`]; the flows of this crate move between states.
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use upkeep::jwks::KeySet;
 use upkeep::key::{PublicKey, SigningKey, Thumbprint};
 
+use crate::attester::{Attester, AttesterChoice};
+use crate::device::Device;
 use crate::error::ClientError;
+use crate::lease::Mark;
 use crate::random;
+use crate::tpm::TpmAddress;
 
 mod disk;
 mod error;
@@ -36,8 +43,9 @@ pub struct LicenseStore {
     disk: Disk,
     enrollment: Enrollment,
     keys: KeySet,
-    device: SigningKey,
+    software: Arc<SigningKey>,
     record: Record,
+    tpm: Option<TpmAddress>,
     writable: Writable,
 }
 
@@ -115,8 +123,9 @@ impl LicenseStore {
             disk,
             enrollment,
             keys,
-            device,
+            software: device,
             record,
+            tpm: None,
             writable: Writable::Yes,
         })
     }
@@ -163,8 +172,9 @@ impl LicenseStore {
             disk,
             enrollment,
             keys,
-            device,
+            software: device,
             record,
+            tpm: None,
             writable,
         })
     }
@@ -179,14 +189,52 @@ impl LicenseStore {
         &self.enrollment
     }
 
-    /// The name of the device key.
+    /// The name of the store's own key, a software key. Upgrade code files are bound to it, and activations without a TPM.
     pub fn device_thumbprint(&self) -> Thumbprint {
-        self.device.public_key().thumbprint()
+        self.software.public_key().thumbprint()
     }
 
-    /// The public half of the device key.
+    /// The public half of the store's own key.
     pub fn device_public_key(&self) -> &PublicKey {
-        self.device.public_key()
+        self.software.public_key()
+    }
+
+    /// Which kind of device key a new activation gets.
+    pub fn attester(&self) -> Attester {
+        self.record.choice.attester
+    }
+
+    /// Where the TPM is: as named for this process, else as remembered; `None` is the first of the usual places.
+    pub fn tpm(&self) -> Option<&TpmAddress> {
+        self.tpm.as_ref().or(self.record.choice.tpm.as_ref())
+    }
+
+    /// Names the TPM for this process.
+    pub fn use_tpm(&mut self, address: TpmAddress) {
+        self.tpm = Some(address);
+    }
+
+    /// Remembers which kind of device key a new activation gets, and where the TPM is; what is `None` stays as it was.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn remember_attester(
+        &mut self,
+        attester: Option<Attester>,
+        tpm: Option<TpmAddress>,
+    ) -> Result<(), StoreError> {
+        let kept = &self.record.choice;
+        let choice = AttesterChoice {
+            attester: attester.unwrap_or(kept.attester),
+            tpm: tpm.or_else(|| kept.tpm.clone()),
+        };
+        if choice == *kept {
+            return Ok(());
+        }
+        self.write(Record {
+            choice,
+            ..self.record.clone()
+        })
     }
 
     /// What stands here.
@@ -207,9 +255,11 @@ impl LicenseStore {
         &self.keys
     }
 
-    /// The device key.
-    pub(crate) fn device(&self) -> &SigningKey {
-        &self.device
+    /// The store's own key.
+    ///
+    /// * `because` - why it is not a TPM's, where one was looked for.
+    pub(crate) fn software(&self, because: Option<String>) -> Device {
+        Device::software(Arc::clone(&self.software), because.map(Into::into))
     }
 
     /// Moves to another state; when this returns it is durable.
@@ -221,7 +271,11 @@ impl LicenseStore {
             Some(_) => None,
             None => self.last_return().cloned(),
         };
-        self.write(Record { state, returned })
+        self.write(Record {
+            state,
+            returned,
+            choice: self.record.choice.clone(),
+        })
     }
 
     /// Completes the last return, whether it still stands here or another license followed it.
@@ -234,7 +288,27 @@ impl LicenseStore {
             state => self.write(Record {
                 state: state.clone(),
                 returned: Some(journal),
+                choice: self.record.choice.clone(),
             }),
+        }
+    }
+
+    /// The clock mark of the last check of a lease; none where it can't be read: it only ever makes a check stricter.
+    pub(crate) fn clock_mark(&self) -> Option<Mark> {
+        let text = self.disk.read(CLOCK).ok().flatten()?;
+        read_versioned::<ClockText>(&text)
+            .ok()
+            .map(|text| text.mark)
+    }
+
+    /// Keeps a clock mark where the disk lets it, whoever has the store locked: a check waits for nobody and needs no write.
+    pub(crate) fn keep_clock_mark(&self, mark: Mark) {
+        let text = ClockText {
+            format: FORMAT,
+            mark,
+        };
+        if let Ok(text) = serde_json::to_string_pretty(&text) {
+            let _ = self.disk.replace(CLOCK, &text);
         }
     }
 
@@ -268,6 +342,13 @@ enum Writable {
     Yes,
     No,
     Never,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockText {
+    format: u32,
+    mark: Mark,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -310,34 +391,33 @@ impl From<EnrollmentText> for Enrollment {
     }
 }
 
-fn read_device(disk: &Disk) -> Result<Option<SigningKey>, StoreError> {
+fn read_device(disk: &Disk) -> Result<Option<Arc<SigningKey>>, StoreError> {
     let Some(pem) = disk.read(DEVICE_KEY)? else {
         return Ok(None);
     };
     SigningKey::from_pkcs8_pem(&pem)
-        .map(Some)
+        .map(|key| Some(Arc::new(key)))
         .map_err(|error| StoreError::damaged(disk.path(DEVICE_KEY), error))
 }
 
-fn make_device(disk: &Disk) -> Result<SigningKey, ClientError> {
+fn make_device(disk: &Disk) -> Result<Arc<SigningKey>, ClientError> {
     let device = random::device_key()?;
     let pem = device
         .to_pkcs8_pem()
         .map_err(|error| StoreError::damaged(disk.path(DEVICE_KEY), error))?;
     disk.replace(DEVICE_KEY, &pem)?;
-    Ok(device)
+    Ok(Arc::new(device))
 }
 
-fn read_record(disk: &Disk, keys: &KeySet, device: &SigningKey) -> Result<Record, StoreError> {
+fn read_record(disk: &Disk, keys: &KeySet, device: &Arc<SigningKey>) -> Result<Record, StoreError> {
     let Some(text) = disk.read(STATE)? else {
         return Ok(Record::empty());
     };
-    Record::from_json(&text, keys, &device.public_key().thumbprint())
-        .map_err(|error| unreadable(&disk.path(STATE), error))
+    Record::from_json(&text, keys, device).map_err(|error| unreadable(&disk.path(STATE), error))
 }
 
 /// Whether the keys that are pinned now verify what is held.
-fn is_whole(disk: &Disk, device: &SigningKey) -> bool {
+fn is_whole(disk: &Disk, device: &Arc<SigningKey>) -> bool {
     let pinned = || {
         let text = disk.read(ENROLLMENT).ok().flatten()?;
         let text: EnrollmentText = read_versioned(&text).ok()?;
@@ -376,3 +456,4 @@ fn journal_in(state: &State) -> Option<&Journal> {
 const ENROLLMENT: &str = "enrollment.json";
 const DEVICE_KEY: &str = "device.key";
 const STATE: &str = "state.json";
+const CLOCK: &str = "clock.json";

@@ -19,6 +19,7 @@ use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
 use crate::activate::{ActivateOptions, Credential, accept_activation, activate_request};
+use crate::device::Device;
 use crate::store::{Enrollment, LicenseStore, VirtualEnvironment};
 
 pub(crate) const ACTIVATION: &str = "0198f1c2-5b7e-7cc0-8a36-3f0d3f6f2a11";
@@ -68,9 +69,21 @@ impl Vendor {
     }
 
     pub(crate) fn answer(&self, device: Thumbprint) -> v1::ActivateResponse {
+        self.answer_with(&self.certificate(device))
+    }
+
+    /// The answer for any key; a TPM's certificate names its counter.
+    pub(crate) fn answer_to(&self, device: &Device) -> v1::ActivateResponse {
+        self.answer_with(&ActivationCertificate {
+            counter: device.counter(),
+            ..self.certificate(device.thumbprint())
+        })
+    }
+
+    pub(crate) fn answer_with(&self, certificate: &ActivationCertificate) -> v1::ActivateResponse {
         v1::ActivateResponse {
             activation_id: ACTIVATION.to_owned(),
-            certificate: self.sign(&self.certificate(device)),
+            certificate: self.sign(certificate),
             product_code: code(3).to_string(),
             license: None,
         }

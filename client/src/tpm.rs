@@ -17,6 +17,8 @@ mod error;
 mod facts;
 mod key;
 mod life;
+#[cfg(test)]
+mod mangled;
 mod nv;
 mod scope;
 mod transport;

@@ -9,17 +9,28 @@ use upkeep::jwks::KeySet;
 use upkeep::jws::{self, Claims, JwsError, Verified};
 use upkeep::key::{self, Thumbprint};
 
+use crate::device::Device;
 use crate::error::ClientError;
 use crate::store::Journal;
 
-/// An activation certificate for this device.
+/// An activation certificate for this device key, and for the counter that the key dies with.
 pub(crate) fn certificate(
     text: &str,
     keys: &KeySet,
-    device: &Thumbprint,
+    device: &Device,
 ) -> Result<Verified<ActivationCertificate>, ClientError> {
     let verified = signed::<ActivationCertificate>(CERTIFICATE, text, keys)?;
-    same_device(CERTIFICATE, &verified.claims().cnf.jkt, device)?;
+    same_device(
+        CERTIFICATE,
+        &verified.claims().cnf.jkt,
+        &device.thumbprint(),
+    )?;
+    if verified.claims().counter != device.counter() {
+        return Err(ClientError::artefact(
+            CERTIFICATE,
+            "it names another counter than the one that the device key is bound to",
+        ));
+    }
     Ok(verified)
 }
 

@@ -13,7 +13,7 @@ use upkeep::rpc::v1::support_service_client::SupportServiceClient;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 use upkeep_client::{
-    ActivateOptions, Build, Client, Credential, Deadlines, LicenseStore, RedeemOptions,
+    ActivateOptions, Attester, Build, Client, Credential, Deadlines, LicenseStore, RedeemOptions,
     RetryPolicy, VirtualEnvironment, enroll,
 };
 use upkeep_server::pki::Role;
@@ -86,7 +86,7 @@ impl Site {
     ) -> Machine {
         let home = TempDir::new().unwrap();
         let dir = home.path().join("store");
-        enroll(
+        let mut store = enroll(
             &dir,
             &self.relay.endpoint(),
             Some("localhost"),
@@ -94,6 +94,10 @@ impl Site {
         )
         .await
         .unwrap();
+        // The TPM of the machine that runs the tests is none of theirs.
+        store
+            .remember_attester(Some(Attester::Software), None)
+            .unwrap();
         let credential = match &secret {
             v1::credential::Secret::Password(text) => {
                 Credential::Password(Zeroizing::new(text.clone()))
@@ -172,6 +176,7 @@ impl Machine {
         RedeemOptions {
             serial: self.options.serial.clone(),
             code: Code::parse(code).unwrap(),
+            product: None,
             version: Version::parse("11.0").unwrap(),
             virtual_environment: VirtualEnvironment::No,
             release_manifest: None,

@@ -49,7 +49,7 @@ fn build(version: &str, date: &str) -> Build {
 /// A new installation of the product, enrolled.
 async fn installation(world: &World, name: &str) -> (LicenseStore, Client) {
     let endpoint = format!("https://localhost:{}", world.running.products_addr().port());
-    let store = upkeep_client::enroll(
+    let mut store = upkeep_client::enroll(
         &world.installations().join(name),
         &endpoint,
         None,
@@ -57,6 +57,10 @@ async fn installation(world: &World, name: &str) -> (LicenseStore, Client) {
     )
     .await
     .unwrap();
+    // The TPM of the machine that runs the tests is none of theirs.
+    store
+        .remember_attester(Some(upkeep_client::Attester::Software), None)
+        .unwrap();
     let client = Client::of(&store).unwrap();
     (store, client)
 }
@@ -150,6 +154,7 @@ async fn a_product_activates_checks_moves_and_upgrades() {
     let redeem = RedeemOptions {
         serial: SerialNumber::parse(&wish.serial).unwrap(),
         code: Code::parse(&code.code).unwrap(),
+        product: None,
         version: Version::parse("11.0").unwrap(),
         virtual_environment: VirtualEnvironment::No,
         release_manifest: None,

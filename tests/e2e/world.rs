@@ -15,7 +15,7 @@ use upkeep::rpc::v1::admin_service_client::AdminServiceClient;
 use upkeep_server::attest::EndorsementClass;
 use upkeep_server::clock::ManualClock;
 use upkeep_server::config::Settings;
-use upkeep_server::endorsement::{self, Addition};
+use upkeep_server::endorsement::{self, Addition, EndorsementSettings};
 use upkeep_server::flow::check::verify_records;
 use upkeep_server::keys::Keys;
 use upkeep_server::pki::{self, TrustDomain};
@@ -77,6 +77,12 @@ impl World {
         let settings = Settings {
             data_dir: data,
             programmes,
+            endorsements: EndorsementSettings {
+                built_in: makers.is_empty(),
+                // A software TPM's CA is believed like any other that a test names.
+                allow_test_roots: !makers.is_empty(),
+                ..EndorsementSettings::default()
+            },
             ..Settings::default()
         };
         for (bytes, class) in makers {

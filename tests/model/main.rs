@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_input;
-#[allow(dead_code, reason = "the end-to-end tests use the rest of it")]
+#[allow(dead_code, reason = "the tests over TLS use the rest of it")]
 #[path = "../e2e/chip.rs"]
 mod chip;
 mod faults;

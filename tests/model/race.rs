@@ -134,6 +134,49 @@ fn one_proof_frees_one_seat_once() {
     });
 }
 
+/// I6: one counter's proof, 64 times at once from products, partners and support, frees one seat; another proof for the same
+/// activation is the same return.
+#[test]
+fn one_counter_proof_frees_one_seat_once() {
+    run_on_threads(async {
+        let world = World::selling().await;
+        for _round in 0..4 {
+            let kept = world.activate_chip(CODED).await;
+            let mut seat = world.activate_chip(CODED).await;
+            let proofs = [seat.retire().to_text(), seat.retire().to_file(None)];
+            let mut calls = JoinSet::new();
+            let mut staff = JoinSet::new();
+            for (number, proof) in (0..CALLERS).zip(proofs.iter().cycle()) {
+                let proof = proof.clone();
+                let (mut client, mut support) = (world.device(), world.support());
+                if number % 4 < 2 {
+                    let request = v1::DeactivateRequest { proof };
+                    calls.spawn(async move { client.deactivate(request).await });
+                } else {
+                    let request = v1::SupportServiceRecordProofRequest { proof };
+                    staff.spawn(async move { support.record_proof(request).await });
+                }
+            }
+            let mut receipts = BTreeSet::new();
+            for answer in calls.join_all().await {
+                let receipt = answer.unwrap().into_inner().receipt;
+                receipts.insert(crate::world::signing_input(&receipt).to_owned());
+            }
+            for answer in staff.join_all().await {
+                let receipt = answer.unwrap().into_inner().receipt;
+                receipts.insert(crate::world::signing_input(&receipt).to_owned());
+            }
+            assert_eq!(receipts.len(), 1, "one return, one receipt");
+            assert_eq!(taken(&world, CODED).await, 1, "the other keeps its seat");
+            let mut kept = kept;
+            let proof = kept.retire().to_text();
+            let request = v1::DeactivateRequest { proof };
+            world.device().deactivate(request).await.unwrap();
+            world.check_records();
+        }
+    });
+}
+
 /// I7: 64 requests for the code of one update request issue one code.
 #[test]
 fn one_update_request_has_one_code() {

@@ -11,7 +11,7 @@ use upkeep_server::pki::Role;
 use crate::grammar::{Dice, Grammar, Pool, call};
 use crate::world::{
     As, CODED, DONGLE, DONGLE_NUMBER, Device, MAIL, NSP, PASSWORD, World, defined, details,
-    fresh_id, run,
+    fresh_id, new_chip, run,
 };
 
 /// Everybody who can call.
@@ -93,6 +93,25 @@ async fn busy() -> (World, Pool) {
     pool.bytes_of("software_spki", spki.clone());
     pool.bytes_of("build_key_spki", spki);
     pool.bytes_of("build_key_spki", Vec::new());
+    let mut chip = new_chip();
+    let key = chip.prepare(0x0180_0001);
+    let asked = world.enroll_request(CODED, &mut chip, &key).await;
+    pool.bytes_of("challenge", asked.challenge.clone());
+    if let Some(v1::begin_enrollment_request::Evidence::Tpm(tpm)) = asked.evidence {
+        pool.bytes_of("ek_certificates", tpm.ek_certificates[0].clone());
+        pool.bytes_of("ak_public", tpm.ak_public);
+        pool.bytes_of("device_public", tpm.device_public);
+        pool.bytes_of("nv_public", tpm.nv_public);
+        for said in [tpm.key_certification, tpm.counter_certification] {
+            let said = said.unwrap();
+            pool.bytes_of("attest", said.attest);
+            pool.bytes_of("signature", said.signature);
+        }
+    }
+    let mut seat = world.activate_chip(MAIL).await;
+    pool.text_of("activation_id", [seat.activation_id.clone()]);
+    pool.text_of("proof", [seat.retire().to_text()]);
+    pool.bytes_of("secret", vec![7; 32]);
     for purpose in [v1::ChallengePurpose::Activate, v1::ChallengePurpose::Redeem] {
         pool.bytes_of("challenge", world.challenge(purpose).await);
     }

@@ -9,7 +9,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::facts::Held;
 use crate::cli::file;
 use crate::cli::secret::CredentialArgs;
-use crate::cli::value::{Machine, Serial, missing};
+use crate::cli::value::{KeyArgs, Machine, Serial, missing};
 
 /// Take a seat of a license for this device
 #[derive(Debug, clap::Args)]
@@ -19,13 +19,18 @@ Examples:
   upkeep activate LS-1000 --product label-studio --version 10.0 --activation-code-file code.txt
   UPKEEP_PASSWORD=... upkeep activate NSP-2000 --product label-studio --version 10.0 --json
   upkeep activate LS-1000 --product label-studio --version 11.0 --release-manifest build.release.txt
+  upkeep activate LS-1000 --product label-studio --version 10.0 --attester tpm
   upkeep activate LS-1000               # the answer to the first line never came: finish it
   upkeep activate LS-1000 --abandon     # or give it up
 
 Without a file and without a variable the credential is read from standard input: at a terminal it is asked for \
 and not shown. Serial numbers that start with NSP go with a password, all others with an activation code.
 
-Running it again with the same values takes no second seat. It prints the product code, as `upkeep status` does: \
+Running it again with the same values takes no second seat. Where the machine has a TPM that works and that the server \
+accepts, the seat is bound to a key in it, which a copy of the disk does not have; else to a key in the store, and the \
+answer says why. --attester forces either. The choice is remembered.
+
+It prints the product code, as `upkeep status` does: \
 it names this activation and authorises update requests for the license.")]
 pub(super) struct Args {
     #[command(flatten)]
@@ -34,7 +39,7 @@ pub(super) struct Args {
     /// Give up an activation whose answer never came; if it took a seat, this device gets it next time
     #[arg(long, conflicts_with_all = [
         "product", "version", "virtual_environment", "release_manifest",
-        "password_file", "activation_code_file", "product_code_file",
+        "password_file", "activation_code_file", "product_code_file", "attester",
     ])]
     abandon: bool,
 }
@@ -50,6 +55,9 @@ pub(super) struct Wanted {
 
     #[command(flatten)]
     credential: CredentialArgs,
+
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
 }
 
 pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
@@ -58,6 +66,7 @@ pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     }
     let (mut store, client) = global.open_with_client()?;
     let options = args.wanted.options(&store)?;
+    args.wanted.key.remember(&mut store, global)?;
     upkeep_client::activate(&mut store, &client, &options).await?;
     report(&store, global, "Activated.")
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use upkeep_client::Client;
 use upkeep_client::error::ClientError;
 use upkeep_client::store::{LicenseStore, StoreError};
+use upkeep_client::tpm::TpmAddress;
 
 use crate::cli::exit::Failure;
 use crate::cli::output::Output;
@@ -18,6 +19,16 @@ pub(super) struct Global {
     /// The license store, a directory [default: $UPKEEP_HOME, else $XDG_STATE_HOME/upkeep, else ~/.local/state/upkeep]
     #[arg(long, value_name = "DIR", global = true)]
     store: Option<PathBuf>,
+
+    /// Where the TPM is: /dev/tpmrm0, unix:/path or tcp:host:port [default: as remembered, else /dev/tpmrm0, /dev/tpm0]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "UPKEEP_TPM",
+        hide_env_values = true,
+        global = true
+    )]
+    tpm: Option<TpmAddress>,
 
     /// Print one JSON value, and errors as JSON on standard error
     #[arg(long, global = true)]
@@ -32,6 +43,11 @@ impl Global {
     /// How to say things.
     pub(super) fn output(&self) -> Output {
         Output::new(self.json, self.quiet)
+    }
+
+    /// Where the TPM is, if it was named.
+    pub(super) fn tpm(&self) -> Option<&TpmAddress> {
+        self.tpm.as_ref()
     }
 
     /// Where the store is or would be.
@@ -59,7 +75,7 @@ impl Global {
                 {
                     thread::sleep(PAUSE);
                 }
-                opened => return Ok(opened?),
+                opened => return Ok(self.with_tpm(opened?)),
             }
         }
     }
@@ -69,7 +85,14 @@ impl Global {
     /// # Errors
     /// Exit 5 when nothing is enrolled there, 7 when the store is damaged.
     pub(super) fn look(&self) -> Result<LicenseStore, Failure> {
-        Ok(LicenseStore::read(&self.directory()?)?)
+        Ok(self.with_tpm(LicenseStore::read(&self.directory()?)?))
+    }
+
+    fn with_tpm(&self, mut store: LicenseStore) -> LicenseStore {
+        if let Some(address) = &self.tpm {
+            store.use_tpm(address.clone());
+        }
+        store
     }
 
     /// Opens the store, and the way to the server that is pinned in it.

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 use upkeep::armor;
-use upkeep::artefact::{DeactivationProof, DeactivationReceipt};
+use upkeep::artefact::{DeactivationProof, DeactivationReceipt, HardwareProof};
+use upkeep_client::Device;
 use upkeep_client::store::{LicenseStore, State};
 
 use crate::cli::context::Global;
@@ -25,7 +26,9 @@ stops anywhere, run it again: it goes on with the same proof. From the ticket on
 more.
 
 --offline wipes and writes the proof file without a network. Carry the file to the reseller or the vendor, or run \
-`upkeep deactivate` later with a network. The proof can be written again at any time.")]
+`upkeep deactivate` later with a network. The proof can be written again at any time. A software key needs a ticket for \
+it. A TPM needs none: it kills its key by moving its counter on, and its word for that is the proof; the license can't \
+come back from a copy of the disk.")]
 pub(super) struct Args {
     /// Write the proof of deactivation there, `-` for standard output
     #[arg(long, value_name = "FILE")]
@@ -70,9 +73,12 @@ pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let ticket = ticket.as_ref().map(|text| text.as_str());
     if args.offline {
         let mut store = global.open()?;
-        if ticket.is_none() && matches!(store.state(), State::Active(_)) {
+        let needs_ticket = matches!(
+            store.state(), State::Active(held) if matches!(held.device(), Device::Software(_))
+        );
+        if ticket.is_none() && needs_ticket {
             return Err(Failure::usage(
-                "there is no deactivation ticket here, and without one no proof can be signed",
+                "there is no deactivation ticket here, and without one a software key can sign no proof",
                 "give a ticket that came by file with --ticket, or deactivate with a network",
             ));
         }
@@ -192,6 +198,7 @@ impl Progress {
 
 fn is_proof(text: &str) -> bool {
     armor::read::<DeactivationProof>(text.as_bytes()).is_ok()
+        || HardwareProof::read_either(text).is_ok()
 }
 
 fn is_receipt(text: &str) -> bool {

@@ -1,4 +1,4 @@
-//! `doctor`: looks at the store and at the way to the server, and says what to do about each finding.
+//! `doctor`: looks at the store, at the TPM and at the way to the server, and says what to do about each finding.
 
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,14 +15,18 @@ use crate::cli::context::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::facts;
 
-/// Look at the store and at the way to the server, and say what to do about each finding
+mod tpm;
+
+/// Look at the store, the TPM and the way to the server, and say what to do about each finding
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   upkeep doctor
   upkeep doctor --json | jq '.findings[] | select(.level != \"ok\")'
+  upkeep doctor --json | jq .tpm
 
-It changes nothing. Exit code 0 when nothing failed, else the code that fits the first failure.")]
+It changes nothing. A TPM is asked about itself: its maker, its endorsement certificate, the counters that it has \
+room for, and what keeps this program from using it. Exit code 0 when nothing failed, else the code that fits the first failure.")]
 pub(super) struct Args {}
 
 /// How bad it is.
@@ -46,15 +50,23 @@ struct Finding {
 #[derive(Debug, Serialize)]
 struct Report {
     findings: Vec<Finding>,
+    tpm: Option<tpm::Facts>,
     #[serde(skip)]
     exit: Exit,
 }
 
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            findings: Vec::new(),
+            tpm: None,
+            exit: Exit::Ok,
+        }
+    }
+}
+
 pub(super) async fn run(_: &Args, global: &Global) -> Result<Exit, Failure> {
-    let mut report = Report {
-        findings: Vec::new(),
-        exit: Exit::Ok,
-    };
+    let mut report = Report::default();
     look(global, &mut report).await?;
     global.output().answer(&report, || report.text())?;
     Ok(report.exit)
@@ -67,6 +79,7 @@ async fn look(global: &Global, report: &mut Report) -> Result<(), Failure> {
         Ok(store) => store,
         Err(error) => {
             report.fail("store", error);
+            tpm::look(None, global.tpm(), report);
             return Ok(());
         }
     };
@@ -75,6 +88,7 @@ async fn look(global: &Global, report: &mut Report) -> Result<(), Failure> {
         format_args!("{} is readable and whole", directory.display()),
     );
     license(&store, report);
+    tpm::look(Some(&store), global.tpm(), report);
     let client = match Client::of(&store) {
         Ok(client) => client,
         Err(error) => {
@@ -353,10 +367,7 @@ mod tests {
     use super::*;
 
     fn clock_finding(expires: &str, now: &str) -> (Level, String) {
-        let mut report = Report {
-            findings: Vec::new(),
-            exit: Exit::Ok,
-        };
+        let mut report = Report::default();
         let [expires, now] = [expires, now].map(|text| text.parse().expect("instant"));
         clock(expires, now, Duration::from_millis(20), &mut report);
         let finding = report.findings.pop().expect("a finding");
@@ -378,10 +389,7 @@ mod tests {
 
     #[test]
     fn the_first_failure_decides() {
-        let mut report = Report {
-            findings: Vec::new(),
-            exit: Exit::Ok,
-        };
+        let mut report = Report::default();
         report.warn("license", "none", "activate");
         report.fail("store", ClientError::NotEnrolled);
         report.fail("x", ClientError::Input("bad".to_owned()));

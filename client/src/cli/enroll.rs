@@ -1,4 +1,4 @@
-//! `enroll`: pins a server, its CA and its verification keys, and makes the device key.
+//! `enroll`: pins a server, its CA and its verification keys, makes the software device key, and remembers which kind activations get.
 
 use std::path::PathBuf;
 
@@ -7,6 +7,7 @@ use upkeep::jwks::KeySet;
 
 use crate::cli::context::Global;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::value::KeyArgs;
 use crate::cli::{file, output};
 
 /// Pin the vendor's license server, and make this installation's device key
@@ -14,12 +15,15 @@ use crate::cli::{file, output};
 #[command(after_help = "\
 Examples:
   upkeep enroll --server https://licenses.vendor.example:7443 --ca vendor-ca.pem
+  upkeep enroll --server https://licenses.vendor.example:7443 --ca vendor-ca.pem --attester software
   upkeep enroll --server https://192.0.2.7:7443 --server-name licenses.example --ca vendor-ca.pem
 
 Get the CA file from the vendor, on a way that you trust: whoever holds that CA's key can speak for the vendor. \
 The server's verification keys are fetched over that connection and pinned; everything signed is verified with \
 them later, without a network. Run it again when the vendor has a new server, CA or key: the device key and the \
-license stay.")]
+license stay.
+
+What --attester and --tpm say is remembered for `upkeep activate`, which makes the key in the TPM.")]
 pub(super) struct Args {
     /// The license server
     #[arg(long, value_name = "https://HOST:PORT")]
@@ -32,6 +36,9 @@ pub(super) struct Args {
     /// The name in the server's certificate, where it is not HOST
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
+
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 #[derive(Serialize)]
@@ -40,6 +47,8 @@ struct Enrolled<'a> {
     server_name: Option<&'a str>,
     keys: Vec<String>,
     device: String,
+    attester: &'static str,
+    tpm: Option<String>,
     store: String,
 }
 
@@ -47,13 +56,16 @@ pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let ca_pem = file::read_path(&args.ca)?;
     let directory = global.directory()?;
     let name = args.server_name.as_deref();
-    let store = upkeep_client::enroll(&directory, &args.server, name, &ca_pem).await?;
+    let mut store = upkeep_client::enroll(&directory, &args.server, name, &ca_pem).await?;
+    args.key.remember(&mut store, global)?;
     let enrollment = store.enrollment();
     let enrolled = Enrolled {
         server: &enrollment.endpoint,
         server_name: enrollment.server_name.as_deref(),
         keys: key_names(&enrollment.jwks),
         device: store.device_thumbprint().to_string(),
+        attester: store.attester().as_str(),
+        tpm: store.tpm().map(ToString::to_string),
         store: store.dir().display().to_string(),
     };
     global.output().done(&enrolled, || {
@@ -61,6 +73,8 @@ pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
         rows.extend(name.map(|name| ("Known as", name.to_owned())));
         rows.extend(enrolled.keys.iter().map(|key| ("Key", key.clone())));
         rows.push(("Device", enrolled.device.clone()));
+        rows.push(("Attester", enrolled.attester.to_owned()));
+        rows.extend(enrolled.tpm.clone().map(|tpm| ("TPM", tpm)));
         rows.push(("Store", enrolled.store.clone()));
         format!("Enrolled.\n\n{}", output::columns(&rows))
     })?;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use upkeep_client::error::ClientError;
 use upkeep_client::store::StoreError;
+use upkeep_client::tpm::TpmError;
 
 use crate::cli::reason;
 
@@ -140,6 +141,9 @@ impl From<ClientError> for Failure {
             ClientError::Deadline { .. } => (Exit::Unreachable, "DEADLINE"),
             ClientError::Tls { .. } => (Exit::Identity, "SERVER_IDENTITY"),
             ClientError::Store(_) => (Exit::Store, "STORE"),
+            // The license is bound to another machine, or to this one as it was.
+            ClientError::Tpm(TpmError::OtherTpm) => (Exit::NotActivated, "TPM"),
+            ClientError::Tpm(_) => (Exit::Fault, "TPM"),
             ClientError::NotEnrolled => (Exit::NotActivated, "NOT_ENROLLED"),
             ClientError::NotActivated(_) => (Exit::NotActivated, "NOT_ACTIVATED"),
             ClientError::Unfinished(_) => (Exit::NotActivated, "UNFINISHED"),

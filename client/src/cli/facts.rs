@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
-use upkeep::artefact::{ActivationCertificate, BoundTo, UpgradeCode};
+use upkeep::artefact::{ActivationCertificate, BoundTo, Counter, UpgradeCode};
 use upkeep::rpc::v1::{MaintenanceFlag, MaintenanceStatus};
 use upkeep_client::error::{ClientError, NotActivated};
 use upkeep_client::store::{LicenseStore, State};
@@ -28,6 +28,7 @@ pub(super) struct License {
     activation_id: Option<String>,
     upgrade_id: Option<String>,
     assurance: Option<String>,
+    counter: Option<Counter>,
     device: Option<String>,
     dongle_number: Option<String>,
 }
@@ -50,6 +51,7 @@ impl From<&ActivationCertificate> for License {
             activation_id: Some(claims.activation_id.to_string()),
             upgrade_id: None,
             assurance: Some(claims.assurance.to_string()),
+            counter: claims.counter,
             device: Some(claims.cnf.jkt.to_string()),
             dongle_number: claims.dongle_number.as_ref().map(ToString::to_string),
         }
@@ -78,6 +80,7 @@ impl From<&UpgradeCode> for License {
             activation_id: None,
             upgrade_id: Some(claims.upgrade_id.to_string()),
             assurance: None,
+            counter: None,
             device,
             dongle_number,
         }
@@ -113,6 +116,7 @@ impl License {
         let more = [
             ("License type", &self.license_type),
             ("Lease ends", &self.lease_ends_at),
+            ("Level", &self.assurance),
             ("Dongle", &self.dongle_number),
             ("Activation", &self.activation_id),
             ("Upgrade", &self.upgrade_id),
@@ -130,6 +134,10 @@ impl License {
 pub(super) struct Held {
     license: License,
     product_code: Option<String>,
+    attester: &'static str,
+    attester_reason: Option<String>,
+    #[serde(skip)]
+    key: String,
 }
 
 impl Held {
@@ -147,10 +155,16 @@ impl Held {
             State::Active(held) => Ok(Self {
                 license: held.claims().into(),
                 product_code: held.product_code().map(ToString::to_string),
+                attester: held.device().kind(),
+                attester_reason: held.device().because().map(str::to_owned),
+                key: held.device().to_string(),
             }),
             State::Upgraded(file) => Ok(Self {
                 license: file.claims().into(),
                 product_code: None,
+                attester: "software",
+                attester_reason: None,
+                key: "software key".to_owned(),
             }),
             State::Activating(pending) => Self::in_force(pending.before()),
             State::Redeeming(pending) => Self::in_force(pending.before()),
@@ -168,6 +182,7 @@ impl Held {
     /// What a person sees.
     pub(super) fn rows(&self) -> Vec<(&'static str, String)> {
         let mut rows = self.license.rows();
+        rows.push(("Bound to", self.key.clone()));
         rows.extend(self.product_code.clone().map(|code| ("Product code", code)));
         rows
     }

@@ -6,12 +6,13 @@ use serde::Serialize;
 use serde_json::Value;
 use upkeep::armor::{self, Label};
 use upkeep::artefact::{
-    ActivationCertificate, DeactivationProof, DeactivationReceipt, DeactivationTicket, ProofError,
-    Readable, ReleaseManifest, UnlockCode, UpgradeCode, verify_proof,
+    ActivationCertificate, DeactivationProof, DeactivationReceipt, DeactivationTicket,
+    HardwareProof, ProofError, Readable, ReleaseManifest, UnlockCode, UpgradeCode, verify_proof,
 };
 use upkeep::jwks::KeySet;
 use upkeep::jws::{self, Claims, JwsError, SigningInput, Typ};
 use upkeep::key::{self, Thumbprint};
+use upkeep::tpm::{Attest, Attested};
 
 use crate::cli::context::Global;
 use crate::cli::exit::{Exit, Failure};
@@ -28,7 +29,7 @@ Examples:
   upkeep inspect receipt.txt --jwks jwks.json --json
 
 Reads activation certificates, deactivation tickets, proofs and receipts, upgrade code files, unlock codes and release manifests, \
-as the armoured file or the bare JWS. Only the armoured block is read, never the lines above it.
+as the armoured file or the bare JWS; and a TPM's proof of deactivation, which only the server can verify. Only the armoured block is read, never the lines above it.
 
 Exit code 0: VERIFIED, by a pinned key, this device's own, or one of FILE. 9: UNVERIFIED; what it says is shown all \
 the same where it can be read, and may be anybody's words. A proof is signed by its device and carries the server's \
@@ -147,12 +148,13 @@ impl Trusted {
 
 /// Reads the armour, then the header, then what the header says it is.
 fn look(text: &str, trusted: &Trusted) -> Result<Found, Failure> {
+    if let Ok(proof) = HardwareProof::read_either(text) {
+        return hardware_proof(&proof);
+    }
     let (jws, label) = if text.contains("-----BEGIN ") {
         let (label, content) = armor::read_bytes(text.as_bytes()).map_err(unreadable)?;
         let Label::Artefact(typ) = label else {
-            return Err(unreadable(
-                "it is a hardware proof of deactivation, which only the server reads",
-            ));
+            return Err(unreadable("it is no whole hardware proof of deactivation"));
         };
         let content =
             String::from_utf8(content).map_err(|_| unreadable("the block holds no text"))?;
@@ -184,6 +186,33 @@ fn look(text: &str, trusted: &Trusted) -> Result<Found, Failure> {
             "it is of a kind that this version does not know",
         )),
     }
+}
+
+/// A TPM's proof: the server alone has the enrollment that says which chip must have signed it.
+fn hardware_proof(proof: &HardwareProof) -> Result<Found, Failure> {
+    let attest = Attest::parse(&proof.attest).map_err(unreadable)?;
+    let counter = match attest.body {
+        Attested::Nv { contents, .. } => contents.try_into().ok().map(u64::from_be_bytes),
+        Attested::Certify { .. } => None,
+    };
+    let mut rows = vec![("Activation", proof.activation_id.to_string())];
+    rows.extend(counter.map(|value| ("Counter of the TPM", value.to_string())));
+    rows.push((
+        "Answers a ticket",
+        if proof.ticket.is_some() { "yes" } else { "no" }.to_owned(),
+    ));
+    Ok(Found {
+        kind: "hardware_proof",
+        verified: false,
+        why: Some("only the server can tell: it knows the TPM that must have signed it".to_owned()),
+        key: "a TPM's attestation key".to_owned(),
+        claims: serde_json::json!({
+            "activation_id": proof.activation_id.to_string(),
+            "counter": counter,
+            "ticket": proof.ticket,
+        }),
+        rows,
+    })
 }
 
 fn found<C: Readable>(

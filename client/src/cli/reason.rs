@@ -4,12 +4,14 @@ use upkeep::check::Refusal;
 use upkeep_client::check::CheckError;
 use upkeep_client::error::{ClientError, NotActivated, Unfinished};
 use upkeep_client::store::StoreError;
+use upkeep_client::tpm::TpmError;
 
 /// The case of this error, where there are several. docs/client.md lists the names.
 pub(super) fn of(error: &ClientError) -> Option<&str> {
     match error {
         ClientError::Refused(_) => error.reason(),
         ClientError::Store(error) => of_store(error),
+        ClientError::Tpm(error) => of_tpm(error),
         ClientError::NotActivated(why) => of_missing(*why),
         ClientError::Unfinished(what) => of_unfinished(what),
         ClientError::Check(error) => of_check(error),
@@ -30,11 +32,29 @@ fn of_store(error: &StoreError) -> Option<&'static str> {
     }
 }
 
+fn of_tpm(error: &TpmError) -> Option<&'static str> {
+    match error {
+        TpmError::Unavailable { .. } => Some("NO_TPM"),
+        TpmError::Denied { .. } => Some("NO_RIGHTS"),
+        TpmError::Busy { .. } => Some("BUSY"),
+        TpmError::Io(_) => Some("SILENT"),
+        TpmError::NoEndorsement | TpmError::EndorsementMismatch => Some("NO_ENDORSEMENT"),
+        TpmError::Owned { .. } => Some("OWNED"),
+        TpmError::Lockout => Some("LOCKOUT"),
+        TpmError::NoSpace => Some("NO_SPACE"),
+        TpmError::Exhausted { .. } => Some("EXHAUSTED"),
+        TpmError::OtherTpm => Some("OTHER_TPM"),
+        TpmError::CounterBehind { .. } => Some("COUNTER_BEHIND"),
+        _ => None,
+    }
+}
+
 fn of_missing(why: NotActivated) -> Option<&'static str> {
     match why {
         NotActivated::Never => Some("NEVER_ACTIVATED"),
         NotActivated::Releasing => Some("RELEASING"),
         NotActivated::Deactivated => Some("DEACTIVATED"),
+        NotActivated::KeyEnded => Some("KEY_ENDED"),
         NotActivated::UpgradeFile => Some("UPGRADED_BY_FILE"),
         _ => None,
     }
@@ -45,6 +65,7 @@ fn of_unfinished(what: &Unfinished) -> Option<&'static str> {
         Unfinished::Activation { .. } => Some("ACTIVATION_UNFINISHED"),
         Unfinished::Redeem { .. } => Some("REDEEM_UNFINISHED"),
         Unfinished::Deactivation { .. } => Some("DEACTIVATION_UNFINISHED"),
+        Unfinished::OtherKey { .. } => Some("OTHER_KIND_OF_KEY"),
         Unfinished::Active { .. } => Some("OTHER_LICENSE_ACTIVE"),
         _ => None,
     }
@@ -54,6 +75,7 @@ fn of_check(error: &CheckError) -> Option<&'static str> {
     match error {
         CheckError::Refused(refusal) => of_refusal(*refusal),
         CheckError::DeviceKey => Some("DEVICE_KEY"),
+        CheckError::ClockSetBack => Some("CLOCK_SET_BACK"),
         CheckError::LeaseEnded => Some("LEASE_ENDED"),
         _ => None,
     }

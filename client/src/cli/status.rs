@@ -33,6 +33,8 @@ struct Status {
     server: String,
     server_name: Option<String>,
     device: String,
+    attester_choice: &'static str,
+    tpm: Option<String>,
     store: String,
     #[serde(flatten)]
     held: Option<Held>,
@@ -101,6 +103,8 @@ impl Status {
             server: enrollment.endpoint.clone(),
             server_name: enrollment.server_name.clone(),
             device: store.device_thumbprint().to_string(),
+            attester_choice: store.attester().as_str(),
+            tpm: store.tpm().map(ToString::to_string),
             store: store.dir().display().to_string(),
             held: Held::in_force(store.state()).ok(),
             unfinished,
@@ -131,6 +135,8 @@ impl Status {
         rows.push(("Server", self.server.clone()));
         rows.extend(self.server_name.clone().map(|name| ("Known as", name)));
         rows.push(("Device", self.device.clone()));
+        rows.push(("Attester", self.attester_choice.to_owned()));
+        rows.extend(self.tpm.clone().map(|tpm| ("TPM", tpm)));
         rows.push(("Store", self.store.clone()));
         let mut text = output::columns(&rows);
         if let Some(next) = &self.next {

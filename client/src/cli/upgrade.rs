@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
+use upkeep::id::ProductId;
 use upkeep::version::Version;
 use upkeep_client::store::{LicenseStore, PendingRedeem, State};
 use upkeep_client::{RedeemOptions, VirtualEnvironment};
@@ -12,7 +13,7 @@ use crate::cli::context::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::facts::Held;
 use crate::cli::file::{self, Place};
-use crate::cli::value::{Serial, Virtual, missing};
+use crate::cli::value::{KeyArgs, Serial, Virtual, missing};
 use crate::cli::{output, secret};
 
 /// Use an upgrade code: the license becomes its next generation
@@ -32,7 +33,8 @@ Examples:
 
 The old license is deactivated first, and the code is issued against its proof. Without a file and without the \
 variable the code of 25 characters is read from standard input: at a terminal it is asked for and not shown. When \
-the answer is lost, run it again with the same code: it is not used twice.
+the answer is lost, run it again with the same code: it is not used twice. On a machine with a TPM the new activation is \
+bound to a key in it, as `upkeep activate` does; the signed file is for the software key, and needs no TPM.
 
 It also prints the activation code of the new generation, for the license's other seats, where there is one.")]
 pub(super) struct RedeemArgs {
@@ -41,13 +43,13 @@ pub(super) struct RedeemArgs {
 
     /// The upgrade code's signed file for this device, `-` for standard input; no network
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "place", "option", "version", "code_file", "virtual_environment", "release_manifest",
+        "place", "option", "product", "version", "code_file", "virtual_environment", "release_manifest", "attester",
     ])]
     file: Option<Place>,
 
     /// Give up an upgrade whose answer never came; its code may be used up by then
     #[arg(long, conflicts_with_all = [
-        "file", "version", "code_file", "virtual_environment", "release_manifest",
+        "file", "product", "version", "code_file", "virtual_environment", "release_manifest", "attester",
     ])]
     abandon: bool,
 }
@@ -57,6 +59,10 @@ pub(super) struct RedeemArgs {
 pub(super) struct Wanted {
     #[command(flatten)]
     serial: Serial,
+
+    /// The product, needed where the machine has a TPM [default: the one that was licensed here]
+    #[arg(long, value_name = "ID", value_parser = ProductId::parse)]
+    product: Option<ProductId>,
 
     /// The version that runs here, such as 11.0
     #[arg(long, value_name = "VERSION", value_parser = Version::parse)]
@@ -73,6 +79,9 @@ pub(super) struct Wanted {
     /// The release manifest of the build, where the vendor ships one
     #[arg(long, value_name = "FILE")]
     release_manifest: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) key: KeyArgs,
 }
 
 #[derive(Serialize)]
@@ -95,6 +104,7 @@ pub(super) async fn run(command: &Command, global: &Global) -> Result<Exit, Fail
     }
     let (mut store, client) = global.open_with_client()?;
     let options = args.wanted.options(&store)?;
+    args.wanted.key.remember(&mut store, global)?;
     let redeemed = upkeep_client::redeem(&mut store, &client, &options).await?;
     report(&store, &redeemed, global)
 }
@@ -149,10 +159,19 @@ impl Wanted {
         Ok(RedeemOptions {
             code: secret::upgrade_code(self.code_file.as_deref(), &serial)?,
             release_manifest: file::read_manifest(self.release_manifest.as_deref())?,
+            product: self.product.clone().or_else(|| known_product(store)),
             serial,
             version,
             virtual_environment,
         })
+    }
+}
+
+/// The product of the license that stands here, or that was returned last.
+fn known_product(store: &LicenseStore) -> Option<ProductId> {
+    match store.state() {
+        State::Upgraded(file) => Some(file.claims().product.clone()),
+        _ => store.last_return()?.device().product().cloned(),
     }
 }
 

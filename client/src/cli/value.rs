@@ -1,13 +1,16 @@
-//! Values that several commands take: the serial number in both its places, and what is declared about the machine.
+//! Values that several commands take: the serial number in both its places, what is declared about the machine, and its key.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::ValueEnum;
 use upkeep::id::ProductId;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
-use upkeep_client::VirtualEnvironment;
+use upkeep_client::store::LicenseStore;
+use upkeep_client::{Attester, VirtualEnvironment};
 
+use crate::cli::context::Global;
 use crate::cli::exit::Failure;
 
 /// A serial number, as SERIAL or as `--serial SERIAL`.
@@ -65,6 +68,28 @@ pub(super) struct Machine {
     /// The release manifest of the build, where the vendor ships one
     #[arg(long, value_name = "FILE")]
     pub(super) release_manifest: Option<PathBuf>,
+}
+
+/// Which kind of device key a new activation gets.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct KeyArgs {
+    /// The device key: a TPM's where one works (auto), a TPM's or none (tpm), or a file's (software) [default: as remembered, else auto]
+    #[arg(long, value_name = "auto|tpm|software", value_parser = Attester::from_str)]
+    attester: Option<Attester>,
+}
+
+impl KeyArgs {
+    /// Remembers what was chosen, with the TPM's address where it was named.
+    ///
+    /// # Errors
+    /// Exit 7.
+    pub(super) fn remember(
+        &self,
+        store: &mut LicenseStore,
+        global: &Global,
+    ) -> Result<(), Failure> {
+        Ok(store.remember_attester(self.attester, global.tpm().cloned())?)
+    }
 }
 
 /// What stands for a value that has to be given.

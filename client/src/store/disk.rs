@@ -9,6 +9,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -64,7 +66,7 @@ impl Disk {
             .mode(FILE_MODE)
             .open(&path)
             .map_err(|error| StoreError::io(&path, &error))?;
-        lock.try_lock().map_err(|error| match error {
+        take(&lock).map_err(|error| match error {
             TryLockError::WouldBlock => StoreError::Locked {
                 dir: dir.to_owned(),
             },
@@ -212,6 +214,18 @@ impl Disk {
     }
 }
 
+/// Takes the lock. A child that another thread of this process is starting shares every lock until it runs its program, so a lock that
+/// was just given up may seem taken for a moment.
+fn take(lock: &File) -> Result<(), TryLockError> {
+    for _ in 0..TRIES {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            taken => return taken,
+        }
+    }
+    lock.try_lock()
+}
+
 fn sync_dir(dir: &Path) -> Result<(), StoreError> {
     File::open(dir)
         .and_then(|dir| dir.sync_all())
@@ -249,4 +263,6 @@ const LOCK: &str = "lock";
 const TEMPORARY: &str = ".new-";
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(5);
 const MAX_LEN: u64 = 1024 * 1024;

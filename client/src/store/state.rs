@@ -15,6 +15,8 @@ use upkeep::rpc::v1;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
+use crate::device::Device;
+
 /// What stands here.
 #[derive(Clone, Debug)]
 pub enum State {
@@ -40,19 +42,23 @@ pub struct Held {
     pub(super) certificate: String,
     pub(super) verified: Arc<Verified<ActivationCertificate>>,
     pub(super) product_code: Option<Code>,
+    pub(super) device: Device,
 }
 
 impl Held {
     /// * `certificate` - the text that `verified` was read from.
+    /// * `device` - the key that it was verified for.
     pub(crate) fn new(
         certificate: String,
         verified: Verified<ActivationCertificate>,
         product_code: Option<Code>,
+        device: Device,
     ) -> Self {
         Self {
             certificate,
             verified: Arc::new(verified),
             product_code,
+            device,
         }
     }
 
@@ -84,6 +90,11 @@ impl Held {
     /// The product code that the server gave with it. `Display` shows the secret, `Debug` does not.
     pub fn product_code(&self) -> Option<&Code> {
         self.product_code.as_ref()
+    }
+
+    /// The device key that it is bound to.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 }
 
@@ -122,6 +133,7 @@ impl UpgradeFile {
 #[derive(Clone, Debug)]
 pub struct PendingActivation {
     pub(super) asked: AskedActivation,
+    pub(super) device: Device,
     pub(super) before: Box<State>,
 }
 
@@ -137,10 +149,12 @@ pub(crate) struct AskedActivation {
 }
 
 impl PendingActivation {
+    /// * `device` - the key that the activation is to be bound to.
     /// * `before` - what holds until the answer is here, and again if there is none.
-    pub(crate) fn new(asked: AskedActivation, before: State) -> Self {
+    pub(crate) fn new(asked: AskedActivation, device: Device, before: State) -> Self {
         Self {
             asked,
+            device,
             before: Box::new(before),
         }
     }
@@ -170,6 +184,11 @@ impl PendingActivation {
         self.asked.request_id
     }
 
+    /// The device key that was sent.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// What holds until the answer is here.
     pub fn before(&self) -> &State {
         &self.before
@@ -185,6 +204,7 @@ impl PendingActivation {
 #[derive(Clone, Debug)]
 pub struct PendingRedeem {
     pub(super) asked: AskedRedeem,
+    pub(super) device: Device,
     pub(super) before: Box<State>,
 }
 
@@ -199,10 +219,12 @@ pub(crate) struct AskedRedeem {
 }
 
 impl PendingRedeem {
+    /// * `device` - the key that the activation is to be bound to.
     /// * `before` - what holds until the answer is here, and again if there is none.
-    pub(crate) fn new(asked: AskedRedeem, before: State) -> Self {
+    pub(crate) fn new(asked: AskedRedeem, device: Device, before: State) -> Self {
         Self {
             asked,
+            device,
             before: Box::new(before),
         }
     }
@@ -227,6 +249,11 @@ impl PendingRedeem {
         self.asked.request_id
     }
 
+    /// The device key that was sent.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// What holds until the answer is here.
     pub fn before(&self) -> &State {
         &self.before
@@ -242,6 +269,7 @@ impl PendingRedeem {
 #[derive(Clone, Debug)]
 pub struct Journal {
     pub(super) tombstone: Tombstone,
+    pub(super) device: Device,
     pub(super) ticket: Option<String>,
     pub(super) held: Option<Held>,
     pub(super) proof: Option<String>,
@@ -269,11 +297,12 @@ impl Tombstone {
 }
 
 impl Journal {
-    /// A return that has begun: the ticket is here, the certificate too.
-    pub(crate) fn begin(held: Held, ticket: String) -> Self {
+    /// A return that has begun: the certificate is still here, the ticket too where the key needs one.
+    pub(crate) fn begin(held: Held, ticket: Option<String>) -> Self {
         Self {
             tombstone: Tombstone::of(&held),
-            ticket: Some(ticket),
+            device: held.device.clone(),
+            ticket,
             held: Some(held),
             proof: None,
             receipt: None,
@@ -284,6 +313,7 @@ impl Journal {
     pub(crate) fn ended(held: &Held) -> Self {
         Self {
             tombstone: Tombstone::of(held),
+            device: held.device.clone(),
             ticket: None,
             held: None,
             proof: None,
@@ -291,10 +321,10 @@ impl Journal {
         }
     }
 
-    /// The same return answering another ticket; a proof that answered the last one is given up.
-    pub(crate) fn with_ticket(self, ticket: String) -> Self {
+    /// The same return answering another ticket, or none; a proof that answered the last one is given up.
+    pub(crate) fn with_ticket(self, ticket: Option<String>) -> Self {
         Self {
-            ticket: Some(ticket),
+            ticket,
             proof: None,
             ..self
         }
@@ -333,17 +363,22 @@ impl Journal {
         self.tombstone.activation_id
     }
 
-    /// The device key that it was bound to.
+    /// The name of the device key that it was bound to.
     pub fn device_thumbprint(&self) -> Thumbprint {
         self.tombstone.jkt
     }
 
-    /// The ticket (JWS); none where the vendor ended the activation before one was fetched.
+    /// The device key that it was bound to: what is needed to prove its end.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The ticket (JWS); none where a TPM proves the end without one, or where the vendor ended the activation before it was fetched.
     pub fn ticket(&self) -> Option<&str> {
         self.ticket.as_deref()
     }
 
-    /// The proof (JWS), once it is signed.
+    /// The proof, once it is signed: a JWS by a software key, the text of a [`upkeep::artefact::HardwareProof`] by a TPM.
     pub fn proof(&self) -> Option<&str> {
         self.proof.as_deref()
     }

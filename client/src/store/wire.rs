@@ -1,12 +1,15 @@
 //! `state.json`: the text of the whole state, versioned, and its strict reading.
 //!
-//! Unknown members are refused, and so is everything that does not verify: a certificate by another key or for another device.
+//! Unknown members are refused, and so is everything that does not verify: a certificate by another key or for another device. The TPM keys
+//! in it are of no use without their chip.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use upkeep::code::Code;
 use upkeep::id::RequestId;
 use upkeep::jwks::KeySet;
-use upkeep::key::Thumbprint;
+use upkeep::key::SigningKey;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
@@ -14,6 +17,8 @@ use super::state::{
     AskedActivation, AskedRedeem, Held, Journal, PendingActivation, PendingRedeem, State,
     Tombstone, UpgradeFile, VirtualEnvironment,
 };
+use crate::attester::{Attester, AttesterChoice};
+use crate::device::{Device, TpmDevice};
 use crate::verify;
 
 /// Everything that `state.json` says.
@@ -23,6 +28,8 @@ pub(crate) struct Record {
     pub(crate) state: State,
     /// The last return, while another license stands here: its proof and receipt stay exportable.
     pub(crate) returned: Option<Journal>,
+    /// Which kind of device key a new activation gets.
+    pub(crate) choice: AttesterChoice,
 }
 
 impl Record {
@@ -31,6 +38,7 @@ impl Record {
         Self {
             state: State::Empty,
             returned: None,
+            choice: AttesterChoice::default(),
         }
     }
 
@@ -40,19 +48,22 @@ impl Record {
             format: FORMAT,
             state: StateText::from(&self.state),
             returned: self.returned.as_ref().map(JournalText::from),
+            attester: Some(self.choice.attester).filter(|attester| *attester != Attester::Auto),
+            tpm: self.choice.tpm.as_ref().map(ToString::to_string),
         })
     }
 
     /// Reads the text of the file.
     ///
-    /// Trust: certificates and upgrade codes are verified by `keys`, the pinned ones, and must be for `device`.
+    /// Trust: certificates and upgrade codes are verified by `keys`, the pinned ones, and must be for the TPM key that stands beside
+    /// them, else for `software`, the store's own.
     pub(crate) fn from_json(
         text: &str,
         keys: &KeySet,
-        device: &Thumbprint,
+        software: &Arc<SigningKey>,
     ) -> Result<Self, Unreadable> {
         let document: Document = read_versioned(text)?;
-        let reader = Reader { keys, device };
+        let reader = Reader { keys, software };
         let state = reader.state(document.state)?;
         if let State::Activating(PendingActivation { before, .. })
         | State::Redeeming(PendingRedeem { before, .. }) = &state
@@ -68,6 +79,13 @@ impl Record {
                 .returned
                 .map(|text| reader.journal(text))
                 .transpose()?,
+            choice: AttesterChoice {
+                attester: document.attester.unwrap_or_default(),
+                tpm: document
+                    .tpm
+                    .map(|text| text.parse().map_err(Unreadable::damaged))
+                    .transpose()?,
+            },
         })
     }
 }
@@ -112,6 +130,18 @@ struct Document {
     state: StateText,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     returned: Option<JournalText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attester: Option<Attester>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tpm: Option<String>,
+}
+
+/// A device key; absent where it is the store's own and nobody looked for a TPM.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum DeviceText {
+    Software(String),
+    Tpm(Box<TpmDevice>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -130,6 +160,8 @@ enum StateText {
 #[serde(deny_unknown_fields)]
 struct ActivatingText {
     asked: AskedActivation,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device: Option<DeviceText>,
     before: Box<StateText>,
 }
 
@@ -141,6 +173,8 @@ struct RedeemingText {
     code: String,
     version: Version,
     virtual_environment: VirtualEnvironment,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device: Option<DeviceText>,
     before: Box<StateText>,
 }
 
@@ -150,12 +184,16 @@ struct HeldText {
     certificate: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     product_code: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device: Option<DeviceText>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct JournalText {
     tombstone: Tombstone,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device: Option<DeviceText>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ticket: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -172,6 +210,7 @@ impl From<&State> for StateText {
             State::Empty => Self::Empty,
             State::Activating(pending) => Self::Activating(ActivatingText {
                 asked: pending.asked.clone(),
+                device: device_text(&pending.device),
                 before: Box::new(Self::from(&*pending.before)),
             }),
             State::Active(held) => Self::Active(HeldText::from(held)),
@@ -182,6 +221,7 @@ impl From<&State> for StateText {
                 code: pending.asked.code.canonical().to_owned(),
                 version: pending.asked.version.clone(),
                 virtual_environment: pending.asked.virtual_environment,
+                device: device_text(&pending.device),
                 before: Box::new(Self::from(&*pending.before)),
             }),
             State::Releasing(journal) => Self::Releasing(JournalText::from(journal)),
@@ -198,7 +238,17 @@ impl From<&Held> for HeldText {
                 .product_code
                 .as_ref()
                 .map(|code| code.canonical().to_owned()),
+            device: device_text(&held.device),
         }
+    }
+}
+
+fn device_text(device: &Device) -> Option<DeviceText> {
+    match device {
+        Device::Software(_) => device
+            .because()
+            .map(|because| DeviceText::Software(because.to_owned())),
+        Device::Tpm(device) => Some(DeviceText::Tpm(Box::new(TpmDevice::clone(device)))),
     }
 }
 
@@ -206,6 +256,7 @@ impl From<&Journal> for JournalText {
     fn from(journal: &Journal) -> Self {
         Self {
             tombstone: journal.tombstone.clone(),
+            device: device_text(&journal.device),
             ticket: journal.ticket.clone(),
             held: journal.held.as_ref().map(HeldText::from),
             proof: journal.proof.clone(),
@@ -217,21 +268,36 @@ impl From<&Journal> for JournalText {
 /// What the reading of a state trusts.
 struct Reader<'a> {
     keys: &'a KeySet,
-    device: &'a Thumbprint,
+    software: &'a Arc<SigningKey>,
 }
 
 impl Reader<'_> {
+    fn device(&self, text: Option<DeviceText>) -> Device {
+        match text {
+            Some(DeviceText::Tpm(device)) => Device::Tpm(Arc::from(device)),
+            Some(DeviceText::Software(because)) => {
+                Device::software(Arc::clone(self.software), Some(because.into()))
+            }
+            None => Device::software(Arc::clone(self.software), None),
+        }
+    }
+
     fn state(&self, text: StateText) -> Result<State, Unreadable> {
         Ok(match text {
             StateText::Empty => State::Empty,
             StateText::Activating(text) => State::Activating(PendingActivation {
                 asked: text.asked,
+                device: self.device(text.device),
                 before: Box::new(self.state(*text.before)?),
             }),
             StateText::Active(text) => State::Active(self.held(text)?),
             StateText::Upgraded(code) => {
-                let verified = verify::upgrade_code(&code, self.keys, self.device)
-                    .map_err(Unreadable::damaged)?;
+                let verified = verify::upgrade_code(
+                    &code,
+                    self.keys,
+                    &self.software.public_key().thumbprint(),
+                )
+                .map_err(Unreadable::damaged)?;
                 State::Upgraded(UpgradeFile::new(code, verified))
             }
             StateText::Redeeming(text) => State::Redeeming(PendingRedeem {
@@ -242,6 +308,7 @@ impl Reader<'_> {
                     version: text.version,
                     virtual_environment: text.virtual_environment,
                 },
+                device: self.device(text.device),
                 before: Box::new(self.state(*text.before)?),
             }),
             StateText::Releasing(text) => State::Releasing(self.journal(text)?),
@@ -250,19 +317,22 @@ impl Reader<'_> {
     }
 
     fn held(&self, text: HeldText) -> Result<Held, Unreadable> {
-        let verified = verify::certificate(&text.certificate, self.keys, self.device)
+        let device = self.device(text.device);
+        let verified = verify::certificate(&text.certificate, self.keys, &device)
             .map_err(Unreadable::damaged)?;
         let code = text.product_code.as_deref().map(Code::parse).transpose();
         let code = code.map_err(Unreadable::damaged)?;
-        Ok(Held::new(text.certificate, verified, code))
+        Ok(Held::new(text.certificate, verified, code, device))
     }
 
     fn journal(&self, text: JournalText) -> Result<Journal, Unreadable> {
-        if text.tombstone.jkt != *self.device {
+        let device = self.device(text.device);
+        if text.tombstone.jkt != device.thumbprint() {
             return Err(Unreadable::damaged("it is the return of another device"));
         }
         Ok(Journal {
             tombstone: text.tombstone,
+            device,
             ticket: text.ticket,
             held: text.held.map(|held| self.held(held)).transpose()?,
             proof: text.proof,

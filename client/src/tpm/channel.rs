@@ -17,9 +17,14 @@ pub(super) struct Channel {
 
 impl Channel {
     pub(super) fn new(transport: Box<dyn Transport>) -> Self {
+        Self::with_pause(transport, thread::sleep)
+    }
+
+    /// As [`Channel::new`], with another way to wait.
+    pub(super) fn with_pause(transport: Box<dyn Transport>, pause: fn(Duration)) -> Self {
         Self {
             transport,
-            pause: thread::sleep,
+            pause,
             broken: false,
         }
     }
@@ -89,10 +94,7 @@ mod tests {
     }
 
     fn channel(answers: impl IntoIterator<Item = io::Result<Vec<u8>>>) -> Channel {
-        Channel {
-            pause: |_| (),
-            ..Channel::new(Box::new(Scripted(answers.into_iter().collect())))
-        }
+        Channel::with_pause(Box::new(Scripted(answers.into_iter().collect())), |_| ())
     }
 
     fn code(code: u16) -> io::Result<Vec<u8>> {

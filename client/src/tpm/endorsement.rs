@@ -47,7 +47,9 @@ impl Scope<'_> {
         }
         let mut certificates = Vec::new();
         let mut rest = stored.as_slice();
-        while let Some((certificate, behind)) = split_der(rest) {
+        while let Some((certificate, behind)) = split_der(rest)
+            && certificates.len() < MAX_INTERMEDIATES
+        {
             certificates.push(certificate.to_vec());
             rest = behind;
         }
@@ -120,6 +122,9 @@ fn split_der(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// Where certificate chains are stored; the profile has 256 indices for them, and a chain of some KiB takes few.
 const CHAIN: std::ops::Range<u32> = 0x01C0_0100..0x01C0_0110;
+
+/// As many as the server takes.
+const MAX_INTERMEDIATES: usize = 3;
 
 #[cfg(test)]
 mod tests {

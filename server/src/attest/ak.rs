@@ -91,8 +91,11 @@ pub fn ak_public(tpmt_public: &[u8]) -> Result<AttestationKey, EvidenceError> {
         return Err(EvidenceError::AkScheme);
     }
     let key = match &public.key {
-        PublicKeyArea::Ecc { scheme, .. } => match scheme {
-            Scheme::Ecdsa(alg::SHA256) => public.p256().map(AkKey::Ecdsa),
+        PublicKeyArea::Ecc {
+            symmetric, scheme, ..
+        } => match (scheme, symmetric) {
+            (Scheme::Ecdsa(alg::SHA256), Symmetric::Null) => public.p256().map(AkKey::Ecdsa),
+            (Scheme::Ecdsa(alg::SHA256), _) => None,
             _ => return Err(EvidenceError::AkScheme),
         },
         PublicKeyArea::Rsa {

@@ -225,8 +225,8 @@ pub(super) fn authority(
     at: DateTime<Utc>,
 ) -> Result<(), EvidenceError> {
     sound(issuer, AUTHORITY_EXTENSIONS, at)?;
-    let path_length = issuer.authority().map_err(|_| EvidenceError::Authority)?;
-    if path_length.is_some_and(|most| below > most) {
+    let authority = issuer.authority().ok_or(EvidenceError::Authority)?;
+    if authority.path_length.is_some_and(|most| below > most) {
         return Err(EvidenceError::PathLength);
     }
     // Most authorities have no extended key usage; one that has one is held to it.
@@ -265,9 +265,7 @@ fn purpose(leaf: &Certificate) -> Result<(), EvidenceError> {
     if leaf.extension::<BasicConstraints>()?.is_some_and(|b| b.ca) {
         return Err(EvidenceError::EkIsAuthority);
     }
-    let usage = leaf
-        .extension::<KeyUsage>()?
-        .ok_or(EvidenceError::EkKeyUsage)?;
+    let usage = leaf.key_usage()?.ok_or(EvidenceError::EkKeyUsage)?;
     let decrypts = match leaf.key() {
         Some(Key::Rsa(_)) => usage.key_encipherment(),
         _ => usage.key_agreement(),

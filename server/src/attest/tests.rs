@@ -1,10 +1,14 @@
 //! Tests of the checklist: `step_nn_...` fails when check nn is taken out.
 
 mod chain;
+mod counters;
 mod credential;
 mod dongle;
 mod forge;
+mod keys;
+mod leaf;
 mod outside;
+mod scene;
 mod statements;
 mod whole;
 

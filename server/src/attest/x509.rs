@@ -147,19 +147,24 @@ impl Certificate {
             .any(|extension| extension.critical && !known.contains(&extension.extn_id))
     }
 
-    /// Whether the key may issue certificates: a CA by its basic constraints, whose key usage has keyCertSign. Gives the path
-    /// length constraint, where there is one.
+    /// What the key may issue, if it may: it is a CA by its basic constraints, and its key usage has keyCertSign.
+    pub(super) fn authority(&self) -> Option<Authority> {
+        let constraints: BasicConstraints = self.extension().ok()??;
+        let usage = self.key_usage().ok()??;
+        (constraints.ca && usage.key_cert_sign()).then_some(Authority {
+            path_length: constraints.path_len_constraint,
+        })
+    }
+
+    /// The key usage, where there is one. Zero bits at its end, which DER leaves away (X.690 section 11.2.2), are borne: all roots of
+    /// a large maker of chips have them, and they mean nothing.
     ///
     /// # Errors
-    /// [`NotExact`] when it may not.
-    pub(super) fn authority(&self) -> Result<Option<u8>, NotExact> {
-        let constraints: BasicConstraints = self.extension()?.ok_or(NotExact)?;
-        let usage: KeyUsage = self.extension()?.ok_or(NotExact)?;
-        if constraints.ca && usage.key_cert_sign() {
-            Ok(constraints.path_len_constraint)
-        } else {
-            Err(NotExact)
-        }
+    /// [`NotExact`].
+    pub(super) fn key_usage(&self) -> Result<Option<KeyUsage>, NotExact> {
+        self.extension_bytes(&KeyUsage::OID)
+            .map(|bytes| KeyUsage::from_der(bytes).map_err(|_| NotExact))
+            .transpose()
     }
 
     /// Whether the key of `issuer` signed this certificate. Names and constraints are the caller's to check.
@@ -183,6 +188,13 @@ impl Certificate {
         let extensions = self.inner.tbs_certificate().extensions();
         extensions.into_iter().flatten()
     }
+}
+
+/// What an authority may issue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Authority {
+    /// How many intermediates may stand below it, where it says so.
+    pub(super) path_length: Option<u8>,
 }
 
 /// The public key of a certificate.

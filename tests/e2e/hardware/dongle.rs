@@ -11,7 +11,7 @@ const NUMBER: u64 = 13_400_123;
 
 /// A license on the hardware key with this number.
 async fn dongle_license(scene: &Scene, serial: &str, number: &str) -> Wish {
-    let made = scene
+    scene
         .world
         .admin()
         .await
@@ -28,11 +28,10 @@ async fn dongle_license(scene: &Scene, serial: &str, number: &str) -> Wish {
             ..Default::default()
         })
         .await
-        .unwrap()
-        .into_inner();
+        .unwrap();
     Wish {
         serial: serial.into(),
-        credential: v1::credential::Secret::ActivationCode(made.activation_code),
+        credential: v1::credential::Secret::DongleNumber(number.into()),
         ..scene.wish.clone()
     }
 }

@@ -1,5 +1,6 @@
 //! Bad input by name: what each is answered with, that it is on record where something was decided, and that nothing changed.
 
+mod enrollment;
 mod evidence;
 
 use aws_lc_rs::hmac;
@@ -155,7 +156,7 @@ fn everything_that_is_wrong_in_one_answer() {
         let all = [
             "challenge",
             "credential",
-            "device_key.software_spki",
+            "device_key",
             "product_id",
             "request_id",
             "serial",

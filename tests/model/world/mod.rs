@@ -4,6 +4,7 @@
 //! Whoever has a certificate is played by putting its [`Peer`] into the request.
 
 mod device;
+mod hardware;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -43,6 +44,7 @@ use upkeep_server::store::{Options, Store, StoreError};
 use upkeep_server::transport::{Audience, Reflection, RouteOptions, routes};
 
 pub(crate) use self::device::Device;
+pub(crate) use self::hardware::new_chip;
 use crate::rig::{Flavour, Rig};
 
 /// What a test sells: one license of each kind.
@@ -96,7 +98,7 @@ impl World {
             programmes,
             guesses,
             max_message_bytes,
-            endorsements: Arc::default(),
+            endorsements: hardware::endorsements(),
             server: None,
         };
         let personal = world.personal_dir();

@@ -23,6 +23,8 @@ pub(super) struct Activate {
     release_manifest: String,
     virtual_environment: &'static str,
     signature: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    virtual_machine_hints: Vec<String>,
 }
 
 /// The body of RedeemUpgradeCode. It carries the code.
@@ -44,6 +46,8 @@ pub(super) struct Redeem {
     signature: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     dongle_number: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    virtual_machine_hints: Vec<String>,
 }
 
 /// The body of Deactivate.
@@ -81,6 +85,7 @@ impl From<v1::ActivateRequest> for Activate {
             version: request.version,
             release_manifest: request.release_manifest,
             signature: STANDARD.encode(request.signature),
+            virtual_machine_hints: request.virtual_machine_hints,
         }
     }
 }
@@ -98,6 +103,7 @@ impl From<v1::RedeemUpgradeCodeRequest> for Redeem {
             challenge: STANDARD.encode(request.challenge),
             signature: STANDARD.encode(request.signature),
             dongle_number: request.dongle_number,
+            virtual_machine_hints: request.virtual_machine_hints,
         }
     }
 }
@@ -147,7 +153,7 @@ mod tests {
             release_manifest: String::new(),
             virtual_environment: v1::VirtualEnvironment::No.into(),
             signature: vec![0; 3],
-            virtual_machine_hints: Vec::new(),
+            virtual_machine_hints: vec!["dmi-vendor:QEMU".to_owned()],
         };
         let json = serde_json::to_value(Activate::from(request)).expect("json");
         assert_eq!(
@@ -162,6 +168,7 @@ mod tests {
                 "version": "10.0",
                 "virtualEnvironment": "VIRTUAL_ENVIRONMENT_NO",
                 "signature": "AAAA",
+                "virtualMachineHints": ["dmi-vendor:QEMU"],
             })
         );
     }

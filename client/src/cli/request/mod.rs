@@ -37,7 +37,10 @@ The challenge comes from the pinned server and lives for two minutes. Or bring y
   upkeep request activate LS-1000 --product label-studio --version 10.0 --challenge BASE64
 
 The body carries the credential: keep it out of logs. The store remembers the request until its answer is \
-accepted; when the server refuses it, correct it and make it again, or give it up with `upkeep activate --abandon`.")]
+accepted; when the server refuses it, correct it and make it again, or give it up with `upkeep activate --abandon`.
+
+The device key is the store's software key: a TPM's is enrolled in two round trips, which a body by hand has no room \
+for. One that is enrolled already is used.")]
 pub(super) struct ActivateArgs {
     #[command(flatten)]
     wanted: activate::Wanted,
@@ -97,6 +100,7 @@ pub(super) async fn run(command: &Command, global: &Global) -> Result<Exit, Fail
         Command::Activate(args) => {
             let mut store = global.open()?;
             let options = args.wanted.options(&store)?;
+            args.wanted.key.remember(&mut store, global)?;
             let challenge = args
                 .challenge
                 .bytes(&store, ChallengePurpose::Activate)
@@ -114,6 +118,7 @@ pub(super) async fn run(command: &Command, global: &Global) -> Result<Exit, Fail
         Command::Redeem(args) => {
             let mut store = global.open()?;
             let options = args.wanted.options(&store)?;
+            args.wanted.key.remember(&mut store, global)?;
             let challenge = args
                 .challenge
                 .bytes(&store, ChallengePurpose::Redeem)

@@ -1,1 +1,398 @@
+//! Steps 31 to 40: dongles with PIV attestation, on chains of the shape that YubiKeys make.
 
+use chrono::TimeDelta;
+use upkeep::key::SigningKey;
+use upkeep::level::AssuranceLevel;
+
+use super::forge::*;
+use crate::attest::{
+    Anchor, AttestedSlot, DenyList, EndorsementClass, Endorsements, EvidenceError, Facts,
+    PinPolicy, PivEvidence, PivPolicy, SlotKey, TouchPolicy, appraise_piv, piv_attestation,
+};
+
+const FIRMWARE: &str = "1.3.6.1.4.1.41482.3.3";
+const SERIAL: &str = "1.3.6.1.4.1.41482.3.7";
+const POLICIES: &str = "1.3.6.1.4.1.41482.3.8";
+const FORM_FACTOR: &str = "1.3.6.1.4.1.41482.3.9";
+
+const LENIENT: PivPolicy = PivPolicy {
+    min_firmware: [5, 4, 3],
+    pin_policy_at_least: PinPolicy::Once,
+};
+
+/// A root, a dongle and a slot, each to be changed.
+struct Dongle {
+    root: Draft,
+    f9: Draft,
+    slot: Draft,
+    deny: DenyList,
+    class: EndorsementClass,
+    /// Who signed f9, and who signed the slot.
+    signers: (SigningKey, SigningKey),
+}
+
+impl Dongle {
+    fn new() -> Self {
+        let root = Draft::new("root", "root", key(1).public_key().to_spki_der());
+        // As firmware 4.3.7 has it: a root that allows no intermediate, and an f9 without extensions.
+        let root = root.with(basic_constraints(true, Some(0)));
+        let f9 = Draft::new("f9", "root", key(2).public_key().to_spki_der());
+        let slot = Draft::new("slot 9a", "f9", key(3).public_key().to_spki_der());
+        Self {
+            root,
+            f9,
+            slot: slot
+                .with(extension(FIRMWARE, false, &[5, 4, 3]))
+                .with(extension(SERIAL, false, &[2, 4, 0, 0x98, 0x96, 0x7f]))
+                .with(extension(POLICIES, false, &[2, 1])),
+            deny: DenyList::default(),
+            class: EndorsementClass::Dongle,
+            signers: (key(1), key(2)),
+        }
+    }
+
+    fn endorsements(&self) -> Endorsements {
+        let root = Anchor::from_der(&self.root.by(&key(1)), self.class).unwrap();
+        Endorsements::new(vec![root], self.deny.clone())
+    }
+
+    fn certificates(&self) -> (Vec<u8>, Vec<u8>) {
+        (self.slot.by(&self.signers.1), self.f9.by(&self.signers.0))
+    }
+
+    fn judge(&self, policy: PivPolicy) -> Result<AttestedSlot, EvidenceError> {
+        let (slot, f9) = self.certificates();
+        piv_attestation(&slot, &f9, &self.endorsements(), now(), policy)
+    }
+
+    fn verdict(&self) -> Option<EvidenceError> {
+        self.judge(LENIENT).err()
+    }
+
+    fn with_slot(change: impl FnOnce(Draft) -> Draft) -> Self {
+        let mut dongle = Self::new();
+        dongle.slot = change(dongle.slot);
+        dongle
+    }
+}
+
+#[test]
+fn a_slot_is_attested() {
+    let slot = Dongle::new().judge(LENIENT).unwrap();
+    assert_eq!(*slot.key(), SlotKey::P256(key(3).public_key().clone()));
+    assert_eq!(slot.serial(), 9_999_999);
+    assert_eq!(slot.firmware(), [5, 4, 3]);
+    assert_eq!(slot.pin_policy(), PinPolicy::Once);
+    assert_eq!(slot.touch_policy(), TouchPolicy::Never);
+    let newer = Dongle {
+        f9: Dongle::new().f9.with(basic_constraints(true, Some(0))),
+        ..Dongle::with_slot(|slot| slot.with(extension(FORM_FACTOR, false, &[1])))
+    };
+    assert_eq!(newer.verdict(), None);
+}
+
+#[test]
+fn step_31_certificates_are_exact_and_known() {
+    let form = Some(EvidenceError::PivForm);
+    let dongle = Dongle::new();
+    let (slot, f9) = dongle.certificates();
+    let trail = |bytes: &[u8]| [bytes, &[0]].concat();
+    let judge = |slot: &[u8], f9: &[u8]| {
+        piv_attestation(slot, f9, &dongle.endorsements(), now(), LENIENT).err()
+    };
+    assert_eq!(judge(&slot, &f9), None);
+    assert_eq!(judge(&trail(&slot), &f9), form);
+    assert_eq!(judge(&slot, &trail(&f9)), form);
+    assert_eq!(judge(&[], &f9), form);
+    let unknown = || extension("1.2.3.4", true, &[5, 0]);
+    assert_eq!(
+        Dongle::with_slot(|slot| slot.with(unknown())).verdict(),
+        form
+    );
+    let f9 = dongle.f9.with(unknown());
+    assert_eq!(
+        Dongle {
+            f9,
+            ..Dongle::new()
+        }
+        .verdict(),
+        form
+    );
+    let broken = extension(BASIC_CONSTRAINTS, true, &[0x30, 1]);
+    let f9 = Dongle::new().f9.with(broken);
+    assert_eq!(
+        Dongle {
+            f9,
+            ..Dongle::new()
+        }
+        .verdict(),
+        form
+    );
+}
+
+#[test]
+fn step_32_the_root_is_pinned_by_its_key_and_as_a_dongle_s() {
+    let not_pinned = Some(EvidenceError::PivNotPinned);
+    let signers = (key(8), key(2));
+    assert_eq!(
+        Dongle {
+            signers,
+            ..Dongle::new()
+        }
+        .verdict(),
+        not_pinned
+    );
+    let class = EndorsementClass::Chip;
+    assert_eq!(
+        Dongle {
+            class,
+            ..Dongle::new()
+        }
+        .verdict(),
+        not_pinned
+    );
+    let f9 = Draft {
+        issuer: name("other"),
+        ..Dongle::new().f9
+    };
+    assert_eq!(
+        Dongle {
+            f9,
+            ..Dongle::new()
+        }
+        .verdict(),
+        not_pinned
+    );
+    let (slot, f9) = Dongle::new().certificates();
+    let nothing = Endorsements::default();
+    assert_eq!(
+        piv_attestation(&slot, &f9, &nothing, now(), LENIENT).err(),
+        not_pinned
+    );
+}
+
+#[test]
+fn step_33_the_dongle_signed_the_slot() {
+    let wrong = Some(EvidenceError::PivSlot);
+    let signers = (key(1), key(8));
+    assert_eq!(
+        Dongle {
+            signers,
+            ..Dongle::new()
+        }
+        .verdict(),
+        wrong
+    );
+    let f9 = Dongle::new().f9.with(basic_constraints(false, None));
+    assert_eq!(
+        Dongle {
+            f9,
+            ..Dongle::new()
+        }
+        .verdict(),
+        wrong
+    );
+}
+
+#[test]
+fn step_34_all_three_are_valid_now() {
+    let late = Some(EvidenceError::PivValidity);
+    for n in 0..3 {
+        for past in [true, false] {
+            let mut dongle = Dongle::new();
+            let draft = match n {
+                0 => &mut dongle.root,
+                1 => &mut dongle.f9,
+                _ => &mut dongle.slot,
+            };
+            if past {
+                draft.not_after = now() - TimeDelta::seconds(1);
+            } else {
+                draft.not_before = now() + TimeDelta::seconds(1);
+            }
+            assert_eq!(dongle.verdict(), late, "{n} {past}");
+        }
+    }
+}
+
+#[test]
+fn step_35_the_slot_states_what_the_dongle_is() {
+    let bad = Some(EvidenceError::PivExtension);
+    for id in [FIRMWARE, SERIAL, POLICIES] {
+        assert_eq!(
+            Dongle::with_slot(|slot| slot.without(id)).verdict(),
+            bad,
+            "{id}"
+        );
+    }
+    let with = |id: &str, bytes: &[u8]| {
+        Dongle::with_slot(|slot| slot.with(extension(id, false, bytes))).verdict()
+    };
+    for (id, bytes) in [
+        (FIRMWARE, &[5, 4][..]),
+        (FIRMWARE, &[5, 4, 3, 0]),
+        (FIRMWARE, &[4, 3, 5, 4, 3]),
+        (SERIAL, &[]),
+        (SERIAL, &[2, 1]),
+        (SERIAL, &[2, 1, 0x80]),
+        (SERIAL, &[2, 2, 0, 1]),
+        (SERIAL, &[2, 1, 1, 0]),
+        (SERIAL, &[4, 1, 1]),
+        (SERIAL, &[2, 9, 1, 0, 0, 0, 0, 0, 0, 0, 0]),
+        (POLICIES, &[2]),
+        (POLICIES, &[2, 1, 1]),
+        (POLICIES, &[0, 1]),
+        (POLICIES, &[4, 1]),
+        (POLICIES, &[2, 0]),
+        (POLICIES, &[2, 4]),
+        (FORM_FACTOR, &[]),
+        (FORM_FACTOR, &[1, 1]),
+    ] {
+        assert_eq!(with(id, bytes), bad, "{id} {bytes:?}");
+    }
+    assert_eq!(with(SERIAL, &[2, 9, 0, 0xff, 0, 0, 0, 0, 0, 0, 0]), None);
+    for (number, touch) in [(2, TouchPolicy::Always), (3, TouchPolicy::Cached)] {
+        let dongle = Dongle::with_slot(|s| s.with(extension(POLICIES, false, &[3, number])));
+        let slot = dongle.judge(LENIENT).unwrap();
+        assert_eq!(
+            (slot.pin_policy(), slot.touch_policy()),
+            (PinPolicy::Always, touch)
+        );
+    }
+}
+
+#[test]
+fn step_36_the_firmware_is_new_enough() {
+    let old = Some(EvidenceError::PivFirmware);
+    for (min_firmware, refused) in [
+        ([5, 4, 3], false),
+        ([5, 4, 4], true),
+        ([5, 5, 0], true),
+        ([6, 0, 0], true),
+        ([4, 9, 9], false),
+        ([5, 3, 9], false),
+    ] {
+        let policy = PivPolicy {
+            min_firmware,
+            ..LENIENT
+        };
+        let expected = if refused { old } else { None };
+        assert_eq!(
+            Dongle::new().judge(policy).err(),
+            expected,
+            "{min_firmware:?}"
+        );
+        let mut dongle = Dongle::new();
+        dongle.deny.least_dongle_firmware = Some(min_firmware);
+        assert_eq!(
+            dongle.verdict(),
+            expected,
+            "the deny list's {min_firmware:?}"
+        );
+    }
+}
+
+#[test]
+fn step_37_the_pin_is_asked_for_often_enough() {
+    let policies = [PinPolicy::Never, PinPolicy::Once, PinPolicy::Always];
+    for (has, number) in policies.into_iter().zip(1..) {
+        assert_eq!(PinPolicy::from_number(number), Some(has));
+        for least in policies {
+            let dongle = Dongle::with_slot(|s| s.with(extension(POLICIES, false, &[number, 1])));
+            let policy = PivPolicy {
+                pin_policy_at_least: least,
+                ..LENIENT
+            };
+            let expected = (has < least).then_some(EvidenceError::PivPinPolicy);
+            assert_eq!(dongle.judge(policy).err(), expected, "{has:?} {least:?}");
+        }
+    }
+    assert_eq!([0, 4].map(PinPolicy::from_number), [None; 2]);
+}
+
+#[test]
+fn step_38_the_slot_s_key_is_of_an_accepted_kind() {
+    let bad = Some(EvidenceError::PivKey);
+    let with = |spki| Dongle::with_slot(|slot| Draft { spki, ..slot });
+    assert_eq!(with(rsa_spki(&modulus(2048), &[1, 0, 1])).verdict(), None);
+    assert_eq!(with(rsa_spki(&modulus(1024), &[1, 0, 1])).verdict(), bad);
+    assert_eq!(with(rsa_spki(&modulus(2048), &[3])).verdict(), bad);
+    let weak = {
+        let integer = tlv(2, &[&crate::attest::roca::tests::power(128)]);
+        let key = tlv(0x30, &[&integer, &[2, 3, 1, 0, 1]]);
+        spki("1.2.840.113549.1.1.1", &[5, 0], &key)
+    };
+    assert_eq!(with(weak).verdict(), bad);
+    let ed25519 = tlv(
+        0x30,
+        &[&tlv(0x30, &[&oid("1.3.101.112")]), &tlv(3, &[&[0; 33]])],
+    );
+    assert_eq!(with(ed25519).verdict(), bad);
+    // Attested, but no license is bound to it.
+    let rsa = with(rsa_spki(&modulus(2048), &[1, 0, 1]));
+    assert_eq!(appraise(&rsa, &[1; 32], &[0; 64]).err(), bad);
+}
+
+fn appraise(
+    dongle: &Dongle,
+    question: &[u8; 32],
+    signature: &[u8],
+) -> Result<crate::attest::AttestationResult, EvidenceError> {
+    let (slot, f9) = dongle.certificates();
+    let evidence = PivEvidence {
+        slot_certificate: &slot,
+        attestation_certificate: &f9,
+        signature,
+    };
+    appraise_piv(&evidence, &dongle.endorsements(), question, now(), LENIENT)
+}
+
+#[test]
+fn step_39_the_slot_s_key_signed_this_call() {
+    let wrong = Some(EvidenceError::PivSignature);
+    let (dongle, question) = (Dongle::new(), [5; 32]);
+    let signature = key(3).sign_digest(&question);
+    let result = appraise(&dongle, &question, &signature).unwrap();
+    assert_eq!(result.level(), AssuranceLevel::Dongle);
+    assert_eq!(result.endorsement_class(), EndorsementClass::Dongle);
+    assert_eq!(result.device_key(), key(3).public_key());
+    assert!(matches!(result.facts(), Facts::Dongle(slot) if slot.serial() == 9_999_999));
+    assert_eq!(appraise(&dongle, &[6; 32], &signature).err(), wrong);
+    assert_eq!(appraise(&dongle, &question, &signature[..63]).err(), wrong);
+    assert_eq!(appraise(&dongle, &question, &[]).err(), wrong);
+    let other = key(4).sign_digest(&question);
+    assert_eq!(appraise(&dongle, &question, &other).err(), wrong);
+}
+
+#[test]
+fn step_40_denied_authorities_vouch_for_nothing() {
+    for (seed, refused) in [(1, true), (2, true), (4, false)] {
+        let mut dongle = Dongle::new();
+        let spki = key(seed).public_key().to_spki_der();
+        let id = <sha2::Sha256 as sha2::Digest>::digest(spki);
+        dongle.deny.authorities.insert(id.into());
+        let expected = refused.then_some(EvidenceError::PivDenied);
+        assert_eq!(dongle.verdict(), expected, "{seed}");
+    }
+}
+
+#[test]
+fn every_one_byte_mutant_of_a_dongle_s_certificates_is_refused() {
+    let dongle = Dongle::new();
+    let (slot, f9) = dongle.certificates();
+    let endorsements = dongle.endorsements();
+    for n in 0..slot.len().max(f9.len()) {
+        let mutate = |bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            if let Some(byte) = bytes.get_mut(n) {
+                *byte ^= 1;
+            }
+            bytes
+        };
+        let judge = |slot: &[u8], f9: &[u8]| {
+            piv_attestation(slot, f9, &endorsements, now(), LENIENT).is_err()
+        };
+        assert!(n >= slot.len() || judge(&mutate(&slot), &f9), "slot {n}");
+        assert!(n >= f9.len() || judge(&slot, &mutate(&f9)), "f9 {n}");
+    }
+}

@@ -1,7 +1,5 @@
 //! Certificates to order, written byte by byte, so that a test can break any rule of DER and of X.509.
 
-use aws_lc_rs::rsa::KeyPair as RsaKeyPair;
-use aws_lc_rs::signature::RsaEncoding;
 use chrono::{DateTime, TimeDelta, Utc};
 use upkeep::key::SigningKey;
 use x509_cert::der::Encode;
@@ -104,36 +102,10 @@ pub(super) fn modulus(bits: usize) -> Vec<u8> {
     modulus
 }
 
-/// What signs a certificate.
-pub(super) enum Signer<'a> {
-    P256(&'a SigningKey),
-    Rsa(&'a RsaKeyPair, &'static dyn RsaEncoding, Vec<u8>),
-}
-
-impl Signer<'_> {
-    fn algorithm(&self) -> Vec<u8> {
-        match self {
-            Self::P256(_) => tlv(0x30, &[&oid("1.2.840.10045.4.3.2")]),
-            Self::Rsa(_, _, algorithm) => algorithm.clone(),
-        }
-    }
-
-    fn sign(&self, message: &[u8]) -> Vec<u8> {
-        match self {
-            Self::P256(key) => p256::ecdsa::Signature::from_slice(&key.sign(message))
-                .unwrap()
-                .to_der()
-                .as_bytes()
-                .to_vec(),
-            Self::Rsa(key, encoding, _) => {
-                let mut signature = vec![0; key.public_modulus_len()];
-                let random = aws_lc_rs::rand::SystemRandom::new();
-                key.sign(*encoding, &random, message, &mut signature)
-                    .unwrap();
-                signature
-            }
-        }
-    }
+/// What signs a certificate: the algorithm in DER, and a signature over a message.
+pub(super) struct Signer<'a> {
+    pub(super) algorithm: Vec<u8>,
+    pub(super) sign: &'a dyn Fn(&[u8]) -> Vec<u8>,
 }
 
 /// A certificate that is to be.
@@ -205,13 +177,13 @@ impl Draft {
         } else {
             tlv(0xa3, &[&tlv(0x30, &[&extensions])])
         };
-        let algorithm = signer.algorithm();
+        let algorithm = &signer.algorithm;
         let tbs = tlv(
             0x30,
             &[
                 &[0xa0, 3, 2, 1, 2],
                 &[2, 1, 1],
-                self.inner_algorithm.as_ref().unwrap_or(&algorithm),
+                self.inner_algorithm.as_ref().unwrap_or(algorithm),
                 &self.issuer,
                 &tlv(0x30, &[&time(self.not_before), &time(self.not_after)]),
                 &self.subject,
@@ -219,12 +191,19 @@ impl Draft {
                 &extensions,
             ],
         );
-        let signature = tlv(0x03, &[&[0], &signer.sign(&tbs)]);
-        tlv(0x30, &[&tbs, &algorithm, &signature])
+        let signature = tlv(0x03, &[&[0], &(signer.sign)(&tbs)]);
+        tlv(0x30, &[&tbs, algorithm, &signature])
     }
 
+    /// Signed by a P-256 key with SHA-256.
     pub(super) fn by(&self, key: &SigningKey) -> Vec<u8> {
-        self.sign(&Signer::P256(key))
+        self.sign(&Signer {
+            algorithm: tlv(0x30, &[&oid("1.2.840.10045.4.3.2")]),
+            sign: &|message| {
+                let signature = p256::ecdsa::Signature::from_slice(&key.sign(message)).unwrap();
+                signature.to_der().as_bytes().to_vec()
+            },
+        })
     }
 }
 

@@ -1,0 +1,149 @@
+//! Enrollment of a TPM's key: the chip shows where its keys live, the server answers with a credential that only this chip can open.
+//!
+//! Nothing is written down on the way. Each enrollment moves the counter on and makes its own key, so one that stops half-way is simply
+//! begun again: what it left behind is dead in the chip and lapses at the server.
+
+use std::sync::Arc;
+
+use upkeep::binding;
+use upkeep::rpc::v1;
+
+use crate::attester::Wanted;
+use crate::challenged::challenged;
+use crate::client::Client;
+use crate::device::{Device, TpmDevice, certification, open};
+use crate::error::ClientError;
+use crate::store::LicenseStore;
+use crate::tpm::{Prepared, Tpm, TpmAddress, TpmError};
+
+/// Has a new key made by the TPM, and enrolls it at the server.
+///
+/// # Errors
+/// [`ClientError::Tpm`], [`ClientError::Refused`] with `ATTESTATION_FAILED`, [`ClientError::Input`] when the product is not known; as
+/// every call.
+pub(crate) async fn enroll(
+    store: &LicenseStore,
+    client: &Client,
+    wanted: Wanted<'_>,
+) -> Result<Device, ClientError> {
+    let mut again = 0;
+    loop {
+        match enroll_once(store, client, wanted).await {
+            // A second answer to one enrollment, or an answer that came too late.
+            Err(error) if again < RENEWALS && error.reason() == Some("ENROLLMENT_INVALID") => {
+                again += 1;
+            }
+            done => return done,
+        }
+    }
+}
+
+async fn enroll_once(
+    store: &LicenseStore,
+    client: &Client,
+    wanted: Wanted<'_>,
+) -> Result<Device, ClientError> {
+    let tpm = store.tpm();
+    // 1 The counter moves on, and a key is made that works at its new value only.
+    let (vendor, serial) = (vendor(store), wanted.serial.to_string());
+    let prepared = with_chip(tpm, move |chip| chip.prepare(&vendor, &serial)).await?;
+    let product = wanted.product.ok_or_else(|| {
+        ClientError::Input("the product is missing: a TPM's key is enrolled for one".to_owned())
+    })?;
+    let is_virtual = wanted.virtual_environment.is_virtual();
+    // 2 The evidence, over a challenge.
+    let answer = challenged(
+        client,
+        v1::ChallengePurpose::Enroll,
+        |challenge| {
+            let q = binding::enroll(challenge, wanted.serial, product, is_virtual, CLIENT_BUILD);
+            Ok(v1::BeginEnrollmentRequest {
+                challenge: challenge.to_vec(),
+                serial: wanted.serial.to_string(),
+                product_id: product.to_string(),
+                virtual_environment: wanted.virtual_environment.to_wire(),
+                client_build: CLIENT_BUILD.to_owned(),
+                evidence: Some(v1::begin_enrollment_request::Evidence::Tpm(evidence(
+                    &prepared, tpm, &q,
+                )?)),
+            })
+        },
+        |client, request| async move { client.begin_enrollment(request).await },
+    )
+    .await?;
+    // 3 Only the chip that the endorsement certificate speaks of gets the secret out of the credential.
+    let key = prepared.key.clone();
+    let secret = with_chip(tpm, move |chip| {
+        chip.activate_credential(&key, &answer.credential_blob, &answer.encrypted_secret)
+    })
+    .await?;
+    // 4 The server believes the evidence now.
+    let complete = v1::CompleteEnrollmentRequest {
+        enrollment_id: answer.enrollment_id,
+        secret: secret.to_vec(),
+    };
+    let enrolled = client
+        .complete_enrollment(complete)
+        .await?
+        .device
+        .ok_or_else(|| ClientError::Answer("it enrolled no device".to_owned()))?;
+    let device = Device::Tpm(Arc::new(TpmDevice::new(
+        enrolled.device_id,
+        product.clone(),
+        wanted.virtual_environment,
+        prepared.key,
+    )));
+    if enrolled.device_thumbprint != device.thumbprint().to_string() {
+        return Err(ClientError::Answer("it enrolled another key".to_owned()));
+    }
+    Ok(device)
+}
+
+fn evidence(
+    prepared: &Prepared,
+    tpm: Option<&TpmAddress>,
+    q: &[u8; 32],
+) -> Result<v1::TpmEvidence, ClientError> {
+    let (key, counter) = open(tpm)?.certify(&prepared.key, q)?;
+    Ok(v1::TpmEvidence {
+        ek_certificates: prepared.ek_certificates.clone(),
+        ak_public: prepared.ak_public.clone(),
+        device_public: prepared.device_public.clone(),
+        nv_public: prepared.nv_public.clone(),
+        key_certification: Some(certification(key)),
+        counter_certification: Some(certification(counter)),
+    })
+}
+
+/// The label that keeps one vendor's attestation key and counters apart from another's: the name that the server's certificate carries.
+fn vendor(store: &LicenseStore) -> String {
+    let pinned = store.enrollment();
+    let host = || {
+        let address = pinned.endpoint.trim_start_matches("https://");
+        address
+            .rsplit_once(':')
+            .map_or(address, |(host, _)| host)
+            .to_owned()
+    };
+    pinned.server_name.clone().unwrap_or_else(host)
+}
+
+/// Runs slow commands of the chip (seconds, where it has to make an RSA key) away from the threads that wait for the network.
+async fn with_chip<T: Send + 'static>(
+    tpm: Option<&TpmAddress>,
+    work: impl FnOnce(&mut Tpm) -> Result<T, TpmError> + Send + 'static,
+) -> Result<T, ClientError> {
+    let tpm = tpm.cloned();
+    let worked = tokio::task::spawn_blocking(move || work(&mut open(tpm.as_ref())?)).await;
+    match worked {
+        Ok(done) => Ok(done?),
+        Err(stopped) if stopped.is_panic() => std::panic::resume_unwind(stopped.into_panic()),
+        Err(_) => Err(ClientError::Input(
+            "the program ends before the TPM has answered".to_owned(),
+        )),
+    }
+}
+
+/// What is enrolled, for the vendor's support; it is part of what the evidence signs.
+const CLIENT_BUILD: &str = concat!("upkeep-client ", env!("CARGO_PKG_VERSION"));
+const RENEWALS: u32 = 2;
