@@ -7,9 +7,9 @@
 
 use chrono::{DateTime, Utc};
 use upkeep::key::PublicKey;
+use x509_cert::der::Decode;
 use x509_cert::der::asn1::{ObjectIdentifier, UintRef};
 use x509_cert::der::oid::AssociatedOid;
-use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
 use super::appraise::AttestationResult;
@@ -256,11 +256,13 @@ fn octets<const N: usize>(
 /// A DER INTEGER that is not negative.
 fn serial(der: &[u8]) -> Option<u64> {
     let number = UintRef::from_der(der).ok()?;
-    if number.to_der().ok()? != der || number.as_bytes().len() > 8 {
-        return None;
-    }
-    let bytes = number.as_bytes().iter();
-    Some(bytes.fold(0, |all, byte| (all << 8) | u64::from(*byte)))
+    let bytes = number.as_bytes();
+    let all = || {
+        bytes
+            .iter()
+            .fold(0, |all, byte| all << 8 | u64::from(*byte))
+    };
+    (bytes.len() <= 8).then(all)
 }
 
 fn slot_key(key: Key) -> Option<SlotKey> {

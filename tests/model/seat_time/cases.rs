@@ -2,6 +2,7 @@
 
 use tonic_types::StatusExt;
 use upkeep::artefact::ActivationCertificate;
+use upkeep::level::AssuranceLevel;
 
 use super::op::GiveUp;
 use super::*;
@@ -70,7 +71,8 @@ fn without_leases_a_returned_certificate_stays_in_force() {
         player.begin(0, false).await;
         player.prove(0).await;
         player.seat(1).await;
-        assert_eq!(player.oracle.in_force(player.bench.truth).count(), 2);
+        let in_force = player.oracle.in_force(player.bench.truth, &BTreeSet::new());
+        assert_eq!(in_force.len(), 2);
     });
 }
 
@@ -160,13 +162,12 @@ fn a_cooling_seat_is_returned_for_an_upgrade_and_outlives_it() {
 #[test]
 fn under_leases_no_code_is_a_file() {
     on(LEASED, 1, async |player| {
-        let device = Device::new(player.machines[0].disk.key);
         let request = v1::CreateUpdateRequestRequest {
             request_id: fresh_id(),
             serial: player.serial.clone(),
             credential: Some(player.code.clone()),
             details: Some(v1::UpdateRequestDetails {
-                device_thumbprint: device.thumbprint(),
+                device_thumbprint: player.thumbprint(0),
                 ..details()
             }),
         };
@@ -230,14 +231,9 @@ fn a_clock_that_was_set_back_frees_nothing_early() {
 fn many_seats_cool_at_once() {
     const SEATS: u32 = 130;
     on(LEASED, SEATS, async |player| {
-        let machine = |number| Machine {
-            disk: Disk {
-                key: 10_000 + number,
-                ..Disk::default()
-            },
-            ..Machine::default()
-        };
-        player.machines = (0..=SEATS).map(machine).collect();
+        player.machines = (0..=SEATS)
+            .map(|number| Machine::software(10_000 + number))
+            .collect();
         let last = SEATS as usize;
         for m in 0..last {
             player.seat(m).await;
@@ -264,5 +260,102 @@ fn leases_need_no_cap_on_returns() {
             player.step(&Op::Return { m: 0 }).await;
         }
         assert_eq!(player.license().await.seats_taken, 0);
+    });
+}
+
+/// A chip's certificate has no end although the programme has leases, and its proof frees the seat at once.
+#[test]
+fn a_chip_needs_no_lease_and_its_proof_frees_the_seat_at_once() {
+    const CHIP: usize = 2;
+    on(LEASED, 1, async |player| {
+        let said = player.seat(CHIP).await;
+        assert_eq!((said.assurance, said.exp), (AssuranceLevel::Hardware, None));
+        player.step(&days(400)).await;
+        player.machines[CHIP].take_snapshot();
+        player.step(&Op::Return { m: CHIP }).await;
+        assert_eq!(player.bench.tally.chips_returned, 1);
+        player.seat(0).await;
+        // The disk comes back, the key does not.
+        player.machines[CHIP].restore();
+        assert_eq!(player.machines[CHIP].sign(&[0; 32]), None);
+        player.check();
+        assert_eq!(player.no_seat(CHIP).await, None);
+    });
+}
+
+/// A waiver for a chip is a decision: the seat is free at once, and the certificate stays in the world.
+#[test]
+fn a_chip_that_is_declared_lost_stands_on_record_as_waived() {
+    const CHIP: usize = 2;
+    on(LEASED, 1, async |player| {
+        player.seat(CHIP).await;
+        let lost = Op::GiveUp {
+            m: CHIP,
+            how: GiveUp::DeclareLost,
+        };
+        player.step(&lost).await;
+        player.seat(0).await;
+        assert!(player.machines[CHIP].sign(&[0; 32]).is_some());
+    });
+}
+
+/// The state of a virtual TPM can be put back, so its certificates are leases like any other.
+#[test]
+fn a_cloud_machine_cools_although_its_counter_has_moved() {
+    const CLOUD: usize = 4;
+    on(LEASED, 1, async |player| {
+        let said = player.seat(CLOUD).await;
+        assert_eq!(said.assurance, AssuranceLevel::CloudVtpm);
+        assert_eq!(said.exp, Some(said.iat + 30 * 24 * 3600));
+        player.machines[CLOUD].take_snapshot();
+        player.step(&Op::Return { m: CLOUD }).await;
+        player.machines[CLOUD].restore();
+        assert!(player.machines[CLOUD].sign(&[0; 32]).is_some());
+        let free_at = player.no_seat(0).await;
+        assert_eq!(free_at.as_deref(), Some("2025-02-14T12:00:00Z"));
+    });
+}
+
+/// DESIGN 9: the cap holds for what can be copied, a chip's returns are free.
+#[test]
+fn without_leases_returns_are_capped_but_those_of_chips() {
+    const CHIP: usize = 2;
+    on(PERPETUAL, 1, async |player| {
+        for number in 1..=3 {
+            player.seat(CHIP).await;
+            player.step(&Op::Return { m: CHIP }).await;
+            assert_eq!(player.bench.tally.chips_returned, number);
+        }
+        for seats_taken in [0, 1] {
+            player.machines[0] = Machine::software(1);
+            player.seat(0).await;
+            player.begin(0, false).await;
+            player.prove(0).await;
+            assert_eq!(player.license().await.seats_taken, seats_taken);
+        }
+        assert_eq!(player.bench.world.last_event().outcome, "RETURN_LIMIT");
+    });
+}
+
+/// T-29: a virtual TPM speaks against a physical machine, without a hint of the client's.
+#[test]
+fn a_cloud_machine_that_declares_a_physical_one_is_flagged() {
+    const CLOUD: usize = 4;
+    on(LEASED, 1, async |player| {
+        player.seat(CLOUD).await;
+        let request = v1::SupportServiceListActivationsRequest {
+            serial: player.serial.clone(),
+            ..Default::default()
+        };
+        let mut support = player.bench.world.support();
+        let found = support.list_activations(request).await.unwrap();
+        let activation = found.into_inner().activations.remove(0);
+        assert_eq!(
+            activation.virtual_environment_contradiction,
+            "a physical machine was declared, but its TPM is the virtual one of a cloud provider"
+        );
+        let end = activation.lease_expire_time.unwrap();
+        let expected = player.bench.truth + TimeDelta::days(30);
+        assert_eq!(end.seconds, expected.timestamp());
     });
 }

@@ -67,6 +67,11 @@ pub(super) enum Op {
     },
     CatchUp,
     AskForCode,
+    /// One machine gives its seat back, and the next generation is for another.
+    Move {
+        m: usize,
+        onto: usize,
+    },
     Redeem {
         m: usize,
     },
@@ -106,8 +111,8 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => any::<usize>().prop_map(|which| Op::ProveAgain { which }),
         2 => (m(), how).prop_map(|(m, how)| Op::GiveUp { m, how }),
         2 => any::<usize>().prop_map(|which| Op::Retry { which }),
-        1 => m().prop_map(|m| Op::Snapshot { m }),
-        2 => m().prop_map(|m| Op::Restore { m }),
+        3 => m().prop_map(|m| Op::Snapshot { m }),
+        4 => m().prop_map(|m| Op::Restore { m }),
         1 => (m(), m()).prop_map(|(m, onto)| Op::Clone { m, onto }),
         1 => (m(), -100_000_000..100_000_000_i64)
             .prop_map(|(m, seconds)| Op::DeviceClock { m, seconds }),
@@ -117,5 +122,6 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => Just(Op::CatchUp),
         3 => Just(Op::AskForCode),
         4 => m().prop_map(|m| Op::Redeem { m }),
+        3 => (m(), m()).prop_map(|(m, onto)| Op::Move { m, onto }),
     ]
 }

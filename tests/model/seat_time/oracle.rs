@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use upkeep::artefact::ActivationCertificate;
+use upkeep::level::AssuranceLevel;
 
 use super::{LEASE_DAYS, MOST_BEHIND};
 
@@ -13,8 +14,14 @@ pub(super) struct Oracle {
     overlap: bool,
     /// By device: when the last of its certificates ends, in seconds; the end of time for one without an end.
     ends: BTreeMap<String, u64>,
-    /// By activation: its device, until the activation has ended.
-    live: BTreeMap<String, String>,
+    /// Devices whose certificates end with the key in their chip.
+    chips: BTreeSet<String>,
+    /// Those of them whose key has ended, as the server has accepted.
+    proven: BTreeSet<String>,
+    /// Chips that the vendor gave up without a proof: a decision against the promise.
+    waived: BTreeSet<String>,
+    /// By activation: its device.
+    devices: BTreeMap<String, String>,
     ended: BTreeSet<String>,
     /// Until when one more than the seats may be in force.
     one_more_until: DateTime<Utc>,
@@ -27,7 +34,10 @@ impl Oracle {
             seats: seats as usize,
             overlap,
             ends: BTreeMap::new(),
-            live: BTreeMap::new(),
+            chips: BTreeSet::new(),
+            proven: BTreeSet::new(),
+            waived: BTreeSet::new(),
+            devices: BTreeMap::new(),
             ended: BTreeSet::new(),
             one_more_until: DateTime::UNIX_EPOCH,
             most: 0,
@@ -38,15 +48,36 @@ impl Oracle {
         let device = said.cnf.jkt.to_string();
         let end = self.ends.entry(device.clone()).or_default();
         *end = (*end).max(said.exp.unwrap_or(u64::MAX));
-        let id = said.activation_id.to_string();
-        if !self.ended.contains(&id) {
-            self.live.insert(id, device);
+        if said.assurance == AssuranceLevel::Hardware {
+            assert!(said.counter.is_some() && said.exp.is_none(), "{said:?}");
+            self.chips.insert(device.clone());
         }
+        self.devices.insert(said.activation_id.to_string(), device);
     }
 
-    pub(super) fn ended(&mut self, activation: &str) {
-        self.live.remove(activation);
+    /// The server has accepted a proof.
+    pub(super) fn returned(&mut self, activation: &str) {
         self.ended.insert(activation.to_owned());
+        self.proven.extend(self.devices.get(activation).cloned());
+    }
+
+    /// The vendor has decided.
+    pub(super) fn given_up(&mut self, activation: &str) {
+        self.ended.insert(activation.to_owned());
+        let device = self.devices.get(activation);
+        self.waived.extend(
+            device
+                .filter(|device| self.chips.contains(*device))
+                .cloned(),
+        );
+    }
+
+    /// The enrollment of a new key has proved that an older one of its chip is dead.
+    pub(super) fn superseded(&mut self, device: &str) {
+        self.proven.insert(device.to_owned());
+        let of = self.devices.iter().filter(|(_, whose)| *whose == device);
+        let ids: Vec<_> = of.map(|(id, _)| id.clone()).collect();
+        self.ended.extend(ids);
     }
 
     /// Where there is an overlap, the old machine may run beside the new one, and on to the end of its lease. The server's day may
@@ -58,30 +89,44 @@ impl Oracle {
         }
     }
 
-    /// I2.
-    pub(super) fn check(&mut self, now: DateTime<Utc>) {
-        let count = self.in_force(now).count();
+    /// I2. `alive` are the keys in chips that still sign.
+    pub(super) fn check(&mut self, now: DateTime<Utc>, alive: &BTreeSet<String>) {
+        let count = self.in_force(now, alive).len();
         self.most = self.most.max(count);
         let allowed = self.seats + usize::from(now < self.one_more_until);
         assert!(
             count <= allowed,
             "I2: {count} certificates in force on {allowed} seats at {now}: {:?}",
-            self.ends
+            self.in_force(now, alive)
         );
     }
 
     /// As many others as there are seats hold one or may run on.
-    pub(super) fn check_refusal(&self, device: &str, now: DateTime<Utc>) {
-        let live = self.live.values().map(String::as_str);
-        let held: BTreeSet<&str> = live.chain(self.in_force(now)).collect();
-        let others = held.iter().filter(|held| **held != device).count();
+    pub(super) fn check_refusal(&self, own: &[String], now: DateTime<Utc>) {
+        let open = self
+            .devices
+            .iter()
+            .filter(|(id, _)| !self.ended.contains(*id));
+        let mut held: BTreeSet<&str> = open.map(|(_, device)| device.as_str()).collect();
+        held.extend(self.in_force(now, &BTreeSet::new()));
+        let is_own = |device: &str| own.iter().any(|own| own == device);
+        let others = held.iter().filter(|held| !is_own(held)).count();
         assert!(others >= self.seats, "NO_SEAT, and only {others} are held");
     }
 
-    pub(super) fn in_force(&self, now: DateTime<Utc>) -> impl Iterator<Item = &str> {
+    /// The devices that may run. One in a chip may not when the server has accepted that its key is dead, and it is.
+    pub(super) fn in_force(&self, now: DateTime<Utc>, alive: &BTreeSet<String>) -> Vec<&str> {
         let now = u64::try_from(now.timestamp()).unwrap();
         let running = self.ends.iter().filter(move |(_, end)| **end > now);
-        running.map(|(device, _)| device.as_str())
+        let devices = running.map(|(device, _)| device);
+        devices
+            .filter(|device| {
+                let in_chip = self.chips.contains(*device);
+                let dead = self.proven.contains(*device) && !alive.contains(*device);
+                !(in_chip && dead) && !self.waived.contains(*device)
+            })
+            .map(String::as_str)
+            .collect()
     }
 
     /// The most that were in force at once.
@@ -99,6 +144,10 @@ pub(super) struct Tally {
     pub(super) returns: u32,
     pub(super) renewals: u32,
     pub(super) upgrades: u32,
+    /// Seats of chips that were returned by proof.
+    pub(super) chips_returned: u32,
+    /// TPMs that were found out to have gone back.
+    pub(super) frozen: u32,
 }
 
 impl Tally {
@@ -108,5 +157,7 @@ impl Tally {
         self.returns += other.returns;
         self.renewals += other.renewals;
         self.upgrades += other.upgrades;
+        self.chips_returned += other.chips_returned;
+        self.frozen += other.frozen;
     }
 }

@@ -28,6 +28,7 @@ use upkeep::rpc::v1::admin_service_client::AdminServiceClient;
 use upkeep::rpc::v1::customer_service_client::CustomerServiceClient;
 use upkeep::rpc::v1::partner_service_client::PartnerServiceClient;
 use upkeep::rpc::v1::support_service_client::SupportServiceClient;
+use upkeep_server::attest::Endorsements;
 use upkeep_server::clock::{Clock, ManualClock};
 use upkeep_server::domain::guess::{Backoff, GuessLimits};
 use upkeep_server::domain::programme::Programmes;
@@ -67,6 +68,7 @@ pub(crate) struct World {
     programmes: Programmes,
     guesses: GuessLimits,
     max_message_bytes: usize,
+    endorsements: Arc<Endorsements>,
     server: Option<Server>,
 }
 
@@ -96,6 +98,7 @@ impl World {
             programmes,
             guesses,
             max_message_bytes,
+            endorsements: hardware::endorsements(),
             server: None,
         };
         let personal = world.personal_dir();
@@ -232,7 +235,7 @@ impl World {
             guess_limits: self.guesses,
             passwords: PasswordRule::Strong,
             issuer: Issuer::parse("https://licenses.vendor.example").unwrap(),
-            endorsements: hardware::endorsements(),
+            endorsements: Arc::clone(&self.endorsements),
         };
         let deps = Arc::new(Deps::new(keys(), parts).unwrap());
         let (_reporter, health) = tonic_health::server::health_reporter();
@@ -244,6 +247,13 @@ impl World {
         let routes = routes(&deps, health, options).unwrap();
         self.server = Some(Server { deps, routes });
         Ok(())
+    }
+
+    /// Starts again, and believes those who vouch for hardware.
+    pub(crate) fn believe(&mut self, endorsements: Endorsements) {
+        self.stop().unwrap();
+        self.endorsements = Arc::new(endorsements);
+        self.start().unwrap();
     }
 
     /// Stops in order.

@@ -317,11 +317,7 @@ fn step_38_the_slot_s_key_is_of_an_accepted_kind() {
     assert_eq!(with(rsa_spki(&modulus(2048), &[1, 0, 1])).verdict(), None);
     assert_eq!(with(rsa_spki(&modulus(1024), &[1, 0, 1])).verdict(), bad);
     assert_eq!(with(rsa_spki(&modulus(2048), &[3])).verdict(), bad);
-    let weak = {
-        let integer = tlv(2, &[&crate::attest::roca::tests::power(128)]);
-        let key = tlv(0x30, &[&integer, &[2, 3, 1, 0, 1]]);
-        spki("1.2.840.113549.1.1.1", &[5, 0], &key)
-    };
+    let weak = rsa_spki(&crate::attest::roca::tests::weak_modulus(), &[1, 0, 1]);
     assert_eq!(with(weak).verdict(), bad);
     let ed25519 = tlv(
         0x30,
