@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tonic::transport::Channel;
+use upkeep::artefact::Counter;
 use upkeep::code::Code;
 use upkeep::date::CivilDate;
 use upkeep::id::ProductId;
@@ -15,7 +16,7 @@ use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 use upkeep_client::{
     ActivateOptions, Activated, Attester, Build, Client, ClientError, Credential, Deadlines,
-    LicenseStore, RetryPolicy, VirtualEnvironment, activate, check, enroll,
+    LicenseStore, RetryPolicy, State, VirtualEnvironment, activate, check, enroll,
 };
 use upkeep_server::attest::EndorsementClass;
 use upkeep_server::pki::Role;
@@ -60,15 +61,26 @@ impl Scene {
             .unwrap()
     }
 
+    /// Another license of one seat.
+    pub(crate) async fn second_license(&self, serial: &str) -> Wish {
+        let mut admin = self.world.admin().await;
+        world::license(&mut admin, serial, 1, "2040-01-15").await
+    }
+
     /// An installation that uses this TPM and no other key.
     pub(crate) async fn installation(&self, tpm: &SoftwareTpm) -> Installation {
+        self.installation_of(&self.wish, tpm).await
+    }
+
+    /// The same, for another license.
+    pub(crate) async fn installation_of(&self, wish: &Wish, tpm: &SoftwareTpm) -> Installation {
         let home = TempDir::new().unwrap();
         let dir = home.path().join("store");
         enroll(&dir, &self.endpoint(), Some("localhost"), self.world.ca())
             .await
             .unwrap();
         let installation = Installation {
-            options: self.options(),
+            options: options(wish),
             dir,
             home,
         };
@@ -112,20 +124,6 @@ impl Scene {
     fn endpoint(&self) -> String {
         format!("https://{}", self.world.running.products_addr())
     }
-
-    fn options(&self) -> ActivateOptions {
-        let v1::credential::Secret::ActivationCode(code) = &self.wish.credential else {
-            panic!("a license with an activation code");
-        };
-        ActivateOptions {
-            serial: SerialNumber::parse(&self.wish.serial).unwrap(),
-            credential: Credential::ActivationCode(Code::parse(code).unwrap()),
-            product: ProductId::parse(&self.wish.product).unwrap(),
-            version: Version::parse(&self.wish.version).unwrap(),
-            virtual_environment: VirtualEnvironment::No,
-            release_manifest: None,
-        }
-    }
 }
 
 /// A product on a machine: its license store.
@@ -155,6 +153,14 @@ impl Installation {
         check(&self.open(), &build).map(drop)
     }
 
+    /// The counter that its key is bound to.
+    pub(crate) fn counter(&self) -> Counter {
+        let State::Active(held) = self.open().state().clone() else {
+            panic!("an activation");
+        };
+        held.device().counter().unwrap()
+    }
+
     /// The same license store on another disk.
     pub(crate) fn copied(&self) -> Self {
         let home = TempDir::new().unwrap();
@@ -180,6 +186,20 @@ impl Installation {
     pub(crate) async fn lost(self, scene: &Scene, tpm: &SoftwareTpm) -> Self {
         drop(self.home);
         scene.installation(tpm).await
+    }
+}
+
+fn options(wish: &Wish) -> ActivateOptions {
+    let v1::credential::Secret::ActivationCode(code) = &wish.credential else {
+        panic!("a license with an activation code");
+    };
+    ActivateOptions {
+        serial: SerialNumber::parse(&wish.serial).unwrap(),
+        credential: Credential::ActivationCode(Code::parse(code).unwrap()),
+        product: ProductId::parse(&wish.product).unwrap(),
+        version: Version::parse(&wish.version).unwrap(),
+        virtual_environment: VirtualEnvironment::No,
+        release_manifest: None,
     }
 }
 

@@ -43,7 +43,7 @@ impl Tpm {
         let mut scope = self.scope();
         let (endorsement, ek_certificates) = scope.endorsement()?;
         let index = scope.counter_for(vendor, serial)?;
-        let stays = shared == Shared::Stays && index == template::shared_counter_index(vendor);
+        let stays = shared == Shared::Stays && template::is_shared(index);
         let stands = match scope.counter_value(index)? {
             Some(stands) if stays => Some(stands),
             // A key of before is bound to where the counter stands now; and the Name of an index changes when it is first written.
@@ -168,7 +168,7 @@ impl Tpm {
     /// [`TpmError`]; then the counter stays, and does no harm.
     pub fn give_back(&mut self, key: &TpmKey) -> Result<(), TpmError> {
         let index = key.counter.index;
-        if index == template::shared_counter_index(&key.vendor) {
+        if template::is_shared(index) {
             return Ok(());
         }
         let mut scope = self.scope();

@@ -206,11 +206,11 @@ fn write_tpm(
     if tx.value(&name)?.is_some() {
         return Err(Reason::AttestationFailed.into());
     }
-    // The counter is not below what was seen, or the TPM went back.
+    // The counter is beyond what was seen, or among its like at it, or the TPM went back.
     tpm::check_thawed(tx, &tpm.ek_id)?;
     let mut known = tpm::known(tx, &tpm.ek_id)?;
     let counter = tpm::known_counter(tx, &tpm.ek_id, &tpm.counter.name)?;
-    let judged = said.judge_enrollment(&known, counter.as_ref());
+    let judged = said.judge_enrollment(&known, counter.as_ref(), tpm.shares_counter());
     match &judged {
         Judgement::Back(why) => return Err(tpm::freeze(tx, note, known, why.clone())),
         Judgement::OutOfDate => return Err(Reason::EnrollmentInvalid.into()),
