@@ -22,6 +22,7 @@ use crate::challenged::challenged;
 use crate::client::Client;
 use crate::device::Device;
 use crate::error::{ClientError, Unfinished};
+use crate::hardware::Step;
 use crate::store::{
     AskedActivation, Held, LicenseStore, PendingActivation, State, VirtualEnvironment,
 };
@@ -93,19 +94,22 @@ pub async fn activate(
     options: &ActivateOptions,
 ) -> Result<Activated, ClientError> {
     let resumed = matches!(store.state(), State::Activating(_));
-    let sent = match send(store, client, options, Key::Held).await {
+    let mut sent = match send(store, client, options, Key::Held).await {
         // An earlier sending took effect, with another credential: this device gets its own seat again under a new id.
         Err(error) if resumed && error.reason() == Some("REQUEST_ID_REUSED") => {
             let device = attester::held(store.state(), &options.serial).cloned();
             undo(store)?;
             send(store, client, options, device.map_or(Key::Held, Key::This)).await
         }
-        // The key was enrolled too long ago, or its activation is over.
-        Err(error) if error.reason() == Some("ENROLLMENT_INVALID") => {
-            send(store, client, options, Key::New).await
-        }
         sent => sent,
     };
+    // The key was enrolled too long ago, or its activation is over; or the license has another here, lost and still at work.
+    for step in [Step::Beside, Step::Anew] {
+        if !matches!(&sent, Err(error) if error.reason() == Some("ENROLLMENT_INVALID")) {
+            break;
+        }
+        sent = send(store, client, options, Key::New(step)).await;
+    }
     match sent {
         Ok(answer) => accept_activation(store, answer),
         Err(error) => {

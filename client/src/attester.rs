@@ -81,8 +81,8 @@ pub(crate) enum Key {
     Held,
     /// This one.
     This(Device),
-    /// A new one: the server does not take the last one. A TPM moves its counter on for it, also one that licenses share.
-    New,
+    /// A new one of a TPM: the server does not take the last one.
+    New(Step),
 }
 
 /// The key that this license has here already: of the request that waits, else of the activation in force. It may be a TPM's that is
@@ -110,7 +110,7 @@ pub(crate) async fn device(
     let usable = match key {
         Key::Held => usable(store, wanted)?,
         Key::This(device) => return Ok(device),
-        Key::New => return hardware::enroll(store, client, wanted, Step::Anew).await,
+        Key::New(step) => return hardware::enroll(store, client, wanted, step).await,
     };
     match usable {
         Usable::This(device) => Ok(device),

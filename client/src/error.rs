@@ -258,7 +258,7 @@ pub enum NotActivated {
     Deactivated,
     /// The TPM refuses the device key for good: its counter has moved past the value that the key works at.
     #[error(
-        "its TPM key has ended: the license was deactivated on this machine, or the counter moved, or the TPM was cleared"
+        "its TPM key has ended: the license, or one that shares its counter, was deactivated on this machine, or the counter moved, or the TPM was cleared"
     )]
     KeyEnded,
     /// The device was upgraded by file, so there is no activation on record at the server.
