@@ -144,7 +144,17 @@ fn a_dead_key_is_returned_and_replaced_without_a_second_seat() {
         first["license"]["activation_id"]
     );
     world.fails("a", &check(&world), 5, "NOT_ACTIVATED", Some("KEY_ENDED"));
+    let status = world.ok("a", &["status"]);
+    assert_eq!(
+        (&status["state"], &status["attester_works"]),
+        (&"active".into(), &false.into())
+    );
+    assert!(
+        status["next"].as_str().unwrap().contains("activate again"),
+        "{status}"
+    );
     world.ok("b", &check(&world));
+    assert_eq!(world.ok("b", &["status"])["attester_works"], true);
     // The older store hears from the server that it is over.
     let (exit, _, stderr) = world.upkeep("a", &["deactivate", "--json"]);
     assert!(exit == 3 || exit == 0, "{stderr}");
