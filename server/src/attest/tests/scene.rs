@@ -76,7 +76,11 @@ impl Scene {
         ak_public(&self.ak.to_bytes())
     }
 
-    pub(super) fn judge_key(&self, attest: &[u8], signature: &[u8]) -> Result<CertifiedKey, EvidenceError> {
+    pub(super) fn judge_key(
+        &self,
+        attest: &[u8],
+        signature: &[u8],
+    ) -> Result<CertifiedKey, EvidenceError> {
         let (device, nv) = (self.device.to_bytes(), self.nv.to_bytes());
         let ak = self.judge_ak()?;
         key_certify(&ak, &device, &nv, attest, signature, &QUESTION, VALUE)
@@ -94,7 +98,10 @@ impl Scene {
     }
 
     /// The verdict on the device key, after a change of the statement.
-    pub(super) fn key(&self, change: impl FnOnce(&mut Attest)) -> Result<CertifiedKey, EvidenceError> {
+    pub(super) fn key(
+        &self,
+        change: impl FnOnce(&mut Attest),
+    ) -> Result<CertifiedKey, EvidenceError> {
         let mut attest = self.about_key();
         change(&mut attest);
         let attest = attest.to_bytes();
@@ -102,7 +109,10 @@ impl Scene {
     }
 
     /// The verdict on the counter, after a change of the statement.
-    pub(super) fn counter(&self, change: impl FnOnce(&mut Attest)) -> Result<CounterReading, EvidenceError> {
+    pub(super) fn counter(
+        &self,
+        change: impl FnOnce(&mut Attest),
+    ) -> Result<CounterReading, EvidenceError> {
         self.counter_at(Relation::Equal(VALUE), change)
     }
 
