@@ -12,6 +12,9 @@
 )]
 
 mod checks;
+#[allow(dead_code, reason = "the tests over TLS use the rest of it")]
+#[path = "../e2e/chip.rs"]
+mod chip;
 mod crash;
 mod days;
 mod dry_run;

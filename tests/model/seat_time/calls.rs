@@ -395,6 +395,7 @@ const EXPECTED: &[&str] = &[
     "PROOF_INVALID",
     "PROOF_REQUIRED",
     "RELEASE_IN_PROGRESS",
+    "RETURN_LIMIT",
     "REQUEST_ID_REUSED",
     "SEAT_IN_USE",
     "TICKET_EXPIRED",

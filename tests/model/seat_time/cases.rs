@@ -315,3 +315,47 @@ fn a_cloud_machine_cools_although_its_counter_has_moved() {
         assert_eq!(free_at.as_deref(), Some("2025-02-14T12:00:00Z"));
     });
 }
+
+/// DESIGN 9: the cap holds for what can be copied, a chip's returns are free.
+#[test]
+fn without_leases_returns_are_capped_but_those_of_chips() {
+    const CHIP: usize = 2;
+    on(PERPETUAL, 1, async |player| {
+        for number in 1..=3 {
+            player.seat(CHIP).await;
+            player.step(&Op::Return { m: CHIP }).await;
+            assert_eq!(player.bench.tally.chips_returned, number);
+        }
+        for seats_taken in [0, 1] {
+            player.machines[0] = Machine::software(1);
+            player.seat(0).await;
+            player.begin(0, false).await;
+            player.prove(0).await;
+            assert_eq!(player.license().await.seats_taken, seats_taken);
+        }
+        assert_eq!(player.bench.world.last_event().outcome, "RETURN_LIMIT");
+    });
+}
+
+/// T-29: a virtual TPM speaks against a physical machine, without a hint of the client's.
+#[test]
+fn a_cloud_machine_that_declares_a_physical_one_is_flagged() {
+    const CLOUD: usize = 4;
+    on(LEASED, 1, async |player| {
+        player.seat(CLOUD).await;
+        let request = v1::SupportServiceListActivationsRequest {
+            serial: player.serial.clone(),
+            ..Default::default()
+        };
+        let mut support = player.bench.world.support();
+        let found = support.list_activations(request).await.unwrap();
+        let activation = found.into_inner().activations.remove(0);
+        assert_eq!(
+            activation.virtual_environment_contradiction,
+            "a physical machine was declared, but its TPM is the virtual one of a cloud provider"
+        );
+        let end = activation.lease_expire_time.unwrap();
+        let expected = player.bench.truth + TimeDelta::days(30);
+        assert_eq!(end.seconds, expected.timestamp());
+    });
+}

@@ -64,7 +64,7 @@ impl Bench {
         let files = [
             programme(LEASED, &format!("lease_days = {LEASE_DAYS}"), 0),
             programme(OVERLAPPING, &format!("lease_days = {LEASE_DAYS}"), 5),
-            programme(PERPETUAL, "returns_per_365_days = 10000", 0),
+            programme(PERPETUAL, "returns_per_365_days = 1", 0),
         ];
         let programmes = Programmes::load(&files).unwrap();
         let mut world = World::with(no_faults(), programmes, generous(), 1 << 16);
@@ -201,6 +201,11 @@ impl<'b> Player<'b> {
             }
             Op::AskForCode => self.ask_for_code().await,
             Op::Redeem { m } => drop(self.redeem(m).await),
+            Op::Move { m, onto } => {
+                self.give_back(self.activated(m)).await;
+                self.ask_for_code().await;
+                self.redeem(onto).await;
+            }
         }
         self.check();
     }

@@ -67,6 +67,11 @@ pub(super) enum Op {
     },
     CatchUp,
     AskForCode,
+    /// One machine gives its seat back, and the next generation is for another.
+    Move {
+        m: usize,
+        onto: usize,
+    },
     Redeem {
         m: usize,
     },
@@ -117,5 +122,6 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => Just(Op::CatchUp),
         3 => Just(Op::AskForCode),
         4 => m().prop_map(|m| Op::Redeem { m }),
+        3 => (m(), m()).prop_map(|(m, onto)| Op::Move { m, onto }),
     ]
 }
