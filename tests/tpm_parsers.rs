@@ -15,6 +15,8 @@ mod any;
 mod oracle;
 
 use std::fmt::Debug;
+use std::path::Path;
+use std::sync::LazyLock;
 
 use data_encoding::BASE64URL_NOPAD;
 use proptest::collection::vec;
@@ -22,6 +24,10 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use upkeep::artefact::HardwareProof;
 use upkeep::tpm::{Attest, NvPublic, Public, Signature};
+use upkeep_server::attest::{
+    Anchor, DenyList, EndorsementClass, Endorsements, PinPolicy, PivPolicy, ek_chain,
+    piv_attestation,
+};
 
 /// A structure with a reader and a writer.
 trait Structure: Clone + Debug + PartialEq + Sized {
@@ -84,6 +90,14 @@ proptest! {
     }
 
     #[test]
+    fn no_certificate_panics(certificate in any::<Index>(), damage in any::damage(), bytes in vec(any::<u8>(), 0..1_500)) {
+        let certificate = certificate.get(&CERTIFICATES);
+        for bytes in [certificate, &damage.of(certificate), &bytes] {
+            vouches_for_itself(bytes);
+        }
+    }
+
+    #[test]
     fn a_damaged_structure_is_another_or_none(
         public in any::public(), attest in any::attest(), signature in any::signature(), nv in any::nv_public(), proof in any::proof(),
         damage in any::damage(),
@@ -113,6 +127,41 @@ proptest! {
         prop_assert!(oracle::reads_nv_public(&nv));
     }
 }
+
+/// Bytes as leaf, intermediate and anchor at once, so that a self-signed certificate goes far into the verifier.
+fn vouches_for_itself(bytes: &[u8]) {
+    let pinned = |class| {
+        let anchors = Anchor::from_der(bytes, class).into_iter().collect();
+        Endorsements::new(anchors, DenyList::default())
+    };
+    let at = chrono::DateTime::from_timestamp(1_900_000_000, 0).unwrap();
+    let chain = ek_chain(
+        bytes,
+        &[bytes.to_vec()],
+        &pinned(EndorsementClass::Chip),
+        at,
+    );
+    assert!(chain.is_err(), "no endorsement key vouches for itself");
+    let policy = PivPolicy {
+        min_firmware: [0; 3],
+        pin_policy_at_least: PinPolicy::Never,
+    };
+    let slot = piv_attestation(bytes, bytes, &pinned(EndorsementClass::Dongle), at, policy);
+    assert!(slot.is_err(), "no slot vouches for itself");
+}
+
+/// The certificates of the vector set.
+static CERTIFICATES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/tpm/files");
+    let paths = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let certificates = paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "der"))
+        .map(|path| std::fs::read(path).unwrap())
+        .filter(|certificate| !certificate.is_empty());
+    certificates.collect()
+});
 
 /// Every byte with every other value, every truncation and every repeated byte of one structure of each kind: nothing is read as the same.
 #[test]

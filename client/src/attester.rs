@@ -196,7 +196,7 @@ fn instead_of_tpm(error: &ClientError) -> Option<String> {
             if refusal.reason.as_deref() == Some("ATTESTATION_FAILED") =>
         {
             Some(
-                "the server does not accept this TPM: the maker of its endorsement certificate is not among those that the vendor trusts"
+                "the server does not accept this TPM; most often its maker is not among those that the vendor trusts"
                     .to_owned(),
             )
         }

@@ -47,6 +47,7 @@ async fn enroll_once(
     // 1 The counter moves on, and a key is made that works at its new value only.
     let (vendor, serial) = (vendor(store), wanted.serial.to_string());
     let prepared = with_chip(tpm, move |chip| chip.prepare(&vendor, &serial)).await?;
+    // Missing only now: where no TPM works a software key does without it.
     let product = wanted.product.ok_or_else(|| {
         ClientError::Input("the product is missing: a TPM's key is enrolled for one".to_owned())
     })?;

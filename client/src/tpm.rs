@@ -27,8 +27,7 @@ pub use address::{InvalidTpmAddress, TpmAddress};
 pub use code::ResponseCode;
 pub use error::TpmError;
 pub use facts::TpmFacts;
-pub use key::{InvalidTpmKey, Prepared, TpmKey};
-pub use scope::Certified;
+pub use key::{Certified, InvalidTpmKey, Prepared, TpmKey};
 
 use channel::Channel;
 use scope::Scope;

@@ -24,6 +24,7 @@ mod dial;
 mod world;
 
 mod flows;
+mod hardware;
 mod relay;
 mod resume;
 mod retry;

@@ -14,7 +14,7 @@ const RUNS: usize = 6;
 
 /// Runs `command` by new processes until it ends well; the relay misbehaves during the first run only. Gives the calls of all runs,
 /// and whether the fault was met.
-async fn run_again<T>(
+pub(crate) async fn run_again<T>(
     site: &Site,
     machine: &Machine,
     at: usize,

@@ -16,7 +16,9 @@ use upkeep_client::{
     ActivateOptions, Attester, Build, Client, Credential, Deadlines, LicenseStore, RedeemOptions,
     RetryPolicy, VirtualEnvironment, enroll,
 };
+use upkeep_server::attest::EndorsementClass;
 use upkeep_server::pki::Role;
+use upkeep_swtpm::{Ca, SoftwareTpm};
 use zeroize::Zeroizing;
 
 use crate::device::request_id;
@@ -30,6 +32,7 @@ pub(crate) struct Site {
     admin: AdminServiceClient<Channel>,
     partner: PartnerServiceClient<Channel>,
     pub(crate) support: SupportServiceClient<Channel>,
+    bought: &'static str,
 }
 
 /// One machine with one license to activate.
@@ -42,7 +45,17 @@ pub(crate) struct Machine {
 
 impl Site {
     pub(crate) async fn new() -> Self {
-        let world = World::new("2026-03-01").await;
+        Self::on(World::new("2026-03-01").await, "2025-09-01").await
+    }
+
+    /// A vendor who takes the software TPMs of this CA for chips, on a day when their certificates are valid.
+    pub(crate) async fn trusting(ca: &Ca) -> Self {
+        let makers = [(ca.root_der(), EndorsementClass::Chip)];
+        let world = World::believing("2040-06-01", &makers).await;
+        Self::on(world, "2040-01-15").await
+    }
+
+    async fn on(world: World, bought: &'static str) -> Self {
         let mut admin = world.admin().await;
         seed(&mut admin).await;
         Self {
@@ -51,6 +64,7 @@ impl Site {
             partner: PartnerServiceClient::new(world.staff(Role::Partner, "acme").await),
             support: SupportServiceClient::new(world.staff(Role::Support, "eva").await),
             world,
+            bought,
         }
     }
 
@@ -74,7 +88,7 @@ impl Site {
 
     /// A machine, enrolled, for a new license with two seats.
     pub(crate) async fn machine(&mut self, serial: &str) -> Machine {
-        let wish = license(&mut self.admin, serial, 2, "2025-09-01").await;
+        let wish = license(&mut self.admin, serial, 2, self.bought).await;
         self.second_machine(serial, wish.credential).await
     }
 
@@ -172,11 +186,18 @@ impl Machine {
         LicenseStore::open(&self.dir).unwrap()
     }
 
+    /// Binds its licenses to this TPM from now on.
+    pub(crate) fn use_tpm(&self, tpm: &SoftwareTpm) {
+        self.open()
+            .remember_attester(Some(Attester::Tpm), Some(tpm.address().parse().unwrap()))
+            .unwrap();
+    }
+
     pub(crate) fn redeem_options(&self, code: &str) -> RedeemOptions {
         RedeemOptions {
             serial: self.options.serial.clone(),
             code: Code::parse(code).unwrap(),
-            product: None,
+            product: Some(self.options.product.clone()),
             version: Version::parse("11.0").unwrap(),
             virtual_environment: VirtualEnvironment::No,
             release_manifest: None,

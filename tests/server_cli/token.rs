@@ -104,7 +104,7 @@ impl Token {
 
     /// A command about a server, which opens its keys.
     fn issue(&self, data: &Path, key: Option<&str>) -> (i32, String, String) {
-        let mut command = upkeep_server(["staff", "add", "eva", "--role", "support", "--out"]);
+        let mut command = upkeep_server(["staff", "add", "support", "eva", "--out"]);
         command.arg(self.dir.path()).arg("--data").arg(data);
         if let Some(key) = key {
             command.env("UPKEEP_SIGNING_KEY", key);

@@ -76,7 +76,9 @@ async fn a_proof_on_paper_frees_the_seat_whenever_it_arrives() {
     let sent = v1::DeactivateRequest { proof };
     let first = client.deactivate(sent.clone()).await.unwrap();
     let again = client.deactivate(sent).await.unwrap();
-    assert_eq!(first.receipt, again.receipt);
+    // One receipt, though signed twice.
+    let said = |receipt: &str| receipt.rsplit_once('.').unwrap().0.to_owned();
+    assert_eq!(said(&first.receipt), said(&again.receipt));
     assert_eq!(scene.seats_taken().await, 0);
     record_receipt(&mut machine.open(), &first.receipt).unwrap();
     scene.close().await;

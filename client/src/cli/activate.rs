@@ -22,6 +22,7 @@ Examples:
   upkeep activate LS-1000 --product label-studio --version 10.0 --attester tpm
   upkeep activate LS-1000               # the answer to the first line never came: finish it
   upkeep activate LS-1000 --abandon     # or give it up
+  upkeep activate LS-1000               # the TPM was cleared: a new key, the same seat
 
 Without a file and without a variable the credential is read from standard input: at a terminal it is asked for \
 and not shown. Serial numbers that start with NSP go with a password, all others with an activation code.
@@ -85,7 +86,8 @@ pub(super) fn report(
 }
 
 impl Wanted {
-    /// What to ask the server for. What is not given is taken from the activation that waits to be finished.
+    /// What to ask the server for. What is not given is taken from the activation that waits to be finished, product and version also
+    /// from the one in force.
     ///
     /// # Errors
     /// Exit 2: something is missing or can't be read. Exit 9: the release manifest is none.
@@ -100,13 +102,19 @@ impl Wanted {
             (None, None) => return Err(missing("SERIAL", "the serial number of the license")),
         };
         let waiting = waiting.filter(|pending| *pending.serial() == serial);
+        let active = match store.state() {
+            State::Active(held) if *held.serial() == serial => Some(held.claims()),
+            _ => None,
+        };
         let product = self.machine.product.clone();
         let product = product
             .or_else(|| waiting.map(|pending| pending.product().clone()))
+            .or_else(|| active.map(|claims| claims.product.clone()))
             .ok_or_else(|| missing("--product ID", "the product that is to be activated"))?;
         let version = self.machine.version.clone();
         let version = version
             .or_else(|| waiting.map(|pending| pending.version().clone()))
+            .or_else(|| active.map(|claims| claims.version.clone()))
             .ok_or_else(|| missing("--version VERSION", "the version of the product"))?;
         let virtual_environment = match self.machine.virtual_environment {
             Some(declared) => declared.into(),

@@ -1,9 +1,9 @@
 //! `status`: what stands in the store, and the product code.
 
 use serde::Serialize;
-use upkeep_client::Client;
 use upkeep_client::error::{ClientError, NotActivated};
 use upkeep_client::store::{Journal, LicenseStore, State};
+use upkeep_client::{Client, Device};
 
 use crate::cli::context::Global;
 use crate::cli::exit::{Exit, Failure};
@@ -38,6 +38,7 @@ struct Status {
     store: String,
     #[serde(flatten)]
     held: Option<Held>,
+    attester_works: Option<bool>,
     unfinished: Option<Unfinished>,
     returned: Option<Returned>,
     maintenance: Option<Maintenance>,
@@ -98,6 +99,7 @@ impl Status {
             }),
             _ => None,
         };
+        let works = key_works(store);
         Self {
             state: name(store.state()),
             server: enrollment.endpoint.clone(),
@@ -107,10 +109,14 @@ impl Status {
             tpm: store.tpm().map(ToString::to_string),
             store: store.dir().display().to_string(),
             held: Held::in_force(store.state()).ok(),
+            attester_works: works,
             unfinished,
             returned: store.last_return().map(Returned::from),
             maintenance: None,
-            next: next(store.state()),
+            next: match works {
+                Some(false) => Some(ClientError::NotActivated(NotActivated::KeyEnded).next_step()),
+                Some(true) | None => next(store.state()),
+            },
         }
     }
 
@@ -126,6 +132,8 @@ impl Status {
             ]
         }));
         rows.extend(self.held.iter().flat_map(Held::rows));
+        let ended = self.attester_works == Some(false);
+        rows.extend(ended.then(|| ("Key", NotActivated::KeyEnded.to_string())));
         rows.extend(self.maintenance.iter().map(Maintenance::row));
         rows.extend(
             self.returned
@@ -168,6 +176,17 @@ impl Returned {
             "{}, activation {}: {how_far}",
             self.serial, self.activation_id
         )
+    }
+}
+
+/// Whether the TPM still uses the key of the license in force; `None` where there is none, or where the TPM can't be asked.
+fn key_works(store: &LicenseStore) -> Option<bool> {
+    let State::Active(held) = store.state() else {
+        return None;
+    };
+    match held.device() {
+        Device::Tpm(_) => held.device().is_alive(store.tpm()).ok(),
+        _ => None,
     }
 }
 

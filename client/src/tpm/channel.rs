@@ -1,5 +1,6 @@
 //! Commands to one TPM, one after the other: sent again while the TPM asks for it, never mixed up after a broken connection.
 
+use std::io;
 use std::thread;
 use std::time::Duration;
 
@@ -56,11 +57,11 @@ impl Channel {
     ) -> Result<Result<Response, ResponseCode>, TpmError> {
         if self.broken {
             // An answer that comes late would be taken for the answer to this command.
-            return Err(TpmError::Io(std::io::ErrorKind::NotConnected.into()));
+            return Err(TpmError::Io(io::ErrorKind::NotConnected.into()));
         }
         let response = self.transport.transmit(bytes).map_err(|error| {
             self.broken = true;
-            TpmError::Io(error)
+            TpmError::Io(silence(error))
         })?;
         command.read(&response)
     }
@@ -70,6 +71,17 @@ fn settle(command: &Command, answer: Result<Response, ResponseCode>) -> Result<R
     answer.map_err(|code| TpmError::refused(command.code().name(), code))
 }
 
+/// A deadline that passed, in words that say so.
+fn silence(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => io::Error::new(
+            io::ErrorKind::TimedOut,
+            "it was silent for too long; another program may be using it",
+        ),
+        _ => error,
+    }
+}
+
 /// Pauses double from this; all of them together are about 5 seconds.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const ATTEMPTS: u32 = 11;
@@ -77,7 +89,6 @@ const ATTEMPTS: u32 = 11;
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::io;
 
     use super::*;
     use crate::tpm::command::{Auth, CommandCode};

@@ -37,6 +37,15 @@ pub struct Prepared {
     pub nv_public: Vec<u8>,
 }
 
+/// A statement of the TPM and the signature on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certified {
+    /// TPMS_ATTEST, the bytes that were signed.
+    pub attest: Vec<u8>,
+    /// TPMT_SIGNATURE by the attestation key.
+    pub signature: Vec<u8>,
+}
+
 impl TpmKey {
     pub(super) fn new(
         vendor: &str,

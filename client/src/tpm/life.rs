@@ -7,14 +7,14 @@ use super::Tpm;
 use super::code::ResponseCode;
 use super::command::Auth;
 use super::error::{TpmError, within};
-use super::key::{Prepared, TpmKey};
-use super::scope::{Certified, Loaded, Scope, TPM_RH_ENDORSEMENT, TPM_RH_OWNER};
+use super::key::{Certified, Prepared, TpmKey};
+use super::scope::{Loaded, Scope, TPM_RH_ENDORSEMENT, TPM_RH_OWNER};
 
 impl Tpm {
     /// Makes a new device key for a license, bound to a counter that no earlier key is bound to.
     ///
-    /// The counter is the license's own. A TPM with few counters has one for all licenses of a vendor: then this call, and every
-    /// [`Tpm::retire`], ends the keys of the vendor's other licenses in this TPM, and they have to be activated again.
+    /// The counter is the license's own. A TPM with few counters has one for all licenses of a vendor, and each new key moves it on:
+    /// such a TPM holds the key of one license at a time, and this call ends the one before.
     ///
     /// * `vendor` - the programme's vendor label; another vendor gets another attestation key.
     /// * `serial` - the license's canonical serial number.

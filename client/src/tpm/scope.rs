@@ -8,6 +8,7 @@ use super::channel::Channel;
 use super::code::ResponseCode;
 use super::command::{Auth, Command, CommandCode, NONCE, Response};
 use super::error::{TpmError, within};
+use super::key::Certified;
 
 /// The handles that one operation has loaded, flushed when it ends.
 pub(super) struct Scope<'a> {
@@ -22,15 +23,6 @@ pub(super) struct Loaded {
     pub(super) handle: u32,
     /// Its TPMT_PUBLIC as the TPM gave it.
     pub(super) public: Vec<u8>,
-}
-
-/// A statement of the TPM and the signature on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certified {
-    /// TPMS_ATTEST, the bytes that were signed.
-    pub attest: Vec<u8>,
-    /// TPMT_SIGNATURE by the attestation key.
-    pub signature: Vec<u8>,
 }
 
 impl<'a> Scope<'a> {
@@ -195,7 +187,9 @@ impl<'a> Scope<'a> {
         attestation_key: &Loaded,
         qualifying_data: &[u8; 32],
     ) -> Result<Certified, TpmError> {
-        // TPM2_Certify wants the key's ADMIN role, which the empty password has while adminWithPolicy is clear.
+        // TPM2_Certify wants the key's ADMIN role, which the empty password has while adminWithPolicy is clear. Set, it would want a
+        // policy with TPM2_PolicyCommandCode in it, and the key's is its counter alone. What this opens is certification of a key
+        // that has ended, which a verifier sees by the counter's own statement.
         let command = Command::new(CommandCode::Certify)
             .authorized(key.handle, Auth::EmptyPassword)
             .authorized(attestation_key.handle, Auth::EmptyPassword)

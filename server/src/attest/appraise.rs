@@ -12,7 +12,7 @@ use super::counter::{Relation, nv_certify};
 use super::ek::{EndorsedEk, ek_chain};
 use super::endorsement::{DenyList, EndorsementClass, Endorsements};
 use super::error::EvidenceError;
-use super::piv::AttestedSlot;
+use super::piv::Dongle;
 
 /// What a TPM shows at enrollment, as it came in. Nothing of it is trusted.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,7 @@ pub enum Facts {
     /// A TPM.
     Tpm(Box<TpmFacts>),
     /// A dongle.
-    Dongle(AttestedSlot),
+    Dongle(Dongle),
 }
 
 /// What is known about a TPM and its keys.
@@ -96,11 +96,11 @@ impl Warning {
 }
 
 impl AttestationResult {
-    pub(super) fn of_dongle(device_key: PublicKey, slot: AttestedSlot) -> Self {
+    pub(super) fn of_dongle(device_key: PublicKey, dongle: Dongle) -> Self {
         Self {
             class: EndorsementClass::Dongle,
             device_key,
-            facts: Facts::Dongle(slot),
+            facts: Facts::Dongle(dongle),
             warnings: Vec::new(),
         }
     }

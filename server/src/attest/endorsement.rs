@@ -69,7 +69,10 @@ impl Anchor {
     /// [`EvidenceError::CertificateForm`].
     pub fn from_der(der: &[u8], class: EndorsementClass) -> Result<Self, EvidenceError> {
         let certificate = Certificate::parse(der).map_err(|_| EvidenceError::CertificateForm)?;
-        Ok(Self { certificate, class })
+        Ok(Self {
+            certificate: certificate.pinned(),
+            class,
+        })
     }
 
     /// What it vouches for.

@@ -94,7 +94,7 @@ pub enum EvidenceError {
     PivSlot,
     /// 34: A certificate of the dongle is not yet or no longer valid.
     PivValidity,
-    /// 35: The slot's certificate lacks firmware, serial or policy, or they are malformed.
+    /// 35: The slot's certificate lacks firmware, policy or a serial number that is needed, or they are malformed.
     PivExtension,
     /// 36: The dongle's firmware is too old.
     PivFirmware,

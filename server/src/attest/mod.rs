@@ -35,7 +35,7 @@ pub use ek::{EndorsedEk, TpmIdentity, claimed_ek_id, ek_chain};
 pub use endorsement::{Anchor, DeniedFirmware, DenyList, EndorsementClass, Endorsements};
 pub use error::EvidenceError;
 pub use piv::{
-    AttestedSlot, PinPolicy, PivEvidence, PivPolicy, SlotKey, TouchPolicy, appraise_piv,
+    AttestedSlot, Dongle, PinPolicy, PivEvidence, PivPolicy, SlotKey, TouchPolicy, appraise_piv,
     piv_attestation,
 };
 

@@ -7,9 +7,9 @@
 
 use chrono::{DateTime, Utc};
 use upkeep::key::PublicKey;
+use x509_cert::der::Decode;
 use x509_cert::der::asn1::{ObjectIdentifier, UintRef};
 use x509_cert::der::oid::AssociatedOid;
-use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 
 use super::appraise::AttestationResult;
@@ -88,7 +88,7 @@ pub enum SlotKey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttestedSlot {
     key: SlotKey,
-    serial: u64,
+    serial: Option<u64>,
     firmware: [u8; 3],
     pin_policy: PinPolicy,
     touch_policy: TouchPolicy,
@@ -100,8 +100,8 @@ impl AttestedSlot {
         &self.key
     }
 
-    /// The dongle's serial number; in decimal it is what stands on the dongle.
-    pub fn serial(&self) -> u64 {
+    /// The dongle's serial number, where the dongle tells it: older ones do not, and an owner may hide it.
+    pub fn serial(&self) -> Option<u64> {
         self.serial
     }
 
@@ -121,6 +121,25 @@ impl AttestedSlot {
     }
 }
 
+/// A dongle that a license can be bound to: it tells its number, and its key answered. Made only by [`appraise_piv`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dongle {
+    serial: u64,
+    slot: AttestedSlot,
+}
+
+impl Dongle {
+    /// The dongle's serial number; in decimal it is what stands on the dongle.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// The slot.
+    pub fn slot(&self) -> &AttestedSlot {
+        &self.slot
+    }
+}
+
 /// What a dongle shows.
 #[derive(Clone, Copy, Debug)]
 pub struct PivEvidence<'a> {
@@ -137,7 +156,8 @@ pub struct PivEvidence<'a> {
 /// * `question` - the 32 bytes of B for this call, computed here from the parsed request, never taken from the caller.
 ///
 /// # Errors
-/// As [`piv_attestation`]; [`EvidenceError::PivKey`] for a key that is not P-256; [`EvidenceError::PivSignature`].
+/// As [`piv_attestation`]; [`EvidenceError::PivExtension`] for a dongle without a serial number; [`EvidenceError::PivKey`] for a
+/// key that is not P-256; [`EvidenceError::PivSignature`].
 pub fn appraise_piv(
     evidence: &PivEvidence<'_>,
     endorsements: &Endorsements,
@@ -152,6 +172,8 @@ pub fn appraise_piv(
         at,
         policy,
     )?;
+    // 35 and 38: a license is bound to the dongle's number and to a P-256 key.
+    let serial = slot.serial.ok_or(EvidenceError::PivExtension)?;
     let SlotKey::P256(key) = slot.key.clone() else {
         return Err(EvidenceError::PivKey);
     };
@@ -161,7 +183,7 @@ pub fn appraise_piv(
     if !signer::verify_es256_digest(key.sec1_bytes(), question, signature) {
         return Err(EvidenceError::PivSignature);
     }
-    Ok(AttestationResult::of_dongle(key, slot))
+    Ok(AttestationResult::of_dongle(key, Dongle { serial, slot }))
 }
 
 /// Appraises the attestation of a slot. It has no nonce: that the dongle is here now takes a signature besides.
@@ -199,10 +221,10 @@ pub fn piv_attestation(
     }
     // 35
     let firmware = octets(&slot, &FIRMWARE)?;
-    let serial = slot
-        .extension_bytes(&SERIAL)
-        .and_then(serial)
-        .ok_or(EvidenceError::PivExtension)?;
+    let serial = match slot.extension_bytes(&SERIAL) {
+        Some(der) => Some(serial(der).ok_or(EvidenceError::PivExtension)?),
+        None => None,
+    };
     let [pin, touch] = octets(&slot, &POLICIES)?;
     let pin_policy = PinPolicy::from_number(pin).ok_or(EvidenceError::PivExtension)?;
     let touch_policy = TouchPolicy::from_number(touch).ok_or(EvidenceError::PivExtension)?;
@@ -256,11 +278,13 @@ fn octets<const N: usize>(
 /// A DER INTEGER that is not negative.
 fn serial(der: &[u8]) -> Option<u64> {
     let number = UintRef::from_der(der).ok()?;
-    if number.to_der().ok()? != der || number.as_bytes().len() > 8 {
-        return None;
-    }
-    let bytes = number.as_bytes().iter();
-    Some(bytes.fold(0, |all, byte| (all << 8) | u64::from(*byte)))
+    let bytes = number.as_bytes();
+    let all = || {
+        bytes
+            .iter()
+            .fold(0, |all, byte| all << 8 | u64::from(*byte))
+    };
+    (bytes.len() <= 8).then(all)
 }
 
 fn slot_key(key: Key) -> Option<SlotKey> {

@@ -37,28 +37,54 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// 65537 to the power of `n`, big-endian: in the subgroup modulo every prime, as a product of weak primes is.
-    pub(in crate::attest) fn power(n: usize) -> Vec<u8> {
-        let mut number = vec![1_u8];
-        for _ in 0..n {
-            // times 2^16, plus itself
-            let mut shifted = number.clone();
-            shifted.extend([0, 0]);
-            let mut carry = 0;
-            for at in (0..shifted.len()).rev() {
-                let from_end = shifted.len() - at;
-                let own = number
-                    .len()
-                    .checked_sub(from_end)
-                    .map_or(0, |i| u16::from(number[i]));
-                let sum = u16::from(shifted[at]) + own + carry;
-                shifted[at] = sum.to_le_bytes()[0];
-                carry = sum >> 8;
-            }
-            assert_eq!(carry, 0);
-            number = shifted;
+    /// A big-endian number times a small one.
+    fn times(number: &[u8], factor: u32) -> Vec<u8> {
+        let mut carry = 0;
+        let mut product: Vec<u8> = number
+            .iter()
+            .rev()
+            .map(|byte| {
+                carry += u32::from(*byte) * factor;
+                let low = carry.to_le_bytes()[0];
+                carry >>= 8;
+                low
+            })
+            .collect();
+        while carry > 0 {
+            product.push(carry.to_le_bytes()[0]);
+            carry >>= 8;
         }
-        number
+        product.reverse();
+        product
+    }
+
+    /// The sum of a long number and a shorter one, as long as the long one.
+    fn plus(long: &[u8], short: &[u8]) -> Vec<u8> {
+        let mut sum = long.to_vec();
+        let mut carry = 0;
+        for (n, byte) in sum.iter_mut().rev().enumerate() {
+            let other = short.iter().rev().nth(n).copied().unwrap_or(0);
+            carry += u16::from(*byte) + u16::from(other);
+            *byte = carry.to_le_bytes()[0];
+            carry >>= 8;
+        }
+        sum
+    }
+
+    /// 65537 to the power of `n`, big-endian: in the subgroup modulo every prime, as a product of weak primes is.
+    fn power(n: usize) -> Vec<u8> {
+        (0..n).fold(vec![1], |power, _| times(&power, 65537))
+    }
+
+    /// A modulus of 2048 bits with the marks: a multiple of all the primes, and a power of 65537.
+    pub(in crate::attest) fn weak_modulus() -> Vec<u8> {
+        let mut multiple = PRIMES
+            .iter()
+            .fold(vec![1], |all, prime| times(&all, *prime));
+        while multiple.len() < 256 || multiple[0] < 0x80 {
+            multiple = times(&multiple, 2);
+        }
+        plus(&multiple, &power(100))
     }
 
     #[test]
@@ -68,6 +94,9 @@ pub(super) mod tests {
         for n in 1..=127 {
             assert!(has_weak_primes(&power(n)), "{n}");
         }
+        let modulus = weak_modulus();
+        assert_eq!((modulus.len(), modulus[0] >> 7), (256, 1));
+        assert!(has_weak_primes(&modulus));
     }
 
     #[test]

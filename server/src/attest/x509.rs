@@ -36,6 +36,7 @@ pub(super) struct Certificate {
     inner: CertificateInner<Raw>,
     tbs: Vec<u8>,
     spki: Vec<u8>,
+    pinned: bool,
 }
 
 impl Certificate {
@@ -70,7 +71,16 @@ impl Certificate {
             tbs,
             spki: spki.map_err(|_| NotExact)?,
             inner,
+            pinned: false,
         })
+    }
+
+    /// The same, vouched for by whoever pinned these very bytes.
+    pub(super) fn pinned(self) -> Self {
+        Self {
+            pinned: true,
+            ..self
+        }
     }
 
     /// Whom the certificate is about.
@@ -156,12 +166,15 @@ impl Certificate {
         })
     }
 
-    /// The key usage, where there is one. Zero bits at its end, which DER leaves away (X.690 section 11.2.2), are borne: all roots of
-    /// a large maker of chips have them, and they mean nothing.
+    /// The key usage, where there is one. In a pinned certificate zero bits at its end, which DER leaves away (X.690 section
+    /// 11.2.2), are borne: the roots of a large maker of chips have them, they mean nothing, and nobody can change them.
     ///
     /// # Errors
     /// [`NotExact`].
-    pub(super) fn key_usage(&self) -> Result<Option<KeyUsage>, NotExact> {
+    fn key_usage(&self) -> Result<Option<KeyUsage>, NotExact> {
+        if !self.pinned {
+            return self.extension();
+        }
         self.extension_bytes(&KeyUsage::OID)
             .map(|bytes| KeyUsage::from_der(bytes).map_err(|_| NotExact))
             .transpose()

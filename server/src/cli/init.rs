@@ -14,7 +14,7 @@ use crate::cli::place::{self, CONFIG_FILE};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Settings};
 use crate::keys::file::{self, Access};
-use crate::keys::{Keys, admin_dir, keys_dir};
+use crate::keys::{Keys, KeysError, admin_dir, keys_dir};
 use crate::random::{Random, SystemRandom};
 use crate::store::{Options, Store};
 
@@ -75,7 +75,7 @@ struct TokenArgs {
     #[arg(long, value_name = "LABEL", requires = "pkcs11_module")]
     pkcs11_token: Option<String>,
 
-    /// The label of the key to make
+    /// The label of the key to make [default: upkeep-signing]
     #[arg(
         long,
         value_name = "LABEL",
@@ -181,6 +181,10 @@ pub(super) fn create(
 ) -> Result<Keys, Failure> {
     let dir = &settings.data_dir;
     check_unused(dir)?;
+    if let Some(token) = &settings.signing {
+        // A mistake about the token leaves nothing behind.
+        token.check_free().map_err(KeysError::from)?;
+    }
     fs::create_dir_all(dir)
         .and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o700)))
         .map_err(|e| cannot(dir, &e))?;

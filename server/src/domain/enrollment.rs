@@ -42,7 +42,7 @@ pub(crate) type Wanted<'a> = (&'a SerialNumber, &'a ProductId, VirtualEnvironmen
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hardware {
     /// In a TPM 2.0.
-    Tpm(Tpm),
+    Tpm(Box<Tpm>),
     /// In a dongle, by its serial number.
     Dongle(DongleNumber),
 }
@@ -105,7 +105,7 @@ impl Enrollment {
     /// The TPM, where it is one.
     pub(crate) fn tpm(&self) -> Option<&Tpm> {
         match &self.hardware {
-            Hardware::Tpm(tpm) => Some(tpm),
+            Hardware::Tpm(tpm) => Some(tpm.as_ref()),
             Hardware::Dongle(_) => None,
         }
     }

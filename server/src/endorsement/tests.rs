@@ -173,9 +173,8 @@ fn a_test_authority_never_counts_as_hardware() {
 #[test]
 fn a_directory_that_was_tampered_with_is_refused_whole() {
     let place = Place::new();
-    let made = place
-        .add(&certificate("Vendor", true), EndorsementClass::Chip)
-        .unwrap();
+    let pem = certificate("Vendor", true);
+    let made = place.add(&pem, EndorsementClass::Chip).unwrap();
     let file = place.own().join(made.file());
     fs::write(&file, certificate("Vendor", true)).unwrap();
     let swapped = load_endorsements(&place.settings).unwrap_err().to_string();
@@ -192,7 +191,7 @@ fn a_directory_that_was_tampered_with_is_refused_whole() {
         ("\"chip\"", "\"silicon\"", "there is no class"),
         ("source =", "sauce =", "unknown field"),
     ] {
-        fs::write(&file, certificate("Vendor", true)).unwrap();
+        fs::write(&file, &pem).unwrap();
         fs::write(&manifest, text.replace(from, to)).unwrap();
         let error = load_endorsements(&place.settings).unwrap_err().to_string();
         assert!(error.contains(part), "{part} not in {error}");

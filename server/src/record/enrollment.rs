@@ -98,7 +98,7 @@ impl Record for Enrollment {
             id => Some(ActivationId::from_slice(id).map_err(|_| Bad("activation"))?),
         };
         let hardware = match wire.tpm {
-            Some(tpm) => Hardware::Tpm(tpm_from_wire(tpm)?),
+            Some(tpm) => Hardware::Tpm(Box::new(tpm_from_wire(tpm)?)),
             None => Hardware::Dongle(DongleNumber::parse(&wire.dongle).map_err(|_| Bad("dongle"))?),
         };
         Ok(Self {

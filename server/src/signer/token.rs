@@ -149,15 +149,8 @@ impl TokenSigner {
     /// [`TokenError::Exists`]; as [`Self::open`].
     pub fn create(settings: &TokenSettings, random: &dyn Random) -> Result<Self, TokenError> {
         let module = load(&settings.module)?;
-        let session = settings.log_in(&module, Access::ReadWrite)?;
+        let session = settings.log_in_for_new_key(&module)?;
         let label = Attribute::Label(settings.key.clone().into_bytes());
-        let held = session.find_objects(std::slice::from_ref(&label));
-        if !held.map_err(|e| settings.refused(e))?.is_empty() {
-            return Err(TokenError::Exists {
-                token: settings.token.clone(),
-                label: settings.key.clone(),
-            });
-        }
         let id = Attribute::Id(bytes32(random).to_vec());
         let public = [
             Attribute::Token(true),
@@ -267,6 +260,27 @@ enum Access {
 }
 
 impl TokenSettings {
+    /// Checks that a new key can be made: module, token and PIN are good, and the label is free. Makes nothing.
+    ///
+    /// # Errors
+    /// As [`TokenSigner::create`].
+    pub fn check_free(&self) -> Result<(), TokenError> {
+        self.log_in_for_new_key(&load(&self.module)?).map(drop)
+    }
+
+    fn log_in_for_new_key(&self, module: &Pkcs11) -> Result<Session, TokenError> {
+        let session = self.log_in(module, Access::ReadWrite)?;
+        let held = session.find_objects(&[Attribute::Label(self.key.clone().into_bytes())]);
+        if held.map_err(|e| self.refused(e))?.is_empty() {
+            Ok(session)
+        } else {
+            Err(TokenError::Exists {
+                token: self.token.clone(),
+                label: self.key.clone(),
+            })
+        }
+    }
+
     /// A session in which the key is at hand.
     fn connect(&self, module: &Pkcs11) -> Result<Open, TokenError> {
         let session = self.log_in(module, Access::ReadOnly)?;

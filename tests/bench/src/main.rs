@@ -1,5 +1,5 @@
-//! Two benchmarks. `contracts` measures what the number of maintenance contracts costs, see its own page; the rest of this one is
-//! about Activate.
+//! Three benchmarks. `contracts` measures what the number of maintenance contracts costs, `enrollments` what hardware keys cost, see
+//! their own pages; the rest of this one is about Activate.
 //!
 //! What Activate costs the server, beside the floor: the cryptography it can't do without, in the same run on the same machine.
 //!
@@ -11,8 +11,16 @@
 //! The requests of a window are made and signed before it; each takes its challenge from the server, so that the challenges'
 //! cost is outside the window and their check inside.
 
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "shared with the tests, which cheat with it"
+)]
+#[path = "../../e2e/chip.rs"]
+mod chip;
 mod contracts;
 mod cpu;
+mod enrollments;
 mod load;
 mod server;
 
@@ -68,6 +76,7 @@ struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Other {
     Contracts(contracts::Arguments),
+    Enrollments(enrollments::Arguments),
 }
 
 /// One round.
@@ -86,11 +95,14 @@ fn main() -> anyhow::Result<()> {
         .worker_threads(1)
         .enable_all()
         .build()?;
+    if let Some(Other::Enrollments(arguments)) = &arguments.other {
+        return runtime.block_on(enrollments::run(arguments));
+    }
     runtime.block_on(run(&arguments))
 }
 
 async fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let server = Server::start(arguments.server.as_deref(), arguments.data.as_deref())?;
+    let server = Server::start(arguments.server.as_deref(), arguments.data.as_deref(), &[])?;
     let mut load = Load::prepare(&server, arguments.connections)
         .await
         .context("the load could not be prepared")?;

@@ -1,5 +1,6 @@
 //! The server as a process of its own, with sample data.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,8 +17,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it on free ports.
-    pub(crate) fn start(binary: Option<&Path>, data: Option<&Path>) -> anyhow::Result<Self> {
+    /// Starts it on free ports, with `more` arguments.
+    pub(crate) fn start(
+        binary: Option<&Path>,
+        data: Option<&Path>,
+        more: &[&OsStr],
+    ) -> anyhow::Result<Self> {
         let binary = match binary {
             Some(path) => path.to_owned(),
             None => beside_this()?,
@@ -37,6 +42,7 @@ impl Server {
                 "--keep",
             ])
             .arg(&kept)
+            .args(more)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd,
@@ -50,6 +51,35 @@ impl Ca {
     /// The certificate that a verifier pins, DER.
     pub fn root_der(&self) -> &[u8] {
         &self.root_der
+    }
+
+    /// An endorsement certificate for a P-256 key, DER: `swtpm_setup` makes none by itself.
+    ///
+    /// * `x`, `y` - the point, 32 bytes each.
+    ///
+    /// # Panics
+    /// When `swtpm_localca` fails.
+    pub fn endorse_p256(&self, x: &[u8], y: &[u8]) -> Vec<u8> {
+        let out = TempDir::new().expect("a temporary directory");
+        let point = format!("x={},y={},id=secp256r1", hex(x), hex(y));
+        let made = Command::new(localca())
+            .args(["--type", "ek", "--ek", &point, "--tpm2"])
+            .args(["--tpm-manufacturer", "id:00001014"])
+            .args(["--tpm-model", "swtpm", "--tpm-version", "id:20191023"])
+            .args(["--tpm-spec-family", "2.0", "--tpm-spec-level", "0"])
+            .args(["--tpm-spec-revision", "164"])
+            .arg("--dir")
+            .arg(out.path())
+            .arg("--configfile")
+            .arg(self.dir.path().join("localca.conf"))
+            .arg("--optsfile")
+            .arg(self.dir.path().join("localca.options"))
+            .stdin(Stdio::null())
+            .output()
+            .expect("swtpm_localca runs");
+        let said = String::from_utf8_lossy(&made.stderr);
+        assert!(made.status.success(), "swtpm_localca failed: {said}");
+        fs::read(out.path().join("ek.cert")).expect("a certificate")
     }
 
     /// The configuration for `swtpm_setup --config`.
@@ -102,6 +132,10 @@ fn localca() -> String {
         .unwrap_or_else(|| PathBuf::from("/usr/bin/swtpm_localca"))
         .display()
         .to_string()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn write(dir: &Path, name: &str, text: &str) {

@@ -6,8 +6,8 @@ mod body;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use upkeep::rpc::v1::ChallengePurpose;
-use upkeep_client::Client;
 use upkeep_client::store::{LicenseStore, State};
+use upkeep_client::{Client, Device};
 
 use crate::cli::context::Global;
 use crate::cli::exit::{Exit, Failure};
@@ -58,7 +58,7 @@ Examples:
       | upkeep request accept -
   upkeep request deactivate --ticket ticket.txt > body.json
 
-This deactivates: it fetches a ticket unless one is held or given, wipes the license here, signs the proof and \
+This deactivates: it fetches a ticket unless one is held or given or a TPM needs none, wipes the license here, signs the proof and \
 prints it. Running it again prints the same proof.")]
 pub(super) struct DeactivateArgs {
     /// A deactivation ticket that came by file, `-` for standard input [default: the one held, else a fetched one]
@@ -131,11 +131,12 @@ pub(super) async fn run(command: &Command, global: &Global) -> Result<Exit, Fail
     Ok(Exit::Ok)
 }
 
-/// Sees to it that a ticket is held, and that a given one is answered.
+/// Sees to it that a ticket is held, and that a given one is answered. A TPM proves its end without one.
 async fn stop(store: &mut LicenseStore, ticket: Option<&str>) -> Result<(), Failure> {
     if ticket.is_some() {
         upkeep_client::prove(store, ticket)?;
-    } else if matches!(store.state(), State::Active(_)) {
+    } else if matches!(store.state(), State::Active(held) if matches!(held.device(), Device::Software(_)))
+    {
         let client = Client::of(store)?;
         upkeep_client::fetch_ticket(store, &client).await?;
     }

@@ -268,6 +268,22 @@ fn step_01_authorities_sign_with_rsa() {
 }
 
 #[test]
+fn step_01_an_algorithm_has_its_own_parameters() {
+    let sign = |message: &[u8]| {
+        let signature = p256::ecdsa::Signature::from_slice(&root_key().sign(message)).unwrap();
+        signature.to_der().as_bytes().to_vec()
+    };
+    for (parameters, expected) in [(&[][..], None), (&[5, 0], Some(EvidenceError::NotPinned))] {
+        let signer = Signer {
+            algorithm: tlv(0x30, &[&oid("1.2.840.10045.4.3.2"), parameters]),
+            sign: &sign,
+        };
+        let spki = root_key().public_key().to_spki_der();
+        assert_eq!(under(spki, &signer), expected);
+    }
+}
+
+#[test]
 fn step_01_authorities_sign_on_larger_curves() {
     let cases: [(&str, u8, &'static EcdsaSigningAlgorithm); 2] = [
         ("1.3.132.0.34", 3, &ECDSA_P384_SHA384_ASN1_SIGNING),
@@ -475,6 +491,25 @@ fn step_02_a_certificate_says_each_thing_once() {
     let mut algorithm = ek();
     algorithm.inner_algorithm = Some(tlv(0x30, &[&oid("1.2.840.10045.4.3.3")]));
     assert_eq!(under_root(&algorithm).err(), form);
+    for version in [&[][..], &[0xa0, 3, 2, 1, 1], &[0xa0, 3, 2, 1, 0]] {
+        let mut old = ek();
+        old.version = version.to_vec();
+        assert_eq!(
+            under_root(&old).err(),
+            form,
+            "only version 3 has extensions"
+        );
+    }
+    // An authority that has no extensions at all reads well, and is none.
+    let mut bare = Draft::new("root", "root", root_key().public_key().to_spki_der());
+    bare.version = vec![];
+    let verdict = ek_chain(
+        &ek().by(&root_key()),
+        &[],
+        &pinned(&bare.by(&root_key())),
+        now(),
+    );
+    assert_eq!(verdict.err(), Some(EvidenceError::Authority));
 }
 
 #[test]

@@ -80,7 +80,7 @@ impl Dongle {
 fn a_slot_is_attested() {
     let slot = Dongle::new().judge(LENIENT).unwrap();
     assert_eq!(*slot.key(), SlotKey::P256(key(3).public_key().clone()));
-    assert_eq!(slot.serial(), 9_999_999);
+    assert_eq!(slot.serial(), Some(9_999_999));
     assert_eq!(slot.firmware(), [5, 4, 3]);
     assert_eq!(slot.pin_policy(), PinPolicy::Once);
     assert_eq!(slot.touch_policy(), TouchPolicy::Never);
@@ -218,7 +218,7 @@ fn step_34_all_three_are_valid_now() {
 #[test]
 fn step_35_the_slot_states_what_the_dongle_is() {
     let bad = Some(EvidenceError::PivExtension);
-    for id in [FIRMWARE, SERIAL, POLICIES] {
+    for id in [FIRMWARE, POLICIES] {
         assert_eq!(
             Dongle::with_slot(|slot| slot.without(id)).verdict(),
             bad,
@@ -259,6 +259,16 @@ fn step_35_the_slot_states_what_the_dongle_is() {
             (PinPolicy::Always, touch)
         );
     }
+}
+
+#[test]
+fn step_35_a_license_needs_a_dongle_that_tells_its_number() {
+    let question = [5; 32];
+    let signature = key(3).sign_digest(&question);
+    let silent = Dongle::with_slot(|slot| slot.without(SERIAL));
+    assert_eq!(silent.judge(LENIENT).unwrap().serial(), None);
+    let verdict = appraise(&silent, &question, &signature);
+    assert_eq!(verdict.err(), Some(EvidenceError::PivExtension));
 }
 
 #[test]
@@ -317,11 +327,7 @@ fn step_38_the_slot_s_key_is_of_an_accepted_kind() {
     assert_eq!(with(rsa_spki(&modulus(2048), &[1, 0, 1])).verdict(), None);
     assert_eq!(with(rsa_spki(&modulus(1024), &[1, 0, 1])).verdict(), bad);
     assert_eq!(with(rsa_spki(&modulus(2048), &[3])).verdict(), bad);
-    let weak = {
-        let integer = tlv(2, &[&crate::attest::roca::tests::power(128)]);
-        let key = tlv(0x30, &[&integer, &[2, 3, 1, 0, 1]]);
-        spki("1.2.840.113549.1.1.1", &[5, 0], &key)
-    };
+    let weak = rsa_spki(&crate::attest::roca::tests::weak_modulus(), &[1, 0, 1]);
     assert_eq!(with(weak).verdict(), bad);
     let ed25519 = tlv(
         0x30,
@@ -356,7 +362,7 @@ fn step_39_the_slot_s_key_signed_this_call() {
     assert_eq!(result.level(), AssuranceLevel::Dongle);
     assert_eq!(result.endorsement_class(), EndorsementClass::Dongle);
     assert_eq!(result.device_key(), key(3).public_key());
-    assert!(matches!(result.facts(), Facts::Dongle(slot) if slot.serial() == 9_999_999));
+    assert!(matches!(result.facts(), Facts::Dongle(dongle) if dongle.serial() == 9_999_999));
     assert_eq!(appraise(&dongle, &[6; 32], &signature).err(), wrong);
     assert_eq!(appraise(&dongle, &question, &signature[..63]).err(), wrong);
     assert_eq!(appraise(&dongle, &question, &[]).err(), wrong);

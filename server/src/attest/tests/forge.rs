@@ -117,6 +117,8 @@ pub(super) struct Draft {
     pub(super) not_after: DateTime<Utc>,
     pub(super) spki: Vec<u8>,
     pub(super) extensions: Vec<(String, Vec<u8>)>,
+    /// The version in DER; nothing for version 1.
+    pub(super) version: Vec<u8>,
     /// The algorithm inside, where it is not the one outside.
     pub(super) inner_algorithm: Option<Vec<u8>>,
 }
@@ -130,6 +132,7 @@ impl Draft {
             not_after: now() + TimeDelta::days(1),
             spki,
             extensions: Vec::new(),
+            version: vec![0xa0, 3, 2, 1, 2],
             inner_algorithm: None,
         }
     }
@@ -181,7 +184,7 @@ impl Draft {
         let tbs = tlv(
             0x30,
             &[
-                &[0xa0, 3, 2, 1, 2],
+                &self.version,
                 &[2, 1, 1],
                 self.inner_algorithm.as_ref().unwrap_or(algorithm),
                 &self.issuer,

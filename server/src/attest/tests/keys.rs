@@ -102,7 +102,7 @@ fn step_08_ak_is_a_sound_key() {
     );
     assert_eq!(rsa(|_, _, modulus| modulus[0] = 0x7f), bad);
     assert_eq!(
-        rsa(|_, _, modulus| *modulus = crate::attest::roca::tests::power(127)),
+        rsa(|_, _, modulus| *modulus = crate::attest::roca::tests::weak_modulus()),
         bad
     );
     let mut aes = Scene::new();

@@ -150,6 +150,29 @@ fn step_04_the_tpm_has_a_name() {
     }
     let ek = named(&[(1, "id:49465800"), TPM[1], TPM[2]]).unwrap();
     assert_eq!(ek.identity().manufacturer(), 0x4946_5800);
+    // Text is text by its tag, too.
+    let octets = |id: u8, tag: u8| {
+        let value = tlv(tag, &[b"model"]);
+        let attribute = tlv(0x30, &[&oid(&format!("2.23.133.2.{id}")), &value]);
+        tlv(0x31, &[&attribute])
+    };
+    let manufacturer = {
+        let value = tlv(0x0c, &[b"id:00001014"]);
+        let attribute = tlv(0x30, &[&oid("2.23.133.2.1"), &value]);
+        tlv(0x31, &[&attribute])
+    };
+    for (tag, verdict) in [
+        (0x0c, None),
+        (0x13, None),
+        (0x16, None),
+        (0x04, bad),
+        (0x1e, bad),
+    ] {
+        let sets = [manufacturer.clone(), octets(2, tag), octets(3, 0x0c)].concat();
+        let names = tlv(0x30, &[&tlv(0xa4, &[&tlv(0x30, &[&sets])])]);
+        let leaf = self::ek().with(extension(ALTERNATIVE_NAME, true, &names));
+        assert_eq!(under_root(&leaf).err(), verdict, "{tag:#x}");
+    }
     // A name of another kind is none, and one beside the directory name does no harm.
     let dns = tlv(0x82, &[b"tpm.example"]);
     let only_dns = extension(ALTERNATIVE_NAME, false, &tlv(0x30, &[&dns]));
@@ -173,14 +196,7 @@ fn step_05_a_denied_endorsement_key_is_refused() {
 
 #[test]
 fn step_05_weak_primes_are_refused() {
-    // A modulus that is 65537 to the power of 128, cut to its upper part, is not weak; the power itself is.
-    let weak = crate::attest::roca::tests::power(128);
-    assert!(weak.len() >= 256);
-    let spki = {
-        let integer = tlv(0x02, &[&weak]);
-        let key = tlv(0x30, &[&integer, &[2, 3, 1, 0, 1]]);
-        spki("1.2.840.113549.1.1.1", &[5, 0], &key)
-    };
+    let spki = rsa_spki(&crate::attest::roca::tests::weak_modulus(), &[1, 0, 1]);
     let leaf = Draft {
         spki,
         ..ek().with(key_usage(&[2]))

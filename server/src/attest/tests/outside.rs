@@ -4,9 +4,12 @@
 //! the CA's PEM files in DER.
 
 use chrono::{DateTime, Utc};
+use proptest::prelude::*;
+use proptest::sample::Index;
 
 use crate::attest::{
-    Anchor, DenyList, EndorsedEk, EndorsementClass, Endorsements, EvidenceError, ek_chain,
+    Anchor, DenyList, EndorsedEk, EndorsementClass, Endorsements, EvidenceError, PinPolicy,
+    PivPolicy, ek_chain, piv_attestation,
 };
 
 const ROOT: &[u8] = include_bytes!("swtpm/root.der");
@@ -44,5 +47,29 @@ fn swtpm_s_own_certificates_are_endorsed() {
             judge(ISSUER, &[], ROOT).err(),
             Some(EvidenceError::EkPurpose)
         );
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_chain_panic(
+        leaf in prop_oneof![Just(EK_RSA), Just(EK_P384), Just(ISSUER)],
+        changes in prop::collection::vec((any::<Index>(), any::<u8>()), 1..8),
+        length in any::<Index>(),
+        garbage in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let mut bytes = leaf.to_vec();
+        for (at, to) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = to;
+        }
+        bytes.truncate(length.index(leaf.len() * 2));
+        prop_assert!(bytes == leaf || judge(&bytes, &[ISSUER], ROOT).is_err());
+        prop_assert!(judge(EK_RSA, &[&bytes], ROOT).is_err() || bytes == ISSUER);
+        prop_assert!(judge(&garbage, &[&garbage], ROOT).is_err());
+        let policy = PivPolicy { min_firmware: [0; 3], pin_policy_at_least: PinPolicy::Never };
+        let nothing = Endorsements::default();
+        prop_assert!(piv_attestation(&bytes, &garbage, &nothing, then(), policy).is_err());
+        prop_assert!(piv_attestation(&garbage, &bytes, &nothing, then(), policy).is_err());
     }
 }

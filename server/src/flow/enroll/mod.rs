@@ -48,7 +48,7 @@ pub(crate) enum Begun {
         expires_at: DateTime<Utc>,
     },
     /// A dongle's key has answered for itself.
-    Enrolled(Enrollment),
+    Enrolled(Box<Enrollment>),
 }
 
 /// The path of BeginEnrollment.
@@ -172,7 +172,7 @@ pub(crate) async fn complete(
                 key: session.key.clone(),
                 level: session.level,
                 subject: session.subject.clone(),
-                hardware: Hardware::Tpm(session.tpm.clone()),
+                hardware: Hardware::Tpm(Box::new(session.tpm.clone())),
                 enrolled_at: now,
                 expires_at: later(now, UNUSED_FOR),
                 activation: None,
@@ -309,7 +309,7 @@ async fn enroll_dongle(
             Ok(enrollment.clone())
         })
         .await?;
-    Ok(Begun::Enrolled(committed.into_inner()))
+    Ok(Begun::Enrolled(Box::new(committed.into_inner())))
 }
 
 /// The one generic answer to bad evidence; the log has the step.

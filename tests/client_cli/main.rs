@@ -7,18 +7,22 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../binaries/mod.rs"]
 mod binaries;
+mod hardware;
+mod world;
 
 use std::fs;
-use std::io::{BufReader, Write};
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::binaries::{Running, program, run, upkeep_server};
+use crate::binaries::{Running, program, run};
+use crate::world::World;
 
 #[test]
 fn help_and_errors_are_as_recorded() {
@@ -74,137 +78,6 @@ fn commands(help: &str) -> impl Iterator<Item = &str> {
         .filter(|line| !line.starts_with(' '))
         .filter_map(|line| line.split_whitespace().next())
         .filter(|name| *name != "help")
-}
-
-/// A server with sample licenses, and places for client stores.
-struct World {
-    directory: tempfile::TempDir,
-    samples: Value,
-    _server: Running,
-}
-
-impl World {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let arguments = [
-            "dev",
-            "--products",
-            "127.0.0.1:0",
-            "--staff",
-            "127.0.0.1:0",
-            "--json",
-        ];
-        let mut server = Running::start(&mut upkeep_server(arguments), Stdio::piped());
-        let stdout = BufReader::new(server.stdout());
-        let mut said = serde_json::Deserializer::from_reader(stdout).into_iter();
-        Self {
-            samples: said.next().unwrap().unwrap(),
-            directory,
-            _server: server,
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn text(&self, pointer: &str) -> &str {
-        self.samples
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap()
-    }
-
-    /// The oldest release of a product: version and build date.
-    fn release(&self, product: &str) -> (&str, &str) {
-        let products = self.samples["products"].as_array().unwrap();
-        let product = products
-            .iter()
-            .find(|one| one["product_id"] == product)
-            .unwrap();
-        let release = &product["releases"][0];
-        (
-            release["version"].as_str().unwrap(),
-            release["build_date"].as_str().unwrap(),
-        )
-    }
-
-    /// Runs `upkeep` with the store of this name.
-    fn upkeep(&self, store: &str, arguments: &[&str]) -> (i32, String, String) {
-        run(&mut self.command(store, arguments))
-    }
-
-    fn command(&self, store: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program("upkeep"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("UPKEEP_") {
-                command.env_remove(name);
-            }
-        }
-        command.args(arguments).arg("--store").arg(self.path(store));
-        command.current_dir(self.directory.path());
-        command
-    }
-
-    fn enroll(&self, store: &str) {
-        let (url, ca) = (self.text("/products_url"), self.text("/ca"));
-        // The TPM of the machine that runs the tests is none of theirs.
-        let software = ["--attester", "software"];
-        self.ok(
-            store,
-            &[&["enroll", "--server", url, "--ca", ca], &software[..]].concat(),
-        );
-    }
-
-    /// Runs it with `--json`; it must succeed.
-    fn ok(&self, store: &str, arguments: &[&str]) -> Value {
-        let (code, stdout, stderr) = self.upkeep(store, &[arguments, &["--json"]].concat());
-        assert_eq!(code, 0, "{arguments:?}: {stderr}");
-        assert_eq!(stderr, "", "{arguments:?}");
-        serde_json::from_str(&stdout).unwrap()
-    }
-
-    /// Runs it in both forms; it must fail with these.
-    fn fails(&self, store: &str, arguments: &[&str], exit: i32, code: &str, reason: Option<&str>) {
-        let (found, stdout, stderr) = self.upkeep(store, arguments);
-        assert_eq!(
-            (found, stdout.as_str()),
-            (exit, ""),
-            "{arguments:?}: {stderr}"
-        );
-        assert!(stderr.starts_with("error: "), "{arguments:?}: {stderr}");
-        assert!(stderr.contains("\nnext: "), "{arguments:?}: {stderr}");
-        let (found, stdout, stderr) = self.upkeep(store, &[arguments, &["--json"]].concat());
-        assert_eq!(
-            (found, stdout.as_str()),
-            (exit, ""),
-            "{arguments:?}: {stderr}"
-        );
-        let said: Value = serde_json::from_str(&stderr).unwrap();
-        let error = said.get("error").and_then(Value::as_object).unwrap();
-        let members: Vec<&str> = error.keys().map(String::as_str).collect();
-        assert_eq!(members, ["code", "exit", "message", "next", "reason"]);
-        assert_eq!(error["code"], code, "{stderr}");
-        assert_eq!(error["exit"], exit);
-        assert_eq!(error["reason"].as_str(), reason, "{stderr}");
-        assert!(!error["message"].as_str().unwrap().is_empty());
-    }
-
-    /// The sample license with this serial: its credential in a file.
-    fn credential(&self, serial: &str) -> String {
-        let licenses = self.samples["licenses"].as_array().unwrap();
-        let license = licenses
-            .iter()
-            .find(|license| license["serial"] == serial)
-            .unwrap();
-        let secret = ["activation_code", "password"]
-            .into_iter()
-            .find_map(|kind| license["credential"][kind].as_str())
-            .unwrap();
-        let path = self.path(&format!("{serial}.secret"));
-        fs::write(&path, format!("{secret}\n")).unwrap();
-        path.display().to_string()
-    }
 }
 
 #[test]
@@ -348,77 +221,6 @@ fn a_license_lives_and_every_exit_code_is_met() {
     world.fails("a", &foreign, 9, "ARTEFACT_INVALID", None);
     let nowhere = ["deactivate", "--export-proof", "/proc/proof.txt"];
     world.fails("a", &nowhere, 1, "FAULT", None);
-}
-
-#[test]
-fn a_key_falls_back_to_software_and_says_why() {
-    let world = World::new();
-    let code = world.credential("LS-1000");
-    let (version, build_date) = world.release("label-studio");
-    let (url, ca) = (world.text("/products_url"), world.text("/ca"));
-    let activate = |more: &[&'static str]| {
-        let fixed = ["activate", "LS-1000", "--product", "label-studio"];
-        let rest = ["--version", version, "--activation-code-file", &code];
-        [&fixed[..], &rest[..], more]
-            .concat()
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-    };
-    let run = |more: &[&'static str]| {
-        let arguments = activate(more);
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        world.ok("a", &arguments)
-    };
-    let fails = |more: &[&'static str], exit, code, reason| {
-        let arguments = activate(more);
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        world.fails("a", &arguments, exit, code, Some(reason));
-    };
-
-    // What is said at enrollment is remembered.
-    let nowhere = "unix:/nowhere/tpm";
-    let enroll = ["enroll", "--server", url, "--ca", ca, "--tpm", nowhere];
-    let enrolled = world.ok("a", &[&enroll[..], &["--attester", "tpm"]].concat());
-    assert_eq!(
-        (&enrolled["attester"], &enrolled["tpm"]),
-        (&"tpm".into(), &nowhere.into())
-    );
-    fails(&[], 1, "TPM", "NO_TPM");
-    assert_eq!(world.ok("a", &["status"])["state"], "empty");
-    let (exit, stdout, _) = world.upkeep("a", &["doctor"]);
-    assert_eq!(exit, 1, "{stdout}");
-    assert!(stdout.contains("FAIL  tpm"), "{stdout}");
-
-    // By itself it takes a software key, and says so.
-    let active = run(&["--attester", "auto"]);
-    assert_eq!(active["attester"], "software");
-    let reason = active["attester_reason"].as_str().unwrap();
-    assert!(reason.contains("no TPM at unix:/nowhere/tpm"), "{reason}");
-    let status = world.ok("a", &["status"]);
-    assert_eq!(status["attester_choice"], "auto");
-    assert_eq!(status["attester_reason"], active["attester_reason"]);
-    let (exit, stdout, stderr) = world.upkeep("a", &["doctor", "--json"]);
-    assert_eq!(exit, 0, "{stdout}{stderr}");
-    let said: Value = serde_json::from_str(&stdout).unwrap();
-    assert!(said["tpm"].is_null());
-    world.ok(
-        "a",
-        &["check", "--version", version, "--build-date", build_date],
-    );
-
-    // A seat keeps its kind of key.
-    fails(&["--attester", "tpm"], 5, "UNFINISHED", "OTHER_KIND_OF_KEY");
-    world.ok("a", &["deactivate"]);
-    fails(&["--attester", "tpm"], 1, "TPM", "NO_TPM");
-    let by_hand = activate(&[]);
-    let by_hand: Vec<&str> = ["request"]
-        .into_iter()
-        .chain(by_hand.iter().map(String::as_str))
-        .collect();
-    world.fails("a", &by_hand, 2, "USAGE", None);
-    let plain = run(&["--attester", "software"]);
-    assert!(plain["attester_reason"].is_null());
 }
 
 #[test]
