@@ -171,7 +171,7 @@ impl Certificate {
     ///
     /// # Errors
     /// [`NotExact`].
-    fn key_usage(&self) -> Result<Option<KeyUsage>, NotExact> {
+    pub(super) fn key_usage(&self) -> Result<Option<KeyUsage>, NotExact> {
         if !self.pinned {
             return self.extension();
         }
