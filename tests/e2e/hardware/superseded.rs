@@ -108,7 +108,7 @@ async fn a_shared_counter_ends_both_keys_and_the_sibling_comes_back() {
     deactivate(&mut scene.api, &proof).await.unwrap();
     back.verify(
         &mut scene.api,
-        &"0198f1c2-5b7e-7cc0-8a36-3f0d3f6f2a11".to_owned(),
+        "0198f1c2-5b7e-7cc0-8a36-3f0d3f6f2a11",
     )
     .await
     .unwrap_err();
