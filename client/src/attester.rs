@@ -12,7 +12,7 @@ use upkeep::serial::SerialNumber;
 use crate::client::Client;
 use crate::device::Device;
 use crate::error::{ClientError, Unfinished};
-use crate::hardware;
+use crate::hardware::{self, Step};
 use crate::store::{LicenseStore, State, VirtualEnvironment};
 use crate::tpm::TpmAddress;
 
@@ -81,7 +81,7 @@ pub(crate) enum Key {
     Held,
     /// This one.
     This(Device),
-    /// A new one: the server knows the last one no more.
+    /// A new one: the server does not take the last one. A TPM moves its counter on for it, also one that licenses share.
     New,
 }
 
@@ -110,11 +110,13 @@ pub(crate) async fn device(
     let usable = match key {
         Key::Held => usable(store, wanted)?,
         Key::This(device) => return Ok(device),
-        Key::New => Usable::None { was_tpm: true },
+        Key::New => return hardware::enroll(store, client, wanted, Step::Anew).await,
     };
     match usable {
         Usable::This(device) => Ok(device),
-        Usable::None { was_tpm: true } => hardware::enroll(store, client, wanted).await,
+        Usable::None { was_tpm: true } => {
+            hardware::enroll(store, client, wanted, Step::Beside).await
+        }
         Usable::None { was_tpm: false } => new_device(store, client, wanted).await,
     }
 }
@@ -179,7 +181,7 @@ async fn new_device(
     if store.attester() == Attester::Software {
         return Ok(store.software(None));
     }
-    match hardware::enroll(store, client, wanted).await {
+    match hardware::enroll(store, client, wanted, Step::Beside).await {
         Err(error) if store.attester() == Attester::Auto => {
             let because = instead_of_tpm(&error).ok_or(error)?;
             Ok(store.software(Some(because)))

@@ -103,7 +103,9 @@ pub async fn fetch_ticket(
         }
     };
     let ticket = ask_for_ticket(store, client).await?;
-    store.put(State::Releasing(Journal::begin(held, Some(ticket.clone()))))?;
+    // The key has signed for the ticket.
+    let journal = Journal::begin(held, Some(ticket.clone()), true);
+    store.put(State::Releasing(journal))?;
     Ok(ticket)
 }
 
@@ -136,8 +138,8 @@ pub fn prove(store: &mut LicenseStore, ticket: Option<&str>) -> Result<String, C
                 }
             }
             // A chip that can't be asked ends it here, while the license is whole.
-            device.is_alive(store.tpm())?;
-            let journal = Journal::begin(held.clone(), ticket);
+            let works = device.is_alive(store.tpm())?;
+            let journal = Journal::begin(held.clone(), ticket, works);
             store.put(State::Releasing(journal.clone()))?;
             journal
         }
@@ -236,8 +238,18 @@ fn record(store: &mut LicenseStore, receipt: &str) -> Result<Deactivated, Client
     };
     let done = returned(store, journal, text)?;
     let journal = journal.clone().with_receipt(done.receipt.clone());
-    store.put_return(journal)?;
+    store.put_return(journal.clone())?;
+    give_back(store, &journal);
     Ok(done)
+}
+
+/// Gives the chip the room of the counter again, which the license will define anew. A failure is none: the counter stays, and does no harm.
+fn give_back(store: &LicenseStore, journal: &Journal) {
+    if let Device::Tpm(device) = journal.device()
+        && journal.ended_key()
+    {
+        drop(device.give_back(store.tpm()));
+    }
 }
 
 fn returned(
@@ -286,7 +298,7 @@ async fn ask_for_ticket(store: &mut LicenseStore, client: &Client) -> Result<Str
 /// Lets a TPM's return go on without a ticket: what answered one is given up, and the proof is made anew.
 fn go_without_ticket(store: &mut LicenseStore) -> Result<(), ClientError> {
     let journal = match store.state() {
-        State::Active(held) => Journal::begin(held.clone(), None),
+        State::Active(held) => Journal::begin(held.clone(), None, false),
         state => journal(state)?.clone().with_ticket(None),
     };
     store.put(State::Releasing(journal))?;

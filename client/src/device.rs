@@ -209,6 +209,14 @@ impl TpmDevice {
     ) -> Result<Certified, ClientError> {
         Ok(open(tpm)?.retire(&self.key, q)?)
     }
+
+    /// Gives the chip the room of its counter again, once the return that ended the key is complete.
+    ///
+    /// # Errors
+    /// [`ClientError::Tpm`]; then the counter stays, and does no harm.
+    pub(crate) fn give_back(&self, tpm: Option<&TpmAddress>) -> Result<(), ClientError> {
+        Ok(open(tpm)?.give_back(&self.key)?)
+    }
 }
 
 impl fmt::Display for Device {

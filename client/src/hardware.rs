@@ -1,7 +1,7 @@
 //! Enrollment of a TPM's key: the chip shows where its keys live, the server answers with a credential that only this chip can open.
 //!
-//! Nothing is written down on the way. Each enrollment moves the counter on and makes its own key, so one that stops half-way is simply
-//! begun again: what it left behind is dead in the chip and lapses at the server.
+//! Nothing is written down on the way. Each enrollment makes its own key, so one that stops half-way is simply begun again: what it left
+//! behind is dead in the chip, or on a counter that licenses share known to nobody, and lapses at the server.
 
 use std::sync::Arc;
 
@@ -16,6 +16,15 @@ use crate::error::ClientError;
 use crate::store::LicenseStore;
 use crate::tpm::{Prepared, Tpm, TpmAddress, TpmError};
 
+/// What a new key does to those that other licenses have on the same counter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    /// It works beside them.
+    Beside,
+    /// It ends them, and so an earlier key of its own license that nobody can end otherwise.
+    Anew,
+}
+
 /// Has a new key made by the TPM, and enrolls it at the server.
 ///
 /// # Errors
@@ -25,10 +34,11 @@ pub(crate) async fn enroll(
     store: &LicenseStore,
     client: &Client,
     wanted: Wanted<'_>,
+    step: Step,
 ) -> Result<Device, ClientError> {
     let mut again = 0;
     loop {
-        match enroll_once(store, client, wanted).await {
+        match enroll_once(store, client, wanted, step).await {
             // A second answer to one enrollment, or an answer that came too late.
             Err(error) if again < RENEWALS && error.reason() == Some("ENROLLMENT_INVALID") => {
                 again += 1;
@@ -42,11 +52,16 @@ async fn enroll_once(
     store: &LicenseStore,
     client: &Client,
     wanted: Wanted<'_>,
+    step: Step,
 ) -> Result<Device, ClientError> {
     let tpm = store.tpm();
-    // 1 The counter moves on, and a key is made that works at its new value only.
+    // 1 A key is made that works only while the counter stands where it stands now; the license's own moves on first.
     let (vendor, serial) = (vendor(store), wanted.serial.to_string());
-    let prepared = with_chip(tpm, move |chip| chip.prepare(&vendor, &serial)).await?;
+    let prepared = with_chip(tpm, move |chip| match step {
+        Step::Beside => chip.prepare(&vendor, &serial),
+        Step::Anew => chip.prepare_anew(&vendor, &serial),
+    })
+    .await?;
     // Missing only now: where no TPM works a software key does without it.
     let product = wanted.product.ok_or_else(|| {
         ClientError::Input("the product is missing: a TPM's key is enrolled for one".to_owned())

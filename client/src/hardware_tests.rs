@@ -153,7 +153,7 @@ fn a_power_cut_between_increment_and_proof_costs_nothing() {
     };
     let device = held.device().clone();
     let ticket = vendor.ticket(device.thumbprint(), 1);
-    let journal = Journal::begin(held.clone(), Some(ticket.clone())).wiped();
+    let journal = Journal::begin(held.clone(), Some(ticket.clone()), true).wiped();
     store.put(State::Releasing(journal)).expect("wiped");
     let Device::Tpm(key) = &device else {
         panic!("a TPM's key");

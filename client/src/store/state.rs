@@ -274,6 +274,7 @@ pub struct Journal {
     pub(super) held: Option<Held>,
     pub(super) proof: Option<String>,
     pub(super) receipt: Option<String>,
+    pub(super) ended_key: bool,
 }
 
 /// What is left of an activation when its certificate is wiped: enough to answer a fresh ticket.
@@ -298,7 +299,9 @@ impl Tombstone {
 
 impl Journal {
     /// A return that has begun: the certificate is still here, the ticket too where the key needs one.
-    pub(crate) fn begin(held: Held, ticket: Option<String>) -> Self {
+    ///
+    /// * `works` - whether the key works, so that this return is what ends it.
+    pub(crate) fn begin(held: Held, ticket: Option<String>, works: bool) -> Self {
         Self {
             tombstone: Tombstone::of(&held),
             device: held.device.clone(),
@@ -306,6 +309,7 @@ impl Journal {
             held: Some(held),
             proof: None,
             receipt: None,
+            ended_key: works,
         }
     }
 
@@ -318,6 +322,7 @@ impl Journal {
             held: None,
             proof: None,
             receipt: None,
+            ended_key: false,
         }
     }
 
@@ -351,6 +356,11 @@ impl Journal {
             receipt: Some(receipt),
             ..self
         }
+    }
+
+    /// Whether the key worked until this return.
+    pub(crate) fn ended_key(&self) -> bool {
+        self.ended_key
     }
 
     /// The license.

@@ -202,6 +202,8 @@ struct JournalText {
     proof: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     receipt: Option<String>,
+    #[serde(default)]
+    ended_key: bool,
 }
 
 impl From<&State> for StateText {
@@ -261,6 +263,7 @@ impl From<&Journal> for JournalText {
             held: journal.held.as_ref().map(HeldText::from),
             proof: journal.proof.clone(),
             receipt: journal.receipt.clone(),
+            ended_key: journal.ended_key,
         }
     }
 }
@@ -337,6 +340,7 @@ impl Reader<'_> {
             held: text.held.map(|held| self.held(held)).transpose()?,
             proof: text.proof,
             receipt: text.receipt,
+            ended_key: text.ended_key,
         })
     }
 }

@@ -8,6 +8,7 @@ use super::error::TpmError;
 /// The commands that are used here, TPM_CC. Source: TPM 2.0 Part 2 section 6.5.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CommandCode {
+    UndefineSpace,
     DefineSpace,
     CreatePrimary,
     Increment,
@@ -29,6 +30,7 @@ pub(super) enum CommandCode {
 impl CommandCode {
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::UndefineSpace => "TPM2_NV_UndefineSpace",
             Self::DefineSpace => "TPM2_NV_DefineSpace",
             Self::CreatePrimary => "TPM2_CreatePrimary",
             Self::Increment => "TPM2_NV_Increment",
@@ -50,6 +52,7 @@ impl CommandCode {
 
     fn number(self) -> u32 {
         match self {
+            Self::UndefineSpace => 0x122,
             Self::DefineSpace => 0x12A,
             Self::CreatePrimary => 0x131,
             Self::Increment => 0x134,

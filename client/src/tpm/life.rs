@@ -11,10 +11,10 @@ use super::key::{Certified, Prepared, TpmKey};
 use super::scope::{Loaded, Scope, TPM_RH_ENDORSEMENT, TPM_RH_OWNER};
 
 impl Tpm {
-    /// Makes a new device key for a license, bound to a counter that no earlier key is bound to.
+    /// Makes a new device key for a license, bound to where a counter stands.
     ///
-    /// The counter is the license's own. A TPM with few counters has one for all licenses of a vendor, and each new key moves it on:
-    /// such a TPM holds the key of one license at a time, and this call ends the one before.
+    /// The counter is the license's own, and is moved on first: an earlier key of the license ends. A TPM with few counters has one for
+    /// all licenses of a vendor. That one stays where it stands, and the keys of all licenses work side by side, until one is retired.
     ///
     /// * `vendor` - the programme's vendor label; another vendor gets another attestation key.
     /// * `serial` - the license's canonical serial number.
@@ -22,14 +22,37 @@ impl Tpm {
     /// # Errors
     /// [`TpmError::NoEndorsement`], [`TpmError::Owned`], [`TpmError::NoSpace`], and the rest of [`TpmError`].
     pub fn prepare(&mut self, vendor: &str, serial: &str) -> Result<Prepared, TpmError> {
+        self.prepare_at(vendor, serial, Shared::Stays)
+    }
+
+    /// As [`Tpm::prepare`], and moves a shared counter on too: the keys of all licenses on it end. So a license gets a new key whose
+    /// last one is lost, but for all the TPM knows still works.
+    ///
+    /// # Errors
+    /// As [`Tpm::prepare`].
+    pub fn prepare_anew(&mut self, vendor: &str, serial: &str) -> Result<Prepared, TpmError> {
+        self.prepare_at(vendor, serial, Shared::MovesOn)
+    }
+
+    fn prepare_at(
+        &mut self,
+        vendor: &str,
+        serial: &str,
+        shared: Shared,
+    ) -> Result<Prepared, TpmError> {
         let mut scope = self.scope();
         let (endorsement, ek_certificates) = scope.endorsement()?;
         let index = scope.counter_for(vendor, serial)?;
-        // A key of before is bound to where the counter stands now; and the Name of an index changes when it is first written.
-        scope.increment(index)?;
-        let value = scope
-            .counter_value(index)?
-            .ok_or(TpmError::IndexTaken { index })?;
+        let stays = shared == Shared::Stays && index == template::shared_counter_index(vendor);
+        let stands = match scope.counter_value(index)? {
+            Some(stands) if stays => Some(stands),
+            // A key of before is bound to where the counter stands now; and the Name of an index changes when it is first written.
+            Some(_) | None => {
+                scope.increment(index)?;
+                scope.counter_value(index)?
+            }
+        };
+        let value = stands.ok_or(TpmError::IndexTaken { index })?;
         let counter = template::counter(index, true);
         let root = scope.storage_root()?;
         let wanted = template::device_key(policy::nv_equal(value, &counter.name()));
@@ -135,6 +158,27 @@ impl Tpm {
         scope.counter_statement(key, &attestation_key, qualifying_data)
     }
 
+    /// Deletes the counter of a key whose return is complete, because a chip has room for few. One that is defined again starts above
+    /// every value that it had, so the key stays dead.
+    ///
+    /// A counter that licenses share stays, and so does one that has moved on since the key was retired. The caller knows that the key
+    /// worked until then: if [`Tpm::prepare`] ended it, the one that it made would be ended here.
+    ///
+    /// # Errors
+    /// [`TpmError`]; then the counter stays, and does no harm.
+    pub fn give_back(&mut self, key: &TpmKey) -> Result<(), TpmError> {
+        let index = key.counter.index;
+        if index == template::shared_counter_index(&key.vendor) {
+            return Ok(());
+        }
+        let mut scope = self.scope();
+        let stands = scope.own_counter_value(index)?;
+        if stands.is_some_and(|stands| stands.checked_sub(key.value) == Some(1)) {
+            scope.undefine(index)?;
+        }
+        Ok(())
+    }
+
     /// The attestation key's word, over `qualifying_data`, on where the counter stands; nothing changes.
     ///
     /// # Errors
@@ -225,6 +269,13 @@ impl Scope<'_> {
                 }
             })
     }
+}
+
+/// What becomes of a counter that licenses share when another key is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shared {
+    Stays,
+    MovesOn,
 }
 
 /// As many counters are left to other programs.

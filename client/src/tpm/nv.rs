@@ -77,6 +77,22 @@ impl Scope<'_> {
             .map_err(|_| TpmError::IndexTaken { index })
     }
 
+    /// Where our counter stands; `None` also where something else is.
+    pub(super) fn own_counter_value(&mut self, index: u32) -> Result<Option<u64>, TpmError> {
+        match self.nv_public(index)? {
+            Some(there) if is_ours(&there) => self.counter_value(index),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Deletes an index of the owner's. Source: TPM 2.0 Part 3 section 31.4.
+    pub(super) fn undefine(&mut self, index: u32) -> Result<(), TpmError> {
+        let command = Command::new(CommandCode::UndefineSpace)
+            .authorized(TPM_RH_OWNER, Auth::EmptyPassword)
+            .handle(index);
+        self.run(&command).map(drop)
+    }
+
     /// Adds one; the first time, one more than any counter had that this TPM has deleted. Source: TPM 2.0 Part 3 section 31.8.
     pub(super) fn increment(&mut self, index: u32) -> Result<(), TpmError> {
         let command = Command::new(CommandCode::Increment)

@@ -102,15 +102,52 @@ fn a_tpm_with_few_counters_shares_one() {
     let one = tpm.prepare(VENDOR, "one").unwrap().key;
     assert_eq!(one.counter().index, shared_counter_index(VENDOR));
     assert!(tpm.is_alive(&one).unwrap());
-    // Another license on the same counter ends the first one's key.
+    // Another license works beside it, on the same counter at the same value.
     let two = tpm.prepare(VENDOR, "two").unwrap().key;
     assert_eq!(two.counter(), one.counter());
-    assert!(two.value() > one.value());
-    assert!(!tpm.is_alive(&one).unwrap());
+    assert_eq!(two.value(), one.value());
+    assert!(tpm.is_alive(&one).unwrap());
     assert!(tpm.is_alive(&two).unwrap());
+    // What ends one ends both, and the counter stays for those who come back.
+    tpm.retire(&one, &Q).unwrap();
+    assert!(!tpm.is_alive(&one).unwrap());
+    assert!(!tpm.is_alive(&two).unwrap());
+    tpm.give_back(&one).unwrap();
+    let back = tpm.prepare(VENDOR, "two").unwrap().key;
+    assert_eq!(back.value(), one.value() + 1);
+    assert!(tpm.is_alive(&back).unwrap());
+    // A key that nobody has any more is ended on purpose.
+    let anew = tpm.prepare_anew(VENDOR, "two").unwrap().key;
+    assert_eq!(anew.value(), back.value() + 1);
+    assert!(!tpm.is_alive(&back).unwrap());
     // A license that has a counter keeps it.
     let again = tpm.prepare(VENDOR, "own").unwrap().key;
     assert_eq!(again.counter(), own.counter());
+    assert!(again.value() > own.value());
+}
+
+#[test]
+fn a_counter_that_is_given_back_is_gone_and_its_key_stays_dead() {
+    let Some(machine) = machine() else { return };
+    let mut tpm = open(&machine);
+    let key = tpm.prepare(VENDOR, SERIAL).unwrap().key;
+    // While the key works nothing happens.
+    tpm.give_back(&key).unwrap();
+    assert!(tpm.is_alive(&key).unwrap());
+    tpm.retire(&key, &Q).unwrap();
+    tpm.give_back(&key).unwrap();
+    assert!(matches!(tpm.heartbeat(&key, &Q), Err(TpmError::KeyEnded)));
+    // Twice is no error.
+    tpm.give_back(&key).unwrap();
+    assert!(!tpm.is_alive(&key).unwrap());
+    // The proof can be made again, and the next key is beyond all that was.
+    let next = tpm.prepare(VENDOR, SERIAL).unwrap().key;
+    assert_eq!(next.counter(), key.counter());
+    assert!(next.value() > key.value() + 1);
+    assert!(!tpm.is_alive(&key).unwrap());
+    // It is the newer key's counter now.
+    tpm.give_back(&key).unwrap();
+    assert!(tpm.is_alive(&next).unwrap());
 }
 
 /// Defines indices until not one more counter has room, and returns the last.

@@ -33,8 +33,8 @@ pub struct KnownCounter {
     pub(crate) name: TpmName,
     pub(crate) value: u64,
     pub(crate) seen_at: DateTime<Utc>,
-    /// The enrollment at this value that nobody has used yet. A later value ends it: its key never signs again.
-    pub(crate) unused: Option<DeviceId>,
+    /// The enrollments that nobody has used yet, the oldest first. A later value ends them: their keys never sign again.
+    pub(crate) unused: Vec<DeviceId>,
 }
 
 /// A verified statement of a counter.
@@ -76,26 +76,28 @@ impl KnownTpm {
 }
 
 impl Statement {
-    /// Judges the statement of a new enrollment: the client increments before each, so the counter is beyond all that was seen.
-    /// A clock that starts again while the counter goes on is TPM2_Clear.
+    /// Judges the statement of a new enrollment. Its counter is beyond all that was seen, or, where several licenses share it, at the
+    /// largest. A clock that starts again while the counter goes on is TPM2_Clear; it can't while the counter stays, because what is defined
+    /// again starts above.
     pub(crate) fn judge_enrollment(
         &self,
         tpm: &KnownTpm,
         known: Option<&KnownCounter>,
     ) -> Judgement {
-        if let Some(known) = known.filter(|known| self.counter <= known.value) {
-            return self.behind(known.seen_at, || {
+        match known {
+            Some(known) if self.counter < known.value => self.behind(known.seen_at, || {
                 format!(
                     "a new enrollment showed its counter at {}, and {} was seen before",
                     self.counter, known.value
                 )
-            });
-        }
-        match tpm.clock {
-            Some(last) if !self.is_after(&last) && last.seen_at <= self.asked_at => {
-                Judgement::Cleared
-            }
-            _ => Judgement::Forward,
+            }),
+            Some(known) if self.counter == known.value => self.judge_clock(tpm),
+            _ => match tpm.clock {
+                Some(last) if !self.is_after(&last) && last.seen_at <= self.asked_at => {
+                    Judgement::Cleared
+                }
+                _ => Judgement::Forward,
+            },
         }
     }
 
@@ -113,15 +115,20 @@ impl Statement {
                 )
             });
         }
-        if let Some(last) = tpm.clock.filter(|last| !self.is_after(last)) {
-            return self.behind(last.seen_at, || {
+        self.judge_clock(tpm)
+    }
+
+    /// Judges the clock of a statement whose counter did not go on: nothing excuses one that went back.
+    fn judge_clock(&self, tpm: &KnownTpm) -> Judgement {
+        match tpm.clock.filter(|last| !self.is_after(last)) {
+            None => Judgement::Forward,
+            Some(last) => self.behind(last.seen_at, || {
                 format!(
                     "its clock showed {} ms after reset {}, and {} ms after reset {} was seen before",
                     self.millis, self.reset_count, last.millis, last.reset_count
                 )
-            });
+            }),
         }
-        Judgement::Forward
     }
 
     fn is_after(&self, last: &Clock) -> bool {
@@ -171,7 +178,7 @@ mod tests {
             name: TpmName::from_bytes(&[&[0, 0x0b][..], &[2; 32]].concat()).expect("a name"),
             value: 11,
             seen_at: at(50),
-            unused: None,
+            unused: Vec::new(),
         };
         (tpm, counter)
     }
@@ -195,16 +202,33 @@ mod tests {
     }
 
     #[test]
-    fn a_new_enrollment_has_a_counter_that_nobody_saw() {
+    fn a_new_enrollment_has_a_counter_that_is_not_below_what_was_seen() {
         let (tpm, counter) = known();
         let judged = says(12, 7, 3_786).judge_enrollment(&tpm, Some(&counter));
         assert_eq!(judged, Judgement::Forward);
         let cleared = says(12, 0, 5).judge_enrollment(&tpm, Some(&counter));
         assert_eq!(cleared, Judgement::Cleared);
-        for back in [says(11, 7, 9_000), says(3, 8, 0)] {
+        for back in [says(10, 7, 9_000), says(3, 8, 0)] {
             let judged = back.judge_enrollment(&tpm, Some(&counter));
             assert!(matches!(judged, Judgement::Back(_)), "{back:?}");
         }
+    }
+
+    #[test]
+    fn a_counter_that_is_shared_stays_while_the_clock_goes_on() {
+        let (mut tpm, counter) = known();
+        for forward in [says(11, 7, 3_786), says(11, 8, 0)] {
+            let judged = forward.judge_enrollment(&tpm, Some(&counter));
+            assert_eq!(judged, Judgement::Forward);
+        }
+        // A state that was restored; TPM2_Clear would have moved the counter on.
+        for back in [says(11, 7, 3_785), says(11, 0, 5)] {
+            let judged = back.judge_enrollment(&tpm, Some(&counter));
+            assert!(matches!(judged, Judgement::Back(_)), "{back:?}");
+        }
+        tpm.clock = None;
+        let thawed = says(11, 0, 5).judge_enrollment(&tpm, Some(&counter));
+        assert_eq!(thawed, Judgement::Forward);
     }
 
     #[test]
@@ -223,6 +247,10 @@ mod tests {
         tpm.clock.as_mut().expect("set").seen_at = at(101);
         assert_eq!(
             says(11, 7, 3_700).judge_heartbeat(&tpm, None),
+            Judgement::OutOfDate
+        );
+        assert_eq!(
+            says(11, 7, 3_700).judge_enrollment(&tpm, Some(&counter)),
             Judgement::OutOfDate
         );
     }

@@ -144,10 +144,7 @@ impl Device<'_> {
             return Ok(());
         };
         let (ek_id, name) = (&of.ek_id, &of.counter.name);
-        if let Some(mut counter) = tpm::known_counter(tx, ek_id, name)? {
-            counter.unused = None;
-            save(tx, &counter);
-        }
+        tpm::no_longer_unused(tx, ek_id, name, &used.id)?;
         tx.put(
             keys::counter_activation(ek_id, name, &activation.serial),
             activation.id.as_bytes().to_vec(),

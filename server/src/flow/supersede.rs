@@ -13,6 +13,7 @@ use crate::domain::activation::Activation;
 use crate::domain::enrollment::Enrollment;
 use crate::domain::license::License;
 use crate::domain::machine::Role;
+use crate::domain::refusal::{Reason, Refusal};
 use crate::record::{Reads, Records, keys};
 use crate::store::Tx;
 
@@ -26,7 +27,7 @@ pub(crate) struct Fresh {
 /// Records the return of the activation that this TPM held on the license at a smaller value of the same counter, if there is one.
 ///
 /// # Errors
-/// What [`Activation::return_at_once`] refuses.
+/// ENROLLMENT_INVALID when its key works still: on a counter that licenses share, another key was enrolled beside it. What [`Activation::return_at_once`] refuses.
 pub(crate) fn supersede(
     deps: &Deps,
     tx: &mut Tx<'_>,
@@ -43,10 +44,15 @@ pub(crate) fn supersede(
         return Ok(None);
     };
     let id = ActivationId::from_slice(&id).map_err(|_| MALFORMED)?;
+    if enrollment.activation == Some(id) {
+        return Ok(None);
+    }
     let older: Activation = tx.load(&keys::activation(&id))?.ok_or(MALFORMED)?;
     let held = older.tpm().ok_or(MALFORMED)?;
     if held.counter.value >= tpm.counter.value {
-        return Ok(None);
+        return Err(Refusal::new(Reason::EnrollmentInvalid)
+            .detail("This TPM holds the license with another key, which its counter has not ended")
+            .into());
     }
     let mut older = older.at(now, license);
     let end = proven(deps, &older, license, fresh.receipt, now)?;

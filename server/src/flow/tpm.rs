@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
 use upkeep::artefact::TpmName;
+use upkeep::id::DeviceId;
 
 use super::{Deps, Note, Outcome};
 use crate::attest::{self, CounterReading, EvidenceError, Relation};
@@ -64,6 +65,21 @@ pub(crate) fn freeze(tx: &mut Tx<'_>, note: &mut Note, mut tpm: KnownTpm, why: S
     Reason::DeviceFrozen.into()
 }
 
+/// Takes an enrollment, used or forgotten, from those that wait at its counter.
+pub(crate) fn no_longer_unused(
+    tx: &mut Tx<'_>,
+    ek_id: &[u8; 32],
+    name: &TpmName,
+    id: &DeviceId,
+) -> Result<(), Outcome> {
+    let known = known_counter(tx, ek_id, name)?;
+    if let Some(mut counter) = known.filter(|known| known.unused.contains(id)) {
+        counter.unused.retain(|waiting| waiting != id);
+        save(tx, &counter);
+    }
+    Ok(())
+}
+
 /// Puts a larger value of a counter on record; the enrollment that waited at a smaller one is for the caller.
 pub(crate) fn raise(
     tx: &mut Tx<'_>,
@@ -78,7 +94,7 @@ pub(crate) fn raise(
         name: *name,
         value,
         seen_at: now,
-        unused: None,
+        unused: Vec::new(),
     });
     if value > counter.value {
         counter.value = value;

@@ -72,8 +72,8 @@ pub(crate) struct KnownCounterWire {
     value: u64,
     #[prost(int64, tag = "4")]
     seen_at: i64,
-    #[prost(bytes = "vec", tag = "5")]
-    unused: Vec<u8>,
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    unused: Vec<Vec<u8>>,
 }
 
 impl Record for KnownCounter {
@@ -91,16 +91,17 @@ impl Record for KnownCounter {
             seen_at: self.seen_at.timestamp_micros(),
             unused: self
                 .unused
+                .iter()
                 .map(|id| id.as_bytes().to_vec())
-                .unwrap_or_default(),
+                .collect(),
         }
     }
 
     fn from_wire(wire: KnownCounterWire) -> Result<Self, Bad> {
-        let unused = match wire.unused.as_slice() {
-            [] => None,
-            id => Some(DeviceId::from_slice(id).map_err(|_| Bad("unused"))?),
-        };
+        let unused = wire.unused.iter().map(|id| DeviceId::from_slice(id));
+        let unused = unused
+            .collect::<Result<_, _>>()
+            .map_err(|_| Bad("unused"))?;
         Ok(Self {
             ek_id: array(&wire.ek_id, "ek_id")?,
             name: name(&wire.name, "name")?,

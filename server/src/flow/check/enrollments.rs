@@ -89,15 +89,14 @@ fn waiting(
 ) -> Result<(), Fault> {
     let mut store = &deps.store;
     for (key, known) in store.load_range::<KnownCounter>(&keys::table(b'I'), usize::MAX)? {
-        let Some(unused) = &known.unused else {
-            continue;
-        };
-        let own = by_id.get(unused).is_some_and(|one| {
-            let counter = one.tpm().map(|tpm| tpm.counter);
-            let waits = counter.is_some_and(|c| c.name == known.name && c.value <= known.value);
-            one.activation.is_none() && waits
-        });
-        found.check(own, "I2 counters", text(&key), "nobody waits there");
+        for unused in &known.unused {
+            let own = by_id.get(unused).is_some_and(|one| {
+                let counter = one.tpm().map(|tpm| tpm.counter);
+                let waits = counter.is_some_and(|c| c.name == known.name && c.value <= known.value);
+                one.activation.is_none() && waits
+            });
+            found.check(own, "I2 counters", text(&key), "nobody waits there");
+        }
     }
     Ok(())
 }

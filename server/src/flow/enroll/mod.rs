@@ -206,7 +206,7 @@ fn write_tpm(
     if tx.value(&name)?.is_some() {
         return Err(Reason::AttestationFailed.into());
     }
-    // The counter is beyond all that was seen, or the TPM went back.
+    // The counter is not below what was seen, or the TPM went back.
     tpm::check_thawed(tx, &tpm.ek_id)?;
     let mut known = tpm::known(tx, &tpm.ek_id)?;
     let counter = tpm::known_counter(tx, &tpm.ek_id, &tpm.counter.name)?;
@@ -220,23 +220,52 @@ fn write_tpm(
     note.reason = tpm.warnings.join("; ");
     known.remember(said, &judged);
     save(tx, &known);
-    // Whoever waited at a smaller value waits in vain: that key never signs again.
-    if let Some(unused) = counter.and_then(|counter| counter.unused) {
-        forget(tx, &unused)?;
+    tx.put(name, enrollment.id.as_bytes().to_vec());
+    wait(tx, &enrollment, counter, said.now)?;
+    write(tx, &enrollment, evidence);
+    Ok(enrollment)
+}
+
+/// Puts an enrollment among those that wait at its counter. Whoever waited at a smaller value waits in vain, because that key never
+/// signs again; an earlier one for the same license is given up, and so is the oldest where too many wait.
+fn wait(
+    tx: &mut Tx<'_>,
+    enrollment: &Enrollment,
+    counter: Option<KnownCounter>,
+    now: DateTime<Utc>,
+) -> Result<(), Outcome> {
+    let Some(tpm) = enrollment.tpm() else {
+        return Ok(());
+    };
+    let mut siblings = Vec::new();
+    for id in counter.map(|counter| counter.unused).unwrap_or_default() {
+        let Some(other) = tx.load::<Enrollment>(&keys::enrollment(&id))? else {
+            continue;
+        };
+        let works = other
+            .tpm()
+            .is_some_and(|other| other.counter.value == tpm.counter.value);
+        if works && other.subject.serial != enrollment.subject.serial {
+            siblings.push(id);
+        } else {
+            forget(tx, &id)?;
+        }
     }
+    while siblings.len() >= MAX_WAITING {
+        forget(tx, &siblings.remove(0))?;
+    }
+    siblings.push(enrollment.id);
     save(
         tx,
         &KnownCounter {
             ek_id: tpm.ek_id,
             name: tpm.counter.name,
             value: tpm.counter.value,
-            seen_at: said.now,
-            unused: Some(enrollment.id),
+            seen_at: now,
+            unused: siblings,
         },
     );
-    tx.put(name, enrollment.id.as_bytes().to_vec());
-    write(tx, &enrollment, evidence);
-    Ok(enrollment)
+    Ok(())
 }
 
 fn write(tx: &mut Tx<'_>, enrollment: &Enrollment, evidence: &Evidence) {
@@ -258,11 +287,7 @@ pub(crate) fn forget(tx: &mut Tx<'_>, id: &DeviceId) -> Result<(), Outcome> {
     }
     if let Some(tpm) = enrollment.tpm() {
         tx.delete(keys::device_name(&tpm.device_name));
-        let counter = tpm::known_counter(tx, &tpm.ek_id, &tpm.counter.name)?;
-        if let Some(mut counter) = counter.filter(|counter| counter.unused == Some(*id)) {
-            counter.unused = None;
-            save(tx, &counter);
-        }
+        tpm::no_longer_unused(tx, &tpm.ek_id, &tpm.counter.name, id)?;
     }
     tx.delete(keys::lapse(enrollment.expires_at, id));
     tx.delete(keys::evidence(id));
@@ -322,4 +347,6 @@ fn later(at: DateTime<Utc>, by: TimeDelta) -> DateTime<Utc> {
     at.checked_add_signed(by).unwrap_or(at)
 }
 
+/// So many licenses may wait for their activation on one counter.
+const MAX_WAITING: usize = 16;
 const CLEARED: &str = "the clock started again while the counter went on: TPM2_Clear";
