@@ -359,3 +359,37 @@ impl From<TpmError> for ClientError {
 fn seconds(duration: &Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_tells_why_the_key_was_a_software_key() {
+        let refusal = Refusal {
+            code: "FAILED_PRECONDITION",
+            reason: Some("ASSURANCE_TOO_LOW".to_owned()),
+            message: "a TPM is needed".to_owned(),
+            metadata: BTreeMap::new(),
+            violations: Vec::new(),
+            retry_after: None,
+            attempts: 1,
+            software_because: None,
+        };
+        let plain = ClientError::Refused(Box::new(refusal.clone())).with_key(None);
+        assert_eq!(
+            plain.to_string(),
+            "the server refused: a TPM is needed (ASSURANCE_TOO_LOW)"
+        );
+        let told = ClientError::Refused(Box::new(refusal)).with_key(Some("there is no TPM"));
+        assert!(told.to_string().ends_with("not a TPM's: there is no TPM"));
+    }
+
+    #[test]
+    fn what_a_tpm_ended_is_not_activated_any_more() {
+        assert!(matches!(
+            ClientError::from(TpmError::KeyEnded),
+            ClientError::NotActivated(NotActivated::KeyEnded)
+        ));
+    }
+}

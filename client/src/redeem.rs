@@ -12,7 +12,7 @@ use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
 use crate::activate::{self, Activated};
-use crate::attester::{self, Key, Wanted};
+use crate::attester::{self, Attester, Key, Wanted};
 use crate::challenged::challenged;
 use crate::client::Client;
 use crate::device::Device;
@@ -65,6 +65,17 @@ pub async fn redeem(
         // The key was enrolled too long ago.
         Err(error) if error.reason() == Some("ENROLLMENT_INVALID") => {
             send(store, client, options, Key::New(Step::Beside)).await
+        }
+        // The code was made for the key whose name the reseller was given, which is the store's own.
+        Err(error)
+            if error.reason() == Some("WRONG_DEVICE")
+                && store.attester() == Attester::Auto
+                && matches!(store.state(), State::Redeeming(pending) if matches!(pending.device(), Device::Tpm(_))) =>
+        {
+            let software = store.software(Some(
+                "the upgrade code was made for the store's own key".to_owned(),
+            ));
+            send(store, client, options, Key::This(software)).await
         }
         sent => sent,
     };

@@ -1,7 +1,7 @@
 //! As in [`crate::resume`], with keys in a software TPM: every call goes wrong in every way once, and no seat is taken or lost.
 
 use upkeep::artefact::HardwareProof;
-use upkeep_client::{Device, State, activate, check, deactivate, redeem, refresh};
+use upkeep_client::{Attester, Device, State, activate, check, deactivate, redeem, refresh};
 use upkeep_swtpm::{Ca, SoftwareTpm};
 
 use crate::relay::Fault;
@@ -103,9 +103,9 @@ async fn an_upgrade_code_is_used_once_by_a_tpm() {
                 .await
                 .unwrap();
             deactivate(&mut store, &client).await.unwrap();
-            let device = store.device_thumbprint().to_string();
             drop(store);
-            let code = site.upgrade_code(&machine, &device).await.code;
+            // For whichever device redeems it: a key of the TPM has no name before it is made.
+            let code = site.upgrade_code(&machine, "").await.code;
             let options = machine.redeem_options(&code);
             let (done, _, met) = run_again(&site, &machine, at, fault, async |store, client| {
                 redeem(store, client, &options).await
@@ -122,6 +122,31 @@ async fn an_upgrade_code_is_used_once_by_a_tpm() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_for_the_stores_own_key_activates_that_key() {
+    let Some((mut site, tpm)) = site().await else {
+        return;
+    };
+    let machine = machine(&mut site, &tpm, "O", Fault::Before, 0).await;
+    let client = site.client(5);
+    let mut store = machine.open();
+    activate(&mut store, &client, &machine.options)
+        .await
+        .unwrap();
+    deactivate(&mut store, &client).await.unwrap();
+    let device = store.device_thumbprint().to_string();
+    let code = site.upgrade_code(&machine, &device).await.code;
+    let options = machine.redeem_options(&code);
+    let error = redeem(&mut store, &client, &options).await.unwrap_err();
+    assert_eq!(error.reason(), Some("WRONG_DEVICE"));
+    store.remember_attester(Some(Attester::Auto), None).unwrap();
+    redeem(&mut store, &client, &options).await.unwrap();
+    drop(store);
+    assert!(key(&machine).because().is_some());
+    check(&machine.open(), &new_build()).unwrap();
+    assert_eq!(site.seats_taken(&machine).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -309,3 +309,56 @@ fn a_state_of_another_device_is_refused() {
     let error = LicenseStore::open(&two.dir).expect_err("another device");
     assert!(error.to_string().contains("another device"), "{error}");
 }
+
+#[test]
+fn what_is_wanted_of_a_tpm_is_remembered_beside_every_state() {
+    let home = home();
+    let vendor = Vendor::new(9);
+    let mut store = active(&home.dir, &vendor);
+    assert_eq!((store.attester(), store.tpm()), (Attester::Auto, None));
+    let address: TpmAddress = "unix:/run/tpm".parse().expect("address");
+    store
+        .remember_attester(Some(Attester::Tpm), Some(address.clone()))
+        .expect("remembered");
+    store
+        .remember_attester(None, None)
+        .expect("nothing to change");
+    let state = store.state().clone();
+    store.put(state).expect("another state");
+    drop(store);
+    let mut store = LicenseStore::read(&home.dir).expect("read");
+    assert_eq!(store.attester(), Attester::Tpm);
+    assert_eq!(store.tpm(), Some(&address));
+    assert!(matches!(store.state(), State::Active(_)));
+    // Named for one process, it goes before, and is not written.
+    let other: TpmAddress = "tcp:127.0.0.1:2321".parse().expect("address");
+    store.use_tpm(other.clone());
+    assert_eq!(store.tpm(), Some(&other));
+    assert!(
+        store.remember_attester(None, Some(other)).is_err(),
+        "read only"
+    );
+}
+
+#[test]
+fn why_a_key_is_software_is_kept() {
+    let home = home();
+    let vendor = Vendor::new(9);
+    let mut store = active(&home.dir, &vendor);
+    let State::Active(held) = store.state() else {
+        panic!("{:?}", store.state());
+    };
+    let device = store.software(Some("there is no TPM".to_owned()));
+    let held = Held {
+        device,
+        ..held.clone()
+    };
+    store.put(State::Active(held)).expect("put");
+    drop(store);
+    let store = LicenseStore::open(&home.dir).expect("open");
+    let State::Active(held) = store.state() else {
+        panic!("{:?}", store.state());
+    };
+    assert_eq!(held.device().because(), Some("there is no TPM"));
+    assert_eq!(held.device().kind(), "software");
+}

@@ -265,7 +265,9 @@ fn purpose(leaf: &Certificate) -> Result<(), EvidenceError> {
     if leaf.extension::<BasicConstraints>()?.is_some_and(|b| b.ca) {
         return Err(EvidenceError::EkIsAuthority);
     }
-    let usage = leaf.key_usage()?.ok_or(EvidenceError::EkKeyUsage)?;
+    let usage = leaf
+        .extension::<KeyUsage>()?
+        .ok_or(EvidenceError::EkKeyUsage)?;
     let decrypts = match leaf.key() {
         Some(Key::Rsa(_)) => usage.key_encipherment(),
         _ => usage.key_agreement(),

@@ -95,7 +95,7 @@ pub fn after_referral(submitted: UpgradeState, license: &License) -> Result<Upgr
 }
 
 /// Whether the old license must still be returned (T-17): a seat is taken. A license that was never activated has nothing to
-/// return, and a hardware key is never activated.
+/// return; neither has one on a hardware key that never attested itself.
 pub fn needs_return(license: &License) -> bool {
     license.usage.seats_taken > 0
 }

@@ -39,6 +39,7 @@ pub async fn sweep(deps: &Arc<Deps>) -> Result<Swept, Outcome> {
             for (key, _) in unused {
                 let device = keys::lapsed_device(&key);
                 enroll::forget(tx, &device.ok_or(MALFORMED)?)?;
+                tx.delete(key);
             }
             Ok(if full { Swept::MoreLeft } else { Swept::Clean })
         })

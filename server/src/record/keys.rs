@@ -42,18 +42,23 @@
 //! | `I/ek nv` | the largest value of a TPM's counter, by the counter's Name |
 //! | `H/ek nv serial` | the live activation (16 bytes) of a license on a counter |
 
+mod hardware;
+mod leases;
+
 use chrono::{DateTime, Utc};
-use upkeep::artefact::TpmName;
 use upkeep::date::CivilDate;
 use upkeep::id::{
-    ActivationId, CustomerId, DeviceId, DongleNumber, MailId, OrderId, PartnerId, ProductId,
-    ProgrammeId, QuoteId, RequestId, UpgradeId,
+    ActivationId, CustomerId, DongleNumber, MailId, OrderId, PartnerId, ProductId, ProgrammeId,
+    QuoteId, RequestId, UpgradeId,
 };
 use upkeep::key::Thumbprint;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
 use crate::domain::price_book::Thing;
+
+pub(crate) use self::hardware::*;
+pub(crate) use self::leases::*;
 
 /// A half-open key range.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -471,45 +476,6 @@ pub(crate) fn dongle(number: &DongleNumber) -> Vec<u8> {
     Key::table(b'G').raw(number.as_str().as_bytes()).done()
 }
 
-/// A cooling seat among its license's, by the end of its lease.
-pub(crate) fn cooling(serial: &SerialNumber, end: DateTime<Utc>, device: &Thumbprint) -> Vec<u8> {
-    Key::table(b'C')
-        .text(serial.as_str())
-        .time(end)
-        .raw(device.as_bytes())
-        .done()
-}
-
-/// The cooling seats of a license, the first to be free first.
-pub(crate) fn cooling_seats(serial: &SerialNumber) -> Range {
-    Range::of_prefix(Key::table(b'C').text(serial.as_str()).done())
-}
-
-/// The first key of the license's cooling seats whose leases end at `end` or later.
-pub(crate) fn cooling_until(serial: &SerialNumber, end: DateTime<Utc>) -> Vec<u8> {
-    Key::table(b'C').text(serial.as_str()).time(end).done()
-}
-
-/// When the lease of a key of [`cooling`] ends, and whose it was.
-pub(crate) fn cooling_parts(tail: &[u8]) -> Option<(DateTime<Utc>, Thumbprint)> {
-    let (end, device) = tail.split_first_chunk::<8>()?;
-    let device: [u8; 32] = device.try_into().ok()?;
-    Some((millis(*end)?, Thumbprint::from_bytes(device)))
-}
-
-/// Where it stands when the lease ends that a device left behind on a license.
-pub(crate) fn left_behind(serial: &SerialNumber, device: &Thumbprint) -> Vec<u8> {
-    Key::table(b'U')
-        .text(serial.as_str())
-        .raw(device.as_bytes())
-        .done()
-}
-
-/// A time as keys hold it.
-pub(crate) fn millis(bytes: [u8; 8]) -> Option<DateTime<Utc>> {
-    DateTime::from_timestamp_millis(i64::try_from(u64::from_be_bytes(bytes)).ok()?)
-}
-
 /// The serial at the end of a key of the dated indexes.
 pub(crate) fn dated_serial(key: &[u8]) -> Option<SerialNumber> {
     let text = key.rsplit(|byte| *byte == 0).next()?;
@@ -564,59 +530,6 @@ pub(crate) fn queued_mail_id(key: &[u8]) -> Option<MailId> {
 /// The mail that there is for `text`.
 pub(crate) fn mail_once(text: &str) -> Vec<u8> {
     Key::table(b'K').raw(text.as_bytes()).done()
-}
-
-pub(crate) fn enrollment(id: &DeviceId) -> Vec<u8> {
-    Key::table(b'E').raw(id.as_bytes()).done()
-}
-
-pub(crate) fn evidence(id: &DeviceId) -> Vec<u8> {
-    Key::table(b'R').raw(id.as_bytes()).done()
-}
-
-pub(crate) fn lapse(expires_at: DateTime<Utc>, id: &DeviceId) -> Vec<u8> {
-    Key::table(b'L').time(expires_at).raw(id.as_bytes()).done()
-}
-
-/// The enrollments that have lapsed before `now`.
-pub(crate) fn lapsed(now: DateTime<Utc>) -> Range {
-    Range {
-        from: Key::table(b'L').done(),
-        to: Key::table(b'L').time(now).done(),
-    }
-}
-
-/// The enrollment of a key of [`lapse`].
-pub(crate) fn lapsed_device(key: &[u8]) -> Option<DeviceId> {
-    DeviceId::from_slice(key.get(10..)?).ok()
-}
-
-pub(crate) fn attestation_key(name: &TpmName) -> Vec<u8> {
-    Key::table(b'A').raw(name.as_bytes()).done()
-}
-
-pub(crate) fn device_name(name: &TpmName) -> Vec<u8> {
-    Key::table(b'D').raw(name.as_bytes()).done()
-}
-
-pub(crate) fn tpm(ek_id: &[u8; 32]) -> Vec<u8> {
-    Key::table(b'm').raw(ek_id).done()
-}
-
-pub(crate) fn counter(ek_id: &[u8; 32], name: &TpmName) -> Vec<u8> {
-    Key::table(b'I').raw(ek_id).raw(name.as_bytes()).done()
-}
-
-pub(crate) fn counter_activation(
-    ek_id: &[u8; 32],
-    name: &TpmName,
-    serial: &SerialNumber,
-) -> Vec<u8> {
-    Key::table(b'H')
-        .raw(ek_id)
-        .raw(name.as_bytes())
-        .raw(serial.as_str().as_bytes())
-        .done()
 }
 
 fn days(prefix: Key, from: CivilDate, to: CivilDate) -> Range {

@@ -329,7 +329,7 @@ fn license_state(state: LicenseState) -> v1::LicenseState {
 
 fn activation_state(state: ActivationState) -> v1::ActivationState {
     match state {
-        // Enrollment in steps is not part of this API version: nothing is ever stored in these two.
+        // Enrollments are records of their own: no activation is ever stored in these two.
         ActivationState::Challenged | ActivationState::Abandoned => {
             v1::ActivationState::Unspecified
         }

@@ -39,6 +39,35 @@ async fn a_secret_is_tried_once_and_in_time() {
     scene.close().await;
 }
 
+/// Sessions are in memory: after a restart the client begins again, and the evidence that was seen gets nobody in.
+#[tokio::test]
+async fn a_restart_ends_the_sessions_and_opens_nothing() {
+    let mut scene = Scene::new(EndorsementClass::Chip, 1).await;
+    let mut chip = scene.maker.chip();
+    let key = chip.prepare(INDEX);
+    let asked = begin_request(&mut scene.api, &mut chip, &key, &scene.wish, false)
+        .await
+        .unwrap();
+    let begun = scene.api.begin_enrollment(asked.clone()).await.unwrap();
+    let before = begun.into_inner();
+    scene.world = scene.world.restart().await;
+    scene.api = scene.world.api().await;
+    let late = complete(&mut scene.api, &chip, &before).await;
+    assert_eq!(reason(late), "ENROLLMENT_INVALID");
+    // The challenge is still good, so the same evidence is looked at again: it lets its own chip in, once.
+    for expected in [None, Some("ATTESTATION_FAILED")] {
+        let begun = scene.api.begin_enrollment(asked.clone()).await.unwrap();
+        let done = complete(&mut scene.api, &chip, &begun.into_inner()).await;
+        match expected {
+            None => drop(done.unwrap()),
+            Some(expected) => assert_eq!(reason(done), expected),
+        }
+        scene.world = scene.world.restart().await;
+        scene.api = scene.world.api().await;
+    }
+    scene.close().await;
+}
+
 #[tokio::test]
 async fn a_challenge_begins_one_enrollment() {
     let mut scene = Scene::new(EndorsementClass::Chip, 1).await;

@@ -255,6 +255,66 @@ async fn the_level_is_the_makers_class_and_so_is_the_grade() {
 }
 
 #[tokio::test]
+async fn an_upgrade_moves_to_a_new_key_of_the_same_chip() {
+    let mut scene = Scene::new(EndorsementClass::Chip, 1).await;
+    let mut admin = scene.world.admin().await;
+    let wish = world::license(&mut admin, "LS-4000", 1, "2025-09-01").await;
+    let chip = scene.maker.chip();
+    let mut machine = Machine::enroll(&mut scene.api, chip, &wish).await.unwrap();
+    let seat = machine.activate(&mut scene.api, &wish).await.unwrap();
+    let mut acme = PartnerServiceClient::new(scene.world.staff(Role::Partner, "acme").await);
+    let asked = v1::PartnerServiceCreateUpdateRequestRequest {
+        request_id: request_id(),
+        serial: wish.serial.clone(),
+        credential: Some(v1::Credential {
+            secret: Some(wish.credential.clone()),
+        }),
+        details: Some(v1::UpdateRequestDetails {
+            email: "it@baker.example".into(),
+            virtual_environment: v1::VirtualEnvironment::No.into(),
+            license_type: "single-user".into(),
+            ..Default::default()
+        }),
+    };
+    let asked = acme
+        .create_update_request(asked)
+        .await
+        .unwrap()
+        .into_inner();
+    let generate = v1::PartnerServiceGenerateUpgradeCodeRequest {
+        request_id: request_id(),
+        update_request_id: asked.update_request.unwrap().update_request_id,
+    };
+    let early = acme.generate_upgrade_code(generate.clone()).await;
+    assert_eq!(reason(early), "PROOF_REQUIRED");
+    let proof = machine.retire(&seat.activation_id);
+    deactivate(&mut scene.api, &proof).await.unwrap();
+    let code = acme
+        .generate_upgrade_code(generate)
+        .await
+        .unwrap()
+        .into_inner();
+    let code = code.upgrade_code.unwrap().code;
+
+    // The dead key redeems nothing; a new one of the same chip does.
+    let refused = machine.redeem(&mut scene.api, &wish, &code).await;
+    assert_eq!(reason(refused), "ENROLLMENT_INVALID");
+    machine.enroll_again(&mut scene.api, &wish).await.unwrap();
+    let done = machine.redeem(&mut scene.api, &wish, &code).await.unwrap();
+    let said = claims(&done.certificate);
+    assert_eq!(
+        (&said["generation"], &said["assurance"]),
+        (&2.into(), &"hardware".into())
+    );
+    assert_eq!(said["counter"]["value"], machine.key.value);
+    machine
+        .verify(&mut scene.api, &done.activation_id)
+        .await
+        .unwrap();
+    scene.close().await;
+}
+
+#[tokio::test]
 async fn evidence_is_kept_and_judged_again_by_todays_endorsements() {
     let mut scene = Scene::new(EndorsementClass::Chip, 1).await;
     let (_, seat) = scene.active().await;

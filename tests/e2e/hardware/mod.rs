@@ -11,6 +11,7 @@ use tonic::transport::Channel;
 use tonic_types::StatusExt;
 use upkeep::artefact::{HardwareProof, TicketNonce};
 use upkeep::binding;
+use upkeep::code::Code;
 use upkeep::id::{ActivationId, ProductId, RequestId};
 use upkeep::rpc::v1;
 use upkeep::rpc::v1::support_service_client::SupportServiceClient;
@@ -183,6 +184,32 @@ impl Machine {
             signature: self.key.key.sign_digest(&b).to_vec(),
             virtual_machine_hints: Vec::new(),
         })
+    }
+
+    /// RedeemUpgradeCode for the newest release.
+    async fn redeem(
+        &self,
+        api: &mut Api,
+        wish: &Wish,
+        code: &str,
+    ) -> Result<v1::RedeemUpgradeCodeResponse, Status> {
+        let request_id = request_id();
+        let challenge = challenge(api, v1::ChallengePurpose::Redeem).await?;
+        let code = Code::parse(code).unwrap();
+        let request = RequestId::parse(&request_id).unwrap();
+        let b = binding::redeem(&challenge, &request, code.canonical());
+        let asked = v1::RedeemUpgradeCodeRequest {
+            request_id,
+            serial: wish.serial.clone(),
+            code: code.to_string(),
+            version: "11.0".to_owned(),
+            virtual_environment: environment(false).into(),
+            device_key: Some(device_key(&self.device_id)),
+            challenge,
+            signature: self.key.key.sign_digest(&b).to_vec(),
+            ..Default::default()
+        };
+        Ok(api.redeem_upgrade_code(asked).await?.into_inner())
     }
 
     /// VerifyActivation with a heartbeat.

@@ -121,9 +121,9 @@ impl Oracle {
         let devices = running.map(|(device, _)| device);
         devices
             .filter(|device| {
-                let in_chip = self.chips.contains(*device);
-                let dead = self.proven.contains(*device) && !alive.contains(*device);
-                !(in_chip && dead) && !self.waived.contains(*device)
+                let proven = self.chips.contains(*device) && self.proven.contains(*device);
+                let dead = proven && !alive.contains(*device);
+                !dead && !self.waived.contains(*device)
             })
             .map(String::as_str)
             .collect()

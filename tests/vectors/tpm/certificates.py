@@ -222,7 +222,8 @@ def piv(cases, work):
     case("low-firmware", "reject", "firmware 4.3.7 where 5.4.3 is asked", issue(firmware="040307"))
     case("low-minor", "reject", "firmware 5.3.9 where 5.4.3 is asked", issue(firmware="050309"))
     case("no-firmware", "reject", "no firmware extension", issue(firmware=None))
-    case("no-serial", "reject", "no serial extension", issue(serial=None))
+    case("no-serial", "accept", "a dongle that does not tell its number: attested, though no license is bound to it",
+         issue(serial=None))
     case("no-policy", "reject", "no policy extension", issue(policy=None))
     case("padded-serial", "reject", "a serial with a zero in front: BER, no DER", issue(serial="0204006ff1c4"))
     case("short-firmware", "reject", "a firmware of two bytes", issue(firmware="0504"))

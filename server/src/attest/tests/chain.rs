@@ -475,11 +475,19 @@ fn step_02_certificates_are_exact_der() {
 }
 
 #[test]
-fn step_02_zero_bits_at_the_end_of_a_key_usage_are_borne() {
+fn step_02_zero_bits_at_the_end_of_a_key_usage_are_borne_in_a_pinned_certificate() {
     let usage = |byte| extension(KEY_USAGE, true, &[3, 2, 0, byte]);
-    let root = root().with(usage(0x06)).by(&root_key());
-    let leaf = ek().with(usage(0x08)).by(&root_key());
-    assert!(ek_chain(&leaf, &[], &pinned(&root), now()).is_ok());
+    for (n, byte, expected) in [
+        (0, 0x08, Some(EvidenceError::CertificateForm)),
+        (1, 0x06, Some(EvidenceError::Authority)),
+        (2, 0x06, Some(EvidenceError::Authority)),
+        (3, 0x06, None),
+    ] {
+        let mut chain = Chain::new();
+        let draft = chain.nth(n);
+        *draft = draft.clone().with(usage(byte));
+        assert_eq!(chain.verdict().err(), expected, "{n}");
+    }
 }
 
 #[test]
