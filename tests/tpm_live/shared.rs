@@ -153,3 +153,23 @@ async fn a_counter_of_its_own_is_given_back_with_the_receipt() {
     refresh(&mut machine.open(), &client).await.unwrap();
     scene.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_store_that_is_found_again_takes_no_counter_from_the_key_that_replaced_its_own() {
+    let ca = Ca::new();
+    let Some(tpm) = SoftwareTpm::provision(&ca) else {
+        return;
+    };
+    let mut scene = Scene::new(&ca, EndorsementClass::Chip, 1).await;
+    let client = scene.client();
+    let machine = scene.active(&tpm).await;
+    let found = machine.copied();
+    let machine = machine.lost(&scene, &tpm).await;
+    machine.activate(&client).await.unwrap();
+    // The new key stands one beyond the old one: where a return of the old one would have left the counter.
+    assert_eq!(machine.counter().value, found.counter().value + 1);
+    deactivate(&mut found.open(), &client).await.unwrap();
+    machine.check().unwrap();
+    assert_eq!(scene.seats_taken().await, 1);
+    scene.close().await;
+}
