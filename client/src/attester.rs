@@ -99,7 +99,7 @@ pub(crate) fn held<'a>(state: &'a State, serial: &SerialNumber) -> Option<&'a De
 /// The key to ask with. Where it is a new one of a TPM, the chip's counter has moved and the server has enrolled it.
 ///
 /// # Errors
-/// [`ClientError::Unfinished`] when the license is in force with the other kind of key; [`ClientError::Tpm`] when a TPM is wanted and
+/// [`ClientError::Unfinished`] when the license is in force with the other kind of key, or with one for another use; [`ClientError::Tpm`] when a TPM is wanted and
 /// can't be had; as every call.
 pub(crate) async fn device(
     store: &LicenseStore,
@@ -147,7 +147,7 @@ pub(crate) fn device_by_hand(
 enum Usable {
     This(Device),
     None {
-        /// Whether the license has a TPM's key here, which is dead or was enrolled for something else.
+        /// Whether the license has a TPM's key here, which is dead or was asked for something else and has no answer yet.
         was_tpm: bool,
     },
 }
@@ -166,9 +166,16 @@ fn usable(store: &LicenseStore, wanted: Wanted<'_>) -> Result<Usable, ClientErro
             kind: device.kind(),
         }));
     }
-    let fits = device.fits(wanted.product, wanted.virtual_environment);
-    if fits && device.is_alive(store.tpm())? {
-        return Ok(Usable::This(device.clone()));
+    if device.is_alive(store.tpm())? {
+        if device.fits(wanted.product, wanted.virtual_environment) {
+            return Ok(Usable::This(device.clone()));
+        }
+        // A new key would end this one, which works.
+        if matches!(store.state(), State::Active(_)) {
+            return Err(ClientError::Unfinished(Unfinished::OtherUse {
+                serial: wanted.serial.clone(),
+            }));
+        }
     }
     Ok(Usable::None { was_tpm: true })
 }

@@ -198,6 +198,11 @@ impl TpmDevice {
         }
     }
 
+    /// The key in the chip.
+    pub(crate) fn key(&self) -> &TpmKey {
+        &self.key
+    }
+
     /// Kills the key for good, and has the chip say so over `q`. Repeating it moves the counter no further.
     ///
     /// # Errors

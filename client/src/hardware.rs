@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use upkeep::binding;
 use upkeep::rpc::v1;
+use upkeep::serial::SerialNumber;
 
-use crate::attester::Wanted;
-use crate::challenged::challenged;
+use crate::attester::{self, Wanted};
+use crate::challenged::challenged_with;
 use crate::client::Client;
 use crate::device::{Device, TpmDevice, certification, open};
 use crate::error::ClientError;
@@ -55,22 +56,29 @@ async fn enroll_once(
     step: Step,
 ) -> Result<Device, ClientError> {
     let tpm = store.tpm();
-    // 1 A key is made that works only while the counter stands where it stands now; the license's own moves on first.
-    let (vendor, serial) = (vendor(store), wanted.serial.to_string());
-    let prepared = with_chip(tpm, move |chip| match step {
-        Step::Beside => chip.prepare(&vendor, &serial),
-        Step::Anew => chip.prepare_anew(&vendor, &serial),
-    })
-    .await?;
-    // Missing only now: where no TPM works a software key does without it.
+    // 1 Nothing moves in the chip before all that is needed is here. The TPM first: where none is, a software key does without the rest.
+    with_chip(tpm, |_| Ok(())).await?;
     let product = wanted.product.ok_or_else(|| {
         ClientError::Input("the product is missing: a TPM's key is enrolled for one".to_owned())
     })?;
     let is_virtual = wanted.virtual_environment.is_virtual();
-    // 2 The evidence, over a challenge.
-    let answer = challenged(
+    let purpose = v1::ChallengePurpose::Enroll;
+    let challenge = client.challenge(purpose).await?;
+    // 2 A key is made that works only while the counter stands where it stands now; the license's own moves on first.
+    let last = last(store, wanted.serial);
+    let (vendor, serial) = (vendor(store), wanted.serial.to_string());
+    let prepared = with_chip(tpm, move |chip| match (last, step) {
+        (None, Step::Beside) => chip.prepare(&vendor, &serial),
+        (None, Step::Anew) => chip.prepare_anew(&vendor, &serial),
+        (Some(last), Step::Beside) => chip.prepare_next(last.key()),
+        (Some(last), Step::Anew) => chip.prepare_next_anew(last.key()),
+    })
+    .await?;
+    // 3 The evidence, over the challenge.
+    let answer = challenged_with(
+        challenge,
         client,
-        v1::ChallengePurpose::Enroll,
+        purpose,
         |challenge| {
             let q = binding::enroll(challenge, wanted.serial, product, is_virtual, CLIENT_BUILD);
             Ok(v1::BeginEnrollmentRequest {
@@ -87,13 +95,13 @@ async fn enroll_once(
         |client, request| async move { client.begin_enrollment(request).await },
     )
     .await?;
-    // 3 Only the chip that the endorsement certificate speaks of gets the secret out of the credential.
+    // 4 Only the chip that the endorsement certificate speaks of gets the secret out of the credential.
     let key = prepared.key.clone();
     let secret = with_chip(tpm, move |chip| {
         chip.activate_credential(&key, &answer.credential_blob, &answer.encrypted_secret)
     })
     .await?;
-    // 4 The server believes the evidence now.
+    // 5 The server believes the evidence now.
     let complete = v1::CompleteEnrollmentRequest {
         enrollment_id: answer.enrollment_id,
         secret: secret.to_vec(),
@@ -113,6 +121,14 @@ async fn enroll_once(
         return Err(ClientError::Answer("it enrolled another key".to_owned()));
     }
     Ok(device)
+}
+
+/// The key of this chip that the license has here, dead or alive.
+fn last(store: &LicenseStore, serial: &SerialNumber) -> Option<Arc<TpmDevice>> {
+    match attester::held(store.state(), serial)? {
+        Device::Tpm(last) => Some(Arc::clone(last)),
+        Device::Software(_) => None,
+    }
 }
 
 fn evidence(

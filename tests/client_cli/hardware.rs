@@ -109,6 +109,29 @@ fn a_license_in_a_chip_lives_and_a_restored_disk_does_not_bring_it_back() {
 }
 
 #[test]
+fn a_key_that_works_is_not_replaced_by_one_for_another_use() {
+    let Some((world, _tpm)) = with_chip() else {
+        return;
+    };
+    let active = activate(&world, "a", "LS-1000", "label-studio", &[]);
+    let code = world.credential("LS-1000");
+    let again = ["activate", "LS-1000", "--activation-code-file", &code];
+    for other in [
+        ["--virtual-environment", "yes"],
+        ["--product", "smartermail"],
+    ] {
+        let asked = [&again[..], &other].concat();
+        world.fails("a", &asked, 5, "UNFINISHED", Some("OTHER_USE"));
+        world.ok("a", &check(&world));
+    }
+    // What is not said stays as it is.
+    assert_eq!(
+        world.ok("a", &again)["license"]["counter"],
+        active["license"]["counter"]
+    );
+}
+
+#[test]
 fn a_proof_needs_no_ticket_and_no_network() {
     let Some((world, _tpm)) = with_chip() else {
         return;

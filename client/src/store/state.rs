@@ -415,6 +415,13 @@ pub enum VirtualEnvironment {
     Yes,
 }
 
+impl From<bool> for VirtualEnvironment {
+    /// As certificates carry it.
+    fn from(is_virtual: bool) -> Self {
+        if is_virtual { Self::Yes } else { Self::No }
+    }
+}
+
 impl VirtualEnvironment {
     /// As the signed binding wants it.
     pub(crate) fn is_virtual(self) -> bool {

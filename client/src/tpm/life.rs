@@ -22,7 +22,7 @@ impl Tpm {
     /// # Errors
     /// [`TpmError::NoEndorsement`], [`TpmError::Owned`], [`TpmError::NoSpace`], and the rest of [`TpmError`].
     pub fn prepare(&mut self, vendor: &str, serial: &str) -> Result<Prepared, TpmError> {
-        self.prepare_at(vendor, serial, Shared::Stays)
+        self.prepare_at(Place::First { vendor, serial }, Shared::Stays)
     }
 
     /// As [`Tpm::prepare`], and moves a shared counter on too: the keys of all licenses on it end. So a license gets a new key whose
@@ -31,18 +31,36 @@ impl Tpm {
     /// # Errors
     /// As [`Tpm::prepare`].
     pub fn prepare_anew(&mut self, vendor: &str, serial: &str) -> Result<Prepared, TpmError> {
-        self.prepare_at(vendor, serial, Shared::MovesOn)
+        self.prepare_at(Place::First { vendor, serial }, Shared::MovesOn)
     }
 
-    fn prepare_at(
-        &mut self,
-        vendor: &str,
-        serial: &str,
-        shared: Shared,
-    ) -> Result<Prepared, TpmError> {
+    /// As [`Tpm::prepare`], on the counter and beside the attestation key of the license's last key: a key on another counter says
+    /// nothing about the last one, whose seat would be lost.
+    ///
+    /// # Errors
+    /// As [`Tpm::prepare`], and [`TpmError::IndexTaken`] when something else stands in the counter's place.
+    pub fn prepare_next(&mut self, last: &TpmKey) -> Result<Prepared, TpmError> {
+        self.prepare_at(Place::Next(last), Shared::Stays)
+    }
+
+    /// As [`Tpm::prepare_next`], and moves a shared counter on too, as [`Tpm::prepare_anew`].
+    ///
+    /// # Errors
+    /// As [`Tpm::prepare_next`].
+    pub fn prepare_next_anew(&mut self, last: &TpmKey) -> Result<Prepared, TpmError> {
+        self.prepare_at(Place::Next(last), Shared::MovesOn)
+    }
+
+    fn prepare_at(&mut self, place: Place<'_>, shared: Shared) -> Result<Prepared, TpmError> {
         let mut scope = self.scope();
         let (endorsement, ek_certificates) = scope.endorsement()?;
-        let index = scope.counter_for(vendor, serial)?;
+        let (vendor, index) = match place {
+            Place::First { vendor, serial } => (vendor, scope.counter_for(vendor, serial)?),
+            Place::Next(last) => {
+                scope.define_counter(last.counter.index)?;
+                (last.vendor.as_str(), last.counter.index)
+            }
+        };
         let stays = shared == Shared::Stays && template::is_shared(index);
         let stands = match scope.counter_value(index)? {
             Some(stands) if stays => Some(stands),
@@ -269,6 +287,15 @@ impl Scope<'_> {
                 }
             })
     }
+}
+
+/// Where a new key's counter is.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    /// Where there is room for the license's.
+    First { vendor: &'a str, serial: &'a str },
+    /// Where the license's last key has it.
+    Next(&'a TpmKey),
 }
 
 /// What becomes of a counter that licenses share when another key is made.
