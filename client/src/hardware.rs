@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use upkeep::binding;
+use upkeep::id::ProductId;
 use upkeep::rpc::v1;
 use upkeep::serial::SerialNumber;
 
 use crate::attester::{self, Wanted};
 use crate::challenged::challenged_with;
-use crate::client::Client;
+use crate::client::{Challenge, Client};
 use crate::device::{Device, TpmDevice, certification, open};
 use crate::error::ClientError;
 use crate::store::LicenseStore;
@@ -61,24 +62,41 @@ async fn enroll_once(
     let product = wanted.product.ok_or_else(|| {
         ClientError::Input("the product is missing: a TPM's key is enrolled for one".to_owned())
     })?;
-    let is_virtual = wanted.virtual_environment.is_virtual();
-    let purpose = v1::ChallengePurpose::Enroll;
-    let challenge = client.challenge(purpose).await?;
+    let challenge = client.challenge(v1::ChallengePurpose::Enroll).await?;
     // 2 A key is made that works only while the counter stands where it stands now; the license's own moves on first.
     let last = last(store, wanted.serial);
+    let after = last.clone();
     let (vendor, serial) = (vendor(store), wanted.serial.to_string());
-    let prepared = with_chip(tpm, move |chip| match (last, step) {
+    let mut prepared = with_chip(tpm, move |chip| match (after, step) {
         (None, Step::Beside) => chip.prepare(&vendor, &serial),
         (None, Step::Anew) => chip.prepare_anew(&vendor, &serial),
         (Some(last), Step::Beside) => chip.prepare_next(last.key()),
         (Some(last), Step::Anew) => chip.prepare_next_anew(last.key()),
     })
     .await?;
+    prepared.is_new_counter |= last.as_deref().is_some_and(TpmDevice::is_new_counter);
+    let (is_new, key) = (prepared.is_new_counter, prepared.key.clone());
+    let enrolled = enroll_key(client, tpm, challenge, prepared, (wanted, product)).await;
+    if enrolled.is_err() && is_new && last.is_none() {
+        // A refusal for a mistyped serial must not cost a counter; if this fails, it does.
+        drop(with_chip(tpm, move |chip| chip.give_up(&key)).await);
+    }
+    enrolled
+}
+
+async fn enroll_key(
+    client: &Client,
+    tpm: Option<&TpmAddress>,
+    challenge: Challenge,
+    prepared: Prepared,
+    (wanted, product): (Wanted<'_>, &ProductId),
+) -> Result<Device, ClientError> {
+    let is_virtual = wanted.virtual_environment.is_virtual();
     // 3 The evidence, over the challenge.
     let answer = challenged_with(
         challenge,
         client,
-        purpose,
+        v1::ChallengePurpose::Enroll,
         |challenge| {
             let q = binding::enroll(challenge, wanted.serial, product, is_virtual, CLIENT_BUILD);
             Ok(v1::BeginEnrollmentRequest {
@@ -111,12 +129,13 @@ async fn enroll_once(
         .await?
         .device
         .ok_or_else(|| ClientError::Answer("it enrolled no device".to_owned()))?;
-    let device = Device::Tpm(Arc::new(TpmDevice::new(
+    let device = TpmDevice::new(
         enrolled.device_id,
         product.clone(),
         wanted.virtual_environment,
         prepared.key,
-    )));
+    );
+    let device = Device::Tpm(Arc::new(device.on_new_counter(prepared.is_new_counter)));
     if enrolled.device_thumbprint != device.thumbprint().to_string() {
         return Err(ClientError::Answer("it enrolled another key".to_owned()));
     }

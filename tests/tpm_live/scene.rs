@@ -159,6 +159,18 @@ impl Installation {
         activate(&mut self.open(), client, &self.options).await
     }
 
+    /// Activates with options that are not quite those of the license.
+    pub(crate) async fn activate_in(
+        &self,
+        store: &mut LicenseStore,
+        client: &Client,
+        change: impl FnOnce(&mut ActivateOptions),
+    ) -> Result<Activated, ClientError> {
+        let mut options = self.options.clone();
+        change(&mut options);
+        activate(store, client, &options).await
+    }
+
     /// What the product does at its start.
     pub(crate) fn check(&self) -> Result<(), ClientError> {
         let build = Build {

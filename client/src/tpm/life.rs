@@ -54,11 +54,11 @@ impl Tpm {
     fn prepare_at(&mut self, place: Place<'_>, shared: Shared) -> Result<Prepared, TpmError> {
         let mut scope = self.scope();
         let (endorsement, ek_certificates) = scope.endorsement()?;
-        let (vendor, index) = match place {
+        let (vendor, (index, is_new)) = match place {
             Place::First { vendor, serial } => (vendor, scope.counter_for(vendor, serial)?),
             Place::Next(last) => {
-                scope.define_counter(last.counter.index)?;
-                (last.vendor.as_str(), last.counter.index)
+                let index = last.counter.index;
+                (last.vendor.as_str(), (index, scope.define_counter(index)?))
             }
         };
         let stays = shared == Shared::Stays && template::is_shared(index);
@@ -92,6 +92,7 @@ impl Tpm {
             ak_public,
             device_public,
             nv_public: counter.to_bytes(),
+            is_new_counter: is_new,
         })
     }
 
@@ -176,6 +177,18 @@ impl Tpm {
         scope.counter_statement(key, &attestation_key, qualifying_data)
     }
 
+    /// Deletes the counter that [`Tpm::prepare`] defined for a key that no activation came of, because a chip has room for few.
+    ///
+    /// * `key` - of a [`Prepared`] with a new counter; any other counter may be what proves the end of an earlier key.
+    ///
+    /// A counter that licenses share stays, and so does one that has moved on.
+    ///
+    /// # Errors
+    /// [`TpmError`]; then the counter stays, and does no harm.
+    pub fn give_up(&mut self, key: &TpmKey) -> Result<(), TpmError> {
+        self.delete_counter(key, 0)
+    }
+
     /// Deletes the counter of a key whose return is complete, because a chip has room for few. One that is defined again starts above
     /// every value that it had, so the key stays dead.
     ///
@@ -185,13 +198,18 @@ impl Tpm {
     /// # Errors
     /// [`TpmError`]; then the counter stays, and does no harm.
     pub fn give_back(&mut self, key: &TpmKey) -> Result<(), TpmError> {
+        self.delete_counter(key, 1)
+    }
+
+    /// Deletes a license's own counter where it stands so many steps after the key.
+    fn delete_counter(&mut self, key: &TpmKey, steps: u64) -> Result<(), TpmError> {
         let index = key.counter.index;
         if template::is_shared(index) {
             return Ok(());
         }
         let mut scope = self.scope();
         let stands = scope.own_counter_value(index)?;
-        if stands.is_some_and(|stands| stands.checked_sub(key.value) == Some(1)) {
+        if stands.is_some_and(|stands| stands.checked_sub(key.value) == Some(steps)) {
             scope.undefine(index)?;
         }
         Ok(())
@@ -225,8 +243,8 @@ impl Tpm {
 }
 
 impl Scope<'_> {
-    /// The counter of a license, defined if it is not there yet.
-    fn counter_for(&mut self, vendor: &str, serial: &str) -> Result<u32, TpmError> {
+    /// The counter of a license, defined if it is not there yet, and whether it was not.
+    fn counter_for(&mut self, vendor: &str, serial: &str) -> Result<(u32, bool), TpmError> {
         let few = self.counters_left()?.is_some_and(|left| left <= RESERVE);
         for attempt in 0..ATTEMPTS {
             let index = template::counter_index(vendor, serial, attempt);
@@ -234,14 +252,14 @@ impl Scope<'_> {
                 break;
             }
             match self.define_counter(index) {
-                Ok(()) => return Ok(index),
+                Ok(is_new) => return Ok((index, is_new)),
                 Err(TpmError::IndexTaken { .. }) => (),
                 Err(TpmError::NoSpace) => break,
                 Err(error) => return Err(error),
             }
         }
         let shared = template::shared_counter_index(vendor);
-        self.define_counter(shared).map(|()| shared)
+        self.define_counter(shared).map(|is_new| (shared, is_new))
     }
 
     fn storage_root(&mut self) -> Result<Loaded, TpmError> {
