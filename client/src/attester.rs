@@ -21,7 +21,7 @@ use crate::tpm::TpmAddress;
 #[serde(rename_all = "snake_case")]
 #[allow(clippy::exhaustive_enums, reason = "a key is in a chip or in a file")]
 pub enum Attester {
-    /// A TPM's where one works and the server accepts it, else a software key, with the reason.
+    /// A TPM's; where the machine has none that is fit for it, or the server does not accept it, a software key, with the reason.
     #[default]
     Auto,
     /// A TPM's, or none.
@@ -200,7 +200,7 @@ async fn new_device(
 /// Why a software key will do instead; `None` where it would only hide what has to be seen to.
 fn instead_of_tpm(error: &ClientError) -> Option<String> {
     match error {
-        ClientError::Tpm(error) => Some(error.to_string()),
+        ClientError::Tpm(error) if error.is_unfit() => Some(error.to_string()),
         ClientError::Refused(refusal)
             if refusal.reason.as_deref() == Some("ATTESTATION_FAILED") =>
         {
@@ -210,5 +210,48 @@ fn instead_of_tpm(error: &ClientError) -> Option<String> {
             )
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::tpm::TpmError;
+
+    #[test]
+    fn only_a_tpm_that_is_unfit_is_stood_in_for() {
+        let address = || "/dev/tpmrm0".to_owned();
+        let unfit = [
+            TpmError::Unavailable {
+                address: address(),
+                why: "it is off".to_owned(),
+            },
+            TpmError::Denied { address: address() },
+            TpmError::NoEndorsement,
+            TpmError::EndorsementMismatch,
+            TpmError::Owned { command: "owner" },
+            TpmError::NoSpace,
+        ];
+        for error in unfit {
+            let said = error.to_string();
+            assert_eq!(instead_of_tpm(&ClientError::Tpm(error)), Some(said));
+        }
+        let passing = [
+            TpmError::Busy { address: address() },
+            TpmError::Io(io::ErrorKind::TimedOut.into()),
+            TpmError::Malformed {
+                command: "TPM2_Create",
+                why: "it is too short".to_owned(),
+            },
+            TpmError::Lockout,
+            TpmError::IndexTaken { index: 1 },
+        ];
+        for error in passing {
+            assert!(!error.next_step().is_empty());
+            let error = ClientError::Tpm(error);
+            assert_eq!(instead_of_tpm(&error), None, "{error}");
+        }
     }
 }
