@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use upkeep::tpm::template::counter_index;
 use upkeep_swtpm::{Ca, SoftwareTpm};
 
 use crate::world::World;
@@ -129,6 +130,18 @@ fn a_key_that_works_is_not_replaced_by_one_for_another_use() {
         world.ok("a", &again)["license"]["counter"],
         active["license"]["counter"]
     );
+}
+
+#[test]
+fn without_a_product_the_chip_is_left_alone() {
+    let Some((world, tpm)) = with_chip() else {
+        return;
+    };
+    let code = world.credential("LS-1000");
+    let redeem = ["upgrade", "redeem", "LS-1000", "--version", "11.0.2"];
+    let redeem = [&redeem[..], &["--code-file", &code]].concat();
+    world.fails("a", &redeem, 2, "USAGE", None);
+    assert!(!tpm.is_defined(counter_index("localhost", "LS-1000", 0)));
 }
 
 #[test]

@@ -284,6 +284,9 @@ pub(crate) struct Tombstone {
     pub(crate) serial: SerialNumber,
     pub(crate) activation_id: ActivationId,
     pub(crate) jkt: Thumbprint,
+    /// For the upgrade that follows; not in what versions before this one wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) product: Option<ProductId>,
 }
 
 impl Tombstone {
@@ -293,6 +296,7 @@ impl Tombstone {
             serial: claims.serial.clone(),
             activation_id: claims.activation_id,
             jkt: claims.cnf.jkt,
+            product: Some(claims.product.clone()),
         }
     }
 }
@@ -366,6 +370,11 @@ impl Journal {
     /// The license.
     pub fn serial(&self) -> &SerialNumber {
         &self.tombstone.serial
+    }
+
+    /// The product that was licensed, where it was written down.
+    pub fn product(&self) -> Option<&ProductId> {
+        self.tombstone.product.as_ref().or(self.device.product())
     }
 
     /// The activation that ends.
