@@ -306,6 +306,7 @@ impl Journal {
     ///
     /// * `works` - whether the key works, so that this return is what ends it.
     pub(crate) fn begin(held: Held, ticket: Option<String>, works: bool) -> Self {
+        let in_a_chip = matches!(held.device, Device::Tpm(_));
         Self {
             tombstone: Tombstone::of(&held),
             device: held.device.clone(),
@@ -313,7 +314,7 @@ impl Journal {
             held: Some(held),
             proof: None,
             receipt: None,
-            ended_key: works,
+            ended_key: works && in_a_chip,
         }
     }
 
@@ -362,7 +363,7 @@ impl Journal {
         }
     }
 
-    /// Whether the key worked until this return.
+    /// Whether a TPM's key worked until this return.
     pub(crate) fn ended_key(&self) -> bool {
         self.ended_key
     }

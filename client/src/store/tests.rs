@@ -349,6 +349,8 @@ fn a_return_keeps_the_product_for_the_upgrade() {
     let ticket = vendor.ticket(store.device_thumbprint(), 1);
     prove(&mut store, Some(&ticket)).expect("proof");
     drop(store);
+    let text = fs::read_to_string(home.dir.join("state.json")).expect("state");
+    assert!(!text.contains("ended_key"), "nothing of chips: {text}");
     let store = LicenseStore::read(&home.dir).expect("read");
     let returned = store.last_return().and_then(Journal::product);
     assert_eq!(returned, Some(&product()));
