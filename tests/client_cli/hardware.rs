@@ -288,7 +288,9 @@ fn a_key_falls_back_to_software_and_says_why() {
     fails(&["--attester", "tpm"], 5, "UNFINISHED", "OTHER_KIND_OF_KEY");
     world.ok("a", &["deactivate"]);
     fails(&["--attester", "tpm"], 1, "TPM", "NO_TPM");
-    let by_hand = activate(&[]);
+    // What did not succeed is not remembered.
+    assert_eq!(world.ok("a", &["status"])["attester_choice"], "auto");
+    let by_hand = activate(&["--attester", "tpm"]);
     let by_hand: Vec<&str> = ["request"]
         .into_iter()
         .chain(by_hand.iter().map(String::as_str))

@@ -67,8 +67,9 @@ pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     }
     let (mut store, client) = global.open_with_client()?;
     let options = args.wanted.options(&store)?;
-    args.wanted.key.remember(&mut store, global)?;
+    args.wanted.key.choose(&mut store);
     upkeep_client::activate(&mut store, &client, &options).await?;
+    args.wanted.key.remember(&mut store, global)?;
     report(&store, global, "Activated.")
 }
 

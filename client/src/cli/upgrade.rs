@@ -104,8 +104,9 @@ pub(super) async fn run(command: &Command, global: &Global) -> Result<Exit, Fail
     }
     let (mut store, client) = global.open_with_client()?;
     let options = args.wanted.options(&store)?;
-    args.wanted.key.remember(&mut store, global)?;
+    args.wanted.key.choose(&mut store);
     let redeemed = upkeep_client::redeem(&mut store, &client, &options).await?;
+    args.wanted.key.remember(&mut store, global)?;
     report(&store, &redeemed, global)
 }
 
