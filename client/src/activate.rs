@@ -114,7 +114,7 @@ pub async fn activate(
         Ok(answer) => accept_activation(store, answer),
         Err(error) => {
             if !resumed && matches!(error, ClientError::Refused(_)) && !error.outcome_unknown() {
-                undo(store)?;
+                refused(store)?;
             }
             Err(error)
         }
@@ -238,6 +238,23 @@ pub(crate) fn undo(store: &mut LicenseStore) -> Result<(), ClientError> {
         _ => return Ok(()),
     };
     store.put(before)?;
+    Ok(())
+}
+
+/// Goes back after a refusal that is certain. Where the license has no key here then, the counter that was defined for the one that asked
+/// is deleted; if that fails it stays, and the next try for the license uses it.
+pub(crate) fn refused(store: &mut LicenseStore) -> Result<(), ClientError> {
+    let (device, serial) = match store.state() {
+        State::Activating(pending) => (pending.device().clone(), pending.serial().clone()),
+        State::Redeeming(pending) => (pending.device().clone(), pending.serial().clone()),
+        _ => return Ok(()),
+    };
+    undo(store)?;
+    if let Device::Tpm(device) = device
+        && attester::held(store.state(), &serial).is_none()
+    {
+        drop(device.give_up(store.tpm()));
+    }
     Ok(())
 }
 

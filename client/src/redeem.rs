@@ -83,7 +83,7 @@ pub async fn redeem(
         Ok(answer) => accept_redeem(store, answer),
         Err(error) => {
             if !resumed && matches!(error, ClientError::Refused(_)) && !error.outcome_unknown() {
-                activate::undo(store)?;
+                activate::refused(store)?;
             }
             Err(error)
         }

@@ -49,7 +49,16 @@ impl Scene {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::builder(&self.endpoint())
+        self.client_of(&self.endpoint())
+    }
+
+    /// A client that reaches nobody.
+    pub(crate) fn nobody(&self) -> Client {
+        self.client_of("https://127.0.0.1:1")
+    }
+
+    fn client_of(&self, endpoint: &str) -> Client {
+        Client::builder(endpoint)
             .ca_pem(self.world.ca())
             .server_name("localhost")
             .deadlines(Deadlines {
@@ -89,6 +98,13 @@ impl Scene {
             .remember_attester(Some(Attester::Tpm), Some(tpm.address().parse().unwrap()))
             .unwrap();
         installation
+    }
+
+    /// Enrolls it again, at the same server by a name that is written in another way.
+    pub(crate) async fn enroll_by_other_name(&self, installation: &Installation) {
+        let name = Some("LOCALHOST");
+        let store = enroll(&installation.dir, &self.endpoint(), name, self.world.ca()).await;
+        assert_eq!(store.unwrap().enrollment().server_name.as_deref(), name);
     }
 
     /// The same, activated.
@@ -141,6 +157,18 @@ impl Installation {
 
     pub(crate) async fn activate(&self, client: &Client) -> Result<Activated, ClientError> {
         activate(&mut self.open(), client, &self.options).await
+    }
+
+    /// Activates with options that are not quite those of the license.
+    pub(crate) async fn activate_in(
+        &self,
+        store: &mut LicenseStore,
+        client: &Client,
+        change: impl FnOnce(&mut ActivateOptions),
+    ) -> Result<Activated, ClientError> {
+        let mut options = self.options.clone();
+        change(&mut options);
+        activate(store, client, &options).await
     }
 
     /// What the product does at its start.

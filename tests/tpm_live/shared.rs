@@ -2,8 +2,12 @@
 
 use upkeep::level::{AssuranceLevel, ProofGrade};
 use upkeep::rpc::v1;
+use upkeep::serial::SerialNumber;
 use upkeep::tpm::template;
-use upkeep_client::{ClientError, NotActivated, deactivate, prove, record_receipt, refresh};
+use upkeep::version::Version;
+use upkeep_client::{
+    ActivateOptions, ClientError, NotActivated, deactivate, prove, record_receipt, refresh,
+};
 use upkeep_server::attest::EndorsementClass;
 use upkeep_swtpm::{Ca, SoftwareTpm};
 
@@ -116,6 +120,61 @@ async fn a_store_lost_on_a_shared_counter_costs_the_siblings_an_activation_and_n
     on.second.check().unwrap();
     first.check().unwrap();
     on.scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_costs_no_counter() {
+    let ca = Ca::new();
+    let Some(tpm) = SoftwareTpm::provision(&ca) else {
+        return;
+    };
+    let scene = Scene::new(&ca, EndorsementClass::Chip, 1).await;
+    let client = scene.client();
+    let machine = scene.installation(&tpm).await;
+    let index = |serial: &str| template::counter_index("localhost", serial, 0);
+    let own = index(&scene.wish.serial);
+    let newest = |options: &mut ActivateOptions| options.version = version("99.0");
+    let wrong = |options: &mut ActivateOptions| options.serial = serial("LS-1OOO");
+    // The enrollment is refused, or goes well and the activation is refused.
+    let refused = machine
+        .activate_in(&mut machine.open(), &client, wrong)
+        .await;
+    assert!(
+        matches!(refused, Err(ClientError::Refused(_))),
+        "{refused:?}"
+    );
+    assert!(!tpm.is_defined(index("LS-1OOO")));
+    let refused = machine
+        .activate_in(&mut machine.open(), &client, newest)
+        .await;
+    assert!(
+        matches!(refused, Err(ClientError::Refused(_))),
+        "{refused:?}"
+    );
+    assert!(!tpm.is_defined(own));
+    // Once it is active nothing of that kind touches its key, not even in the process that made it.
+    let mut store = machine.open();
+    machine
+        .activate_in(&mut store, &client, |_| {})
+        .await
+        .unwrap();
+    let refused = machine.activate_in(&mut store, &client, newest).await;
+    assert!(
+        matches!(refused, Err(ClientError::Refused(_))),
+        "{refused:?}"
+    );
+    assert!(tpm.is_defined(own));
+    drop(store);
+    machine.check().unwrap();
+    scene.close().await;
+}
+
+fn version(text: &str) -> Version {
+    Version::parse(text).unwrap()
+}
+
+fn serial(text: &str) -> SerialNumber {
+    SerialNumber::parse(text).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
