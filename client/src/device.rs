@@ -150,6 +150,19 @@ impl Device {
         }
     }
 
+    /// Whether the key still works, as far as its return asks: a TPM's counter stands where it stood.
+    ///
+    /// * `tpm` - where the TPM is, if it was named.
+    ///
+    /// # Errors
+    /// [`ClientError::Tpm`] when the chip can't be asked, or another made the key.
+    pub(crate) fn stands(&self, tpm: Option<&TpmAddress>) -> Result<bool, ClientError> {
+        match self {
+            Self::Software(_) => Ok(true),
+            Self::Tpm(device) => Ok(open(tpm)?.stands(&device.key)?),
+        }
+    }
+
     /// As messages name it.
     pub(crate) fn to_wire(&self) -> v1::DeviceKey {
         use v1::device_key::Key;

@@ -2,6 +2,7 @@
 
 use upkeep::level::ProofGrade;
 use upkeep::tpm::template;
+use upkeep_client::tpm::TpmError;
 use upkeep_client::{ClientError, NotActivated, State, deactivate, refresh};
 use upkeep_server::attest::EndorsementClass;
 use upkeep_swtpm::{Ca, SoftwareTpm};
@@ -74,6 +75,29 @@ async fn a_counter_that_is_deleted_still_proves_the_return() {
     if !tool(&tpm, "tpm2_nvundefine", &["-C", "o", &index]) {
         return;
     }
+    let returned = deactivate(&mut machine.open(), &client).await.unwrap();
+    assert_eq!(returned.claims.grade, ProofGrade::Hardware);
+    assert_eq!(scene.seats_taken().await, 0);
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_password_stops_the_license_and_not_its_return() {
+    let ca = Ca::new();
+    let Some(tpm) = SoftwareTpm::provision(&ca) else {
+        return;
+    };
+    let mut scene = Scene::new(&ca, EndorsementClass::Chip, 1).await;
+    let client = scene.client();
+    let machine = scene.active(&tpm).await;
+    if !tool(&tpm, "tpm2_changeauth", &["-c", "o", "secret"]) {
+        return;
+    }
+    let stopped = machine.check();
+    assert!(
+        matches!(stopped, Err(ClientError::Tpm(TpmError::Owned { .. }))),
+        "{stopped:?}"
+    );
     let returned = deactivate(&mut machine.open(), &client).await.unwrap();
     assert_eq!(returned.claims.grade, ProofGrade::Hardware);
     assert_eq!(scene.seats_taken().await, 0);

@@ -204,10 +204,15 @@ impl Installation {
     /// The same license store, for another TPM.
     pub(crate) fn stolen(&self, tpm: &SoftwareTpm) -> Self {
         let copy = self.copied();
-        copy.open()
+        copy.uses(tpm);
+        copy
+    }
+
+    /// From now on it finds this TPM.
+    pub(crate) fn uses(&self, tpm: &SoftwareTpm) {
+        self.open()
             .remember_attester(None, Some(tpm.address().parse().unwrap()))
             .unwrap();
-        copy
     }
 
     /// A fresh store for the same TPM and license: all that this one knew is lost.

@@ -340,6 +340,14 @@ impl Journal {
         }
     }
 
+    /// The same return, whose proof is to be made again.
+    pub(crate) fn without_proof(self) -> Self {
+        Self {
+            proof: None,
+            ..self
+        }
+    }
+
     /// The same return without the certificate.
     pub(crate) fn wiped(self) -> Self {
         Self { held: None, ..self }

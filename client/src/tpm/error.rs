@@ -158,7 +158,7 @@ impl TpmError {
             }
             Self::KeyEnded => "run `upkeep activate` again",
             Self::OtherTpm => {
-                "run `upkeep activate` again on this machine; a license store can't be moved to another one"
+                "name the TPM that made it (`--tpm`), or run `upkeep activate` again on this machine; a license store can't be moved to another one"
             }
             Self::IndexTaken { .. } => {
                 "let the TPM's owner delete that index, then run the same command again"

@@ -1,6 +1,6 @@
 //! The life of a key in a TPM: prepared, certified, used, retired.
 
-use upkeep::tpm::{Signature, policy, template};
+use upkeep::tpm::{Signature, name_of, policy, template};
 use zeroize::Zeroizing;
 
 use super::Tpm;
@@ -80,6 +80,7 @@ impl Tpm {
         let key = TpmKey::new(
             vendor,
             endorsement,
+            name_of(&ak_public),
             private,
             device_public.clone(),
             counter.clone(),
@@ -107,7 +108,7 @@ impl Tpm {
     ) -> Result<(Certified, Certified), TpmError> {
         let mut scope = self.scope();
         let device = scope.device_key(key)?;
-        let attestation_key = scope.attestation_key(&key.vendor)?;
+        let attestation_key = scope.attestation_key_of(key)?;
         let certified = scope.certify(&device, &attestation_key, qualifying_data)?;
         let counter = scope.counter_statement(key, &attestation_key, qualifying_data)?;
         Ok((certified, counter))
@@ -127,7 +128,7 @@ impl Tpm {
         secret: &[u8],
     ) -> Result<Zeroizing<[u8; 32]>, TpmError> {
         let mut scope = self.scope();
-        let attestation_key = scope.attestation_key(&key.vendor)?;
+        let attestation_key = scope.attestation_key_of(key)?;
         scope.open_credential(key.endorsement, &attestation_key, blob, secret)
     }
 
@@ -153,13 +154,16 @@ impl Tpm {
     /// deleted is defined again, and starts above where it stood.
     ///
     /// # Errors
-    /// [`TpmError::CounterBehind`], [`TpmError::IndexTaken`], and the rest of [`TpmError`].
+    /// [`TpmError::OtherTpm`], and then nothing was changed; [`TpmError::CounterBehind`], [`TpmError::IndexTaken`], and the rest of
+    /// [`TpmError`].
     pub fn retire(
         &mut self,
         key: &TpmKey,
         qualifying_data: &[u8; 32],
     ) -> Result<Certified, TpmError> {
         let mut scope = self.scope();
+        // First: another TPM's counters are none of this key's.
+        let attestation_key = scope.attestation_key_of(key)?;
         let index = key.counter.index;
         scope.define_counter(index)?;
         let stands = scope.counter_value(index)?;
@@ -173,7 +177,6 @@ impl Tpm {
                 activated: key.value,
             });
         }
-        let attestation_key = scope.attestation_key(&key.vendor)?;
         scope.counter_statement(key, &attestation_key, qualifying_data)
     }
 
@@ -225,8 +228,19 @@ impl Tpm {
         qualifying_data: &[u8; 32],
     ) -> Result<Certified, TpmError> {
         let mut scope = self.scope();
-        let attestation_key = scope.attestation_key(&key.vendor)?;
+        let attestation_key = scope.attestation_key_of(key)?;
         scope.counter_statement(key, &attestation_key, qualifying_data)
+    }
+
+    /// Whether the counter stands where the key works. That is all that [`Tpm::retire`] asks of a TPM, so an owner's password, which keeps
+    /// the key from being loaded, is no hindrance.
+    ///
+    /// # Errors
+    /// [`TpmError::OtherTpm`] when another TPM made the key, and the rest of [`TpmError`].
+    pub fn stands(&mut self, key: &TpmKey) -> Result<bool, TpmError> {
+        let mut scope = self.scope();
+        scope.attestation_key_of(key)?;
+        Ok(scope.own_counter_value(key.counter.index)? == Some(key.value))
     }
 
     /// Whether the key would sign now; it signs nothing.
@@ -273,6 +287,16 @@ impl Scope<'_> {
         )
     }
 
+    /// The attestation key that vouches for `key`. It is made again from its template, so another TPM makes another.
+    fn attestation_key_of(&mut self, key: &TpmKey) -> Result<Loaded, TpmError> {
+        let made = self.attestation_key(&key.vendor)?;
+        if name_of(&made.public) == key.attestation_key {
+            Ok(made)
+        } else {
+            Err(TpmError::OtherTpm)
+        }
+    }
+
     fn device_key(&mut self, key: &TpmKey) -> Result<Loaded, TpmError> {
         let root = self.storage_root()?;
         let device = self.load_key(&root, &key.private, &key.public)?;
@@ -284,7 +308,15 @@ impl Scope<'_> {
     fn usable_key(&mut self, key: &TpmKey) -> Result<(Loaded, Auth), TpmError> {
         // The counter first: it is the answer that matters most, and the cheaper one.
         let session = self.start_policy()?;
-        self.policy_counter(session, &key.counter, key.value)?;
+        match self.policy_counter(session, &key.counter, key.value) {
+            // Another TPM has no such counter, or one that stands elsewhere.
+            Err(TpmError::KeyEnded)
+                if matches!(self.attestation_key_of(key), Err(TpmError::OtherTpm)) =>
+            {
+                return Err(TpmError::OtherTpm);
+            }
+            stands => stands?,
+        }
         Ok((self.device_key(key)?, Auth::Policy(session)))
     }
 
