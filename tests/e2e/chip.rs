@@ -308,6 +308,7 @@ impl Dongle {
         v1::PivEvidence {
             slot_certificate: self.slot_certificate.clone(),
             attestation_certificate: self.attestation_certificate.clone(),
+            intermediate_certificates: Vec::new(),
             signature: signature.to_vec(),
         }
     }

@@ -175,6 +175,8 @@ pub struct PivShown {
     pub(crate) slot_certificate: Vec<u8>,
     /// DER.
     pub(crate) attestation_certificate: Vec<u8>,
+    /// From the attestation certificate to a root, DER.
+    pub(crate) intermediate_certificates: Vec<Vec<u8>>,
     /// By the slot's key over the binding `enroll`.
     pub(crate) signature: [u8; 64],
 }

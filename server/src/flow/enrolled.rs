@@ -34,7 +34,8 @@ pub(crate) struct Device<'a> {
     pub(crate) enrollment: Option<Enrollment>,
 }
 
-/// Verifies the device's signature over B. An unknown enrollment costs the same work.
+/// Verifies the device's signature over B. An unknown enrollment costs the same work, and a TPM that is denied by now has shown
+/// nothing.
 ///
 /// # Errors
 /// Store faults.
@@ -55,6 +56,8 @@ pub(crate) fn appraise(
     };
     let mut store = &deps.store;
     let known: Option<Enrollment> = store.load(&keys::enrollment(id))?;
+    let of = known.as_ref().and_then(Enrollment::tpm);
+    let denied = of.is_some_and(|of| tpm::is_denied(deps, of, of.firmware));
     let (key, level) = match known {
         Some(enrollment) => (enrollment.key, enrollment.level),
         None => (
@@ -63,7 +66,10 @@ pub(crate) fn appraise(
         ),
     };
     Ok(Shown {
-        possessed: Appraised::possessed(&key, level, b, signature),
+        possessed: match Appraised::possessed(&key, level, b, signature) {
+            Ok(_) if denied => Err(NotPossessed),
+            possessed => possessed,
+        },
         enrolled: Some(*id),
     })
 }

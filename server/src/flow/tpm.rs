@@ -32,6 +32,20 @@ pub(crate) fn known_counter(
     Ok(reads.load(&keys::counter(ek_id, name))?)
 }
 
+/// Whether the deny list names a TPM now: it reaches what was enrolled before. The log says so, the caller learns that it failed.
+///
+/// * `firmware` - what the TPM states now, or stated when it was enrolled.
+pub(crate) fn is_denied(deps: &Deps, of: &Tpm, firmware: u64) -> bool {
+    let denied = deps
+        .endorsements
+        .denies(&of.ek_id, of.manufacturer, firmware);
+    if denied {
+        let ek_id = HEXLOWER.encode(&of.ek_id);
+        tracing::warn!(%ek_id, firmware, "an enrolled TPM is on the deny list");
+    }
+    denied
+}
+
 /// A frozen TPM is refused whatever it asks.
 ///
 /// # Errors

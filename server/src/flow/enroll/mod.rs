@@ -93,12 +93,17 @@ async fn begin_tpm(
     shown: TpmShown,
 ) -> Result<Begun, Outcome> {
     // 2 The whole checklist. Nothing is trusted by it yet: the attestation key may be anybody's.
-    let secret = Zeroizing::new(bytes32(&*deps.random));
-    let appraised = appraise::tpm(deps, &shown, b, call.now).and_then(|(result, facts)| {
-        let credential =
-            attest::make_credential(&facts.ek, &facts.ak_name, &secret, &*deps.random)?;
-        Ok((result, facts, credential))
-    });
+    let (endorsements, random) = (Arc::clone(&deps.endorsements), Arc::clone(&deps.random));
+    let (b, at) = (*b, call.now);
+    let (shown, secret, appraised) = appraise::apart(deps, move || {
+        let secret = Zeroizing::new(bytes32(&*random));
+        let appraised = appraise::tpm(&endorsements, &shown, &b, at).and_then(|(result, facts)| {
+            let credential = attest::make_credential(&facts.ek, &facts.ak_name, &secret, &*random)?;
+            Ok((result, facts, credential))
+        });
+        (shown, secret, appraised)
+    })
+    .await?;
     let (result, facts, credential) = match appraised {
         Ok(appraised) => appraised,
         Err(error) => return Err(refuse(deps, &call, &Shown::Tpm(shown), error).await),
@@ -305,7 +310,13 @@ async fn enroll_dongle(
     subject: Subject,
     shown: PivShown,
 ) -> Result<Begun, Outcome> {
-    let (key, number, level) = match appraise::dongle(deps, &shown, b, call.now) {
+    let (endorsements, b, at) = (Arc::clone(&deps.endorsements), *b, call.now);
+    let (shown, appraised) = appraise::apart(deps, move || {
+        let appraised = appraise::dongle(&endorsements, &shown, &b, at);
+        (shown, appraised)
+    })
+    .await?;
+    let (key, number, level) = match appraised {
         Ok(slot) => slot,
         Err(error) => return Err(refuse(deps, &call, &Shown::Piv(shown), error).await),
     };
