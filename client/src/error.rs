@@ -271,7 +271,7 @@ impl NotActivated {
         match self {
             Self::Never | Self::Deactivated => "run `upkeep activate`",
             Self::KeyEnded => {
-                "activate again: `upkeep activate SERIAL` makes a new key, and this machine gets its own seat again"
+                "activate again: `upkeep activate SERIAL` makes a new key, and this machine gets its own seat again; below the level `hardware` that counts as a return, of which a year has few"
             }
             Self::Releasing => "run `upkeep deactivate` again to finish it",
             Self::UpgradeFile => "redeem the 25-character code online: `upkeep upgrade redeem`",

@@ -29,7 +29,10 @@ and not shown. Serial numbers that start with NSP go with a password, all others
 
 Running it again with the same values takes no second seat. Where the machine has a TPM that works and that the server \
 accepts, the seat is bound to a key in it, which a copy of the disk does not have; else to a key in the store, and the \
-answer says why. --attester forces either. The choice is remembered.
+answer says why. --attester forces either. The choice is remembered once it has worked.
+
+A TPM key that has ended is replaced, and the machine gets its own seat again. At the level hardware that is always so; at \
+the levels that can be copied it counts as a return, of which the vendor allows few a year.
 
 It prints the product code, as `upkeep status` does: \
 it names this activation and authorises update requests for the license.")]

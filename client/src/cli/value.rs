@@ -61,7 +61,7 @@ pub(super) struct Machine {
     #[arg(long, value_name = "VERSION", value_parser = Version::parse)]
     pub(super) version: Option<Version>,
 
-    /// Whether it runs in a virtual machine [default: no]
+    /// Whether it runs in a virtual machine [default: as it is active here, else no]
     #[arg(long, value_name = "yes|no", hide_possible_values = true)]
     pub(super) virtual_environment: Option<Virtual>,
 

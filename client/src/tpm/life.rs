@@ -355,7 +355,7 @@ enum Shared {
     MovesOn,
 }
 
-/// As many counters are left to other programs.
+/// With room for so few a license gets no counter of its own: the last one is for all licenses of its vendor.
 const RESERVE: u32 = 1;
 /// How many places are tried for a counter of a license's own.
 const ATTEMPTS: u32 = 8;

@@ -214,7 +214,7 @@ async fn a_shared_counter_ends_both_keys_and_the_sibling_comes_back() {
         .await
         .unwrap();
     let seat = sibling.activate(&mut scene.api, &second).await.unwrap();
-    // The first license's key ended with the sibling's increment; on its own license it comes back in its place.
+    // The sibling's counter was moved on for it, as when its store was lost; the first license comes back in its place.
     let mut back = Machine::enroll(&mut scene.api, sibling.chip.clone(), &scene.wish)
         .await
         .unwrap();
