@@ -85,6 +85,8 @@ pub struct Activated {
 ///
 /// Where the same license is active already, its certificate is renewed for this version.
 ///
+/// With a TPM's key this blocks the thread while the chip works, see [the crate](crate#a-tpm-blocks).
+///
 /// # Errors
 /// [`ClientError::Unfinished`] when another license or request stands here; [`ClientError::Refused`]; when
 /// [`ClientError::outcome_unknown`], call again with the same options.

@@ -38,6 +38,8 @@ pub struct Deactivated {
 
 /// Returns the seat, from wherever the last call stopped; when it is returned, gives the receipt again.
 ///
+/// With a TPM's key this blocks the thread while the chip works, see [the crate](crate#a-tpm-blocks).
+///
 /// # Errors
 /// [`ClientError::NotActivated`], [`ClientError::Unfinished`], [`ClientError::Refused`]; when [`ClientError::outcome_unknown`], call
 /// again.
@@ -91,6 +93,8 @@ pub async fn deactivate(
 }
 
 /// Fetches the ticket, or gives the one that is held. From here on the product stops.
+///
+/// With a TPM's key this blocks the thread while the chip works, see [the crate](crate#a-tpm-blocks).
 ///
 /// # Errors
 /// As [`deactivate`].
@@ -158,6 +162,12 @@ pub fn prove(store: &mut LicenseStore, ticket: Option<&str>) -> Result<String, C
             return Err(ClientError::Input(
                 "this return has its receipt: no other ticket is answered".to_owned(),
             ));
+        }
+        // The vendor ended it. Nothing was returned here, so there is nothing to prove.
+        State::Deactivated(journal)
+            if ticket.is_none() && journal.ticket().is_none() && journal.proof().is_none() =>
+        {
+            return Err(ClientError::NotActivated(NotActivated::Deactivated));
         }
         state => {
             let journal = journal(state)?.clone();
@@ -230,7 +240,8 @@ pub fn receipt_file(store: &LicenseStore) -> Result<Option<String>, ClientError>
     Ok(Some(armor::write(verified.claims(), receipt)))
 }
 
-/// Keeps a receipt that came by file: the return is complete.
+/// Keeps a receipt that came by file: the return is complete. One for the license in force, whose seat support waived because its key is
+/// out of reach, wipes the license.
 ///
 /// * `receipt` - bare or armoured, untrusted.
 ///
@@ -244,6 +255,14 @@ pub fn record_receipt(store: &mut LicenseStore, receipt: &str) -> Result<(), Cli
 fn record(store: &mut LicenseStore, receipt: &str) -> Result<Deactivated, ClientError> {
     let text = armor::read_either::<DeactivationReceipt>(receipt)
         .map_err(|error| ClientError::artefact("the deactivation receipt", error))?;
+    if let State::Active(held) = store.state() {
+        let ended = Journal::ended(held);
+        if let Ok(done) = returned(store, &ended, text.clone()) {
+            let ended = ended.with_receipt(done.receipt.clone());
+            store.put(State::Deactivated(ended))?;
+            return Ok(done);
+        }
+    }
     let journal = match store.state() {
         state @ (State::Activating(_) | State::Redeeming(_)) => journal(state)?,
         _ => store

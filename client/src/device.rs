@@ -1,7 +1,8 @@
 //! The key that an activation is bound to: a software key in the store's directory, or a TPM's, which dies with its counter.
 //!
 //! It answers for itself; which key an activation gets is decided by [`crate::attester`], and who enrolls a TPM's key is
-//! [`crate::hardware`]. Calls to a chip block: a signature takes a few hundred milliseconds at most.
+//! [`crate::hardware`]. Calls to a chip block the thread: most take tens of milliseconds, making a key seconds, and a chip that is busy is
+//! asked again for about five seconds more.
 
 use std::fmt;
 use std::sync::Arc;

@@ -348,7 +348,7 @@ impl Unfinished {
                     .to_owned()
             }
             Self::OtherKey { kind, .. } => format!(
-                "leave it at `--attester {kind}` or `auto`, or run `upkeep deactivate` first"
+                "leave it at `--attester {kind}` or `auto`, or run `upkeep deactivate` first; where its key is out of reach for good, the vendor's support can waive the seat: record their receipt with `upkeep deactivate --receipt FILE`"
             ),
             Self::OtherUse { .. } => {
                 "name the values that it was activated with, or run `upkeep deactivate` first"

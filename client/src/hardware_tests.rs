@@ -141,6 +141,28 @@ fn a_key_dies_once_wherever_its_return_stops() {
 }
 
 #[test]
+fn what_the_vendor_ended_moves_no_counter() {
+    let Some(tpm) = SoftwareTpm::provision(&Ca::new()) else {
+        return;
+    };
+    let vendor = Vendor::new(9);
+    let home = TempDir::new().expect("directory");
+    let mut store = activated(&home.path().join("store"), &vendor, &tpm);
+    let State::Active(held) = store.state() else {
+        panic!("{:?}", store.state());
+    };
+    let device = held.device().clone();
+    let ended = Journal::ended(held);
+    store.put(State::Deactivated(ended)).expect("ended");
+    assert!(matches!(
+        prove(&mut store, None),
+        Err(ClientError::NotActivated(NotActivated::Deactivated))
+    ));
+    assert!(matches!(store.state(), State::Deactivated(_)));
+    assert!(device.is_alive(store.tpm()).expect("a TPM"));
+}
+
+#[test]
 fn a_power_cut_between_increment_and_proof_costs_nothing() {
     let Some(mut tpm) = SoftwareTpm::provision(&Ca::new()) else {
         return;

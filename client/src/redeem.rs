@@ -52,6 +52,8 @@ pub struct Redeemed {
 
 /// Redeems an upgrade code online, or finishes the redeeming that a crash or a lost answer interrupted.
 ///
+/// With a TPM's key this blocks the thread while the chip works, see [the crate](crate#a-tpm-blocks).
+///
 /// # Errors
 /// [`ClientError::Unfinished`] when an activation or another request stands here; [`ClientError::Refused`]; when
 /// [`ClientError::outcome_unknown`], call again with the same options.

@@ -309,7 +309,8 @@ impl LicenseStore {
             .map(|text| text.mark)
     }
 
-    /// Keeps a clock mark where the disk lets it, whoever has the store locked: a check waits for nobody and needs no write.
+    /// Keeps a clock mark where the disk lets it, without the lock: a check waits for nobody. Of two at once the one that comes last stays;
+    /// where nothing can be written the mark is lost, and the check's verdict is the same.
     pub(crate) fn keep_clock_mark(&self, mark: Mark) {
         let text = ClockText {
             format: FORMAT,

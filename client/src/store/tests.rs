@@ -139,6 +139,20 @@ fn reading_needs_neither_lock_nor_writing() {
 }
 
 #[test]
+fn a_file_that_another_process_is_writing_is_let_alone() {
+    let home = home();
+    drop(active(&home.dir, &Vendor::new(9)));
+    let store = LicenseStore::read(&home.dir).expect("read");
+    let mark: Mark =
+        serde_json::from_str(r#"{"issued_at": 1000, "seen_at": 2000}"#).expect("a mark");
+    let theirs = home.dir.join(".new-clock.json");
+    fs::write(&theirs, "half a ma").expect("write");
+    store.keep_clock_mark(mark);
+    assert_eq!(store.clock_mark(), Some(mark));
+    assert_eq!(fs::read_to_string(&theirs).expect("there"), "half a ma");
+}
+
+#[test]
 fn nothing_there_is_not_enrolled() {
     let home = home();
     let error = LicenseStore::open(&home.dir).expect_err("nothing");

@@ -124,7 +124,7 @@ impl TpmError {
     pub fn next_step(&self) -> &'static str {
         match self {
             Self::Unavailable { .. } => {
-                "switch the TPM on in the firmware's settings, or name its address; without one, activate at the level `software` if the vendor allows it"
+                "switch the TPM on in the firmware's settings, or name its address; without one, activate at the level `software` if the vendor allows it. Where the TPM of an active license is gone for good, the vendor's support can waive the seat: record their receipt with `upkeep deactivate --receipt FILE`"
             }
             Self::Denied { .. } => {
                 "let an administrator add this user to the group `tss` (`usermod -aG tss USER`), then log in again"

@@ -26,7 +26,7 @@ pub(super) struct Facts {
 /// Whether anything here needs the TPM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
-    /// A license is bound to it, or it is asked for.
+    /// A license is bound to it, a return waits for its proof, or it is asked for.
     Needed,
     /// A software key will do instead.
     Welcome,
@@ -36,10 +36,12 @@ enum Need {
 pub(super) fn look(store: Option<&LicenseStore>, named: Option<&TpmAddress>, report: &mut Report) {
     let attester = store.map_or(Attester::Auto, LicenseStore::attester);
     let key = store.and_then(|store| in_force(store.state()));
-    let need = match (attester, key) {
-        (_, Some(_)) | (Attester::Tpm, None) => Need::Needed,
-        (Attester::Auto, None) => Need::Welcome,
-        (Attester::Software, None) => {
+    let owes_proof = store.is_some_and(|store| owes_proof(store.state()));
+    let need = match attester {
+        _ if key.is_some() || owes_proof => Need::Needed,
+        Attester::Tpm => Need::Needed,
+        Attester::Auto => Need::Welcome,
+        Attester::Software => {
             report.ok("tpm", "not looked at: the attester is `software`");
             return;
         }
@@ -77,6 +79,14 @@ fn in_force(state: &State) -> Option<&Device> {
         _ => return None,
     };
     matches!(device, Device::Tpm(_)).then_some(device)
+}
+
+/// Whether a return waits for what only the TPM can prove.
+fn owes_proof(state: &State) -> bool {
+    matches!(
+        state,
+        State::Releasing(journal) if journal.proof().is_none() && matches!(journal.device(), Device::Tpm(_))
+    )
 }
 
 fn judge(facts: &TpmFacts, need: Need, report: &mut Report) {
