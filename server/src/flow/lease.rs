@@ -15,7 +15,8 @@ use crate::domain::seat::Cooling;
 use crate::record::{Reads, keys};
 use crate::store::Tx;
 
-/// Gives the activation the certificate's lease. An older certificate may end later, where the server's clock was set back.
+/// Gives the activation the lease of a certificate that is issued at `now`, and says when that ends. An older certificate may end
+/// later, where the server's clock was set back.
 ///
 /// # Errors
 /// Faults only.
@@ -24,10 +25,10 @@ pub(crate) fn extend(
     license: &License,
     activation: &mut Activation,
     now: DateTime<Utc>,
-) -> Result<(), Outcome> {
+) -> Result<Option<DateTime<Utc>>, Outcome> {
     let fresh = assurance::lease_end(deps.programme(license)?, activation.level, now);
     activation.lease_end = fresh.map(|end| activation.lease_end.map_or(end, |old| old.max(end)));
-    Ok(())
+    Ok(fresh)
 }
 
 /// Forgets the seats that have cooled by `now`; the caller saves the license when it says that there were any.

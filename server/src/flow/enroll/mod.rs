@@ -220,8 +220,9 @@ fn write_tpm(
     note.reason = tpm.warnings.join("; ");
     known.remember(said, &judged);
     save(tx, &known);
+    tpm.era = known.era;
     tx.put(name, enrollment.id.as_bytes().to_vec());
-    wait(tx, &enrollment, counter, said.now)?;
+    wait(tx, &enrollment, counter, said)?;
     write(tx, &enrollment, evidence);
     Ok(enrollment)
 }
@@ -232,7 +233,7 @@ fn wait(
     tx: &mut Tx<'_>,
     enrollment: &Enrollment,
     counter: Option<KnownCounter>,
-    now: DateTime<Utc>,
+    said: &Statement,
 ) -> Result<(), Outcome> {
     let Some(tpm) = enrollment.tpm() else {
         return Ok(());
@@ -255,16 +256,10 @@ fn wait(
         forget(tx, &siblings.remove(0))?;
     }
     siblings.push(enrollment.id);
-    save(
-        tx,
-        &KnownCounter {
-            ek_id: tpm.ek_id,
-            name: tpm.counter.name,
-            value: tpm.counter.value,
-            seen_at: now,
-            unused: siblings,
-        },
-    );
+    let mut counter = KnownCounter::new(tpm.ek_id, tpm.counter, said.now);
+    counter.remember(said, tpm.era);
+    counter.unused = siblings;
+    save(tx, &counter);
     Ok(())
 }
 
