@@ -15,6 +15,7 @@ use upkeep::artefact::{
 use upkeep::binding;
 use upkeep::id::ActivationId;
 use upkeep::jws::SigningInput;
+use upkeep::level::AssuranceLevel;
 use upkeep::rpc::v1;
 
 use crate::challenged::challenged;
@@ -22,6 +23,7 @@ use crate::client::Client;
 use crate::device::{Device, SoftwareDevice, TpmDevice};
 use crate::error::{ClientError, NotActivated, Unfinished};
 use crate::store::{Journal, LicenseStore, State};
+use crate::tpm::TpmError;
 use crate::{clock, random, verify};
 
 /// A return that is complete.
@@ -54,8 +56,7 @@ pub async fn deactivate(
     if !goes_without {
         match fetch_ticket(store, client).await {
             Ok(_) => {}
-            // The key is dead, so it signs for no ticket; the counter proves that.
-            Err(ClientError::NotActivated(NotActivated::KeyEnded)) => go_without_ticket(store)?,
+            Err(error) if needs_no_ticket(store.state(), &error) => go_without_ticket(store)?,
             Err(error) => return Err(error),
         }
     }
@@ -74,6 +75,15 @@ pub async fn deactivate(
                     let ticket = ask_for_ticket(store, client).await?;
                     prove(store, Some(&ticket))?;
                 }
+            }
+            // What is held here may be another chip's word, or damaged. This chip's is as good as the first.
+            Err(error) if renewals < RENEWALS && error.reason() == Some("PROOF_INVALID") => {
+                let journal = journal(store.state())?.clone();
+                if matches!(journal.device(), Device::Software(_)) {
+                    return Err(error);
+                }
+                renewals += 1;
+                prove_again(store, journal.without_proof())?;
             }
             Err(error) => return Err(close_if_ended(store, error)),
         }
@@ -137,8 +147,9 @@ pub fn prove(store: &mut LicenseStore, ticket: Option<&str>) -> Result<String, C
                     ));
                 }
             }
-            // A chip that can't be asked ends it here, while the license is whole.
-            let works = device.is_alive(store.tpm())?;
+            // A chip that can't be asked, or another, ends it here, while the license is whole. The counter alone is asked for: it is what
+            // the proof is about.
+            let works = device.stands(store.tpm())?;
             let journal = Journal::begin(held.clone(), ticket, works);
             store.put(State::Releasing(journal.clone()))?;
             journal
@@ -150,6 +161,9 @@ pub fn prove(store: &mut LicenseStore, ticket: Option<&str>) -> Result<String, C
         }
         state => {
             let journal = journal(state)?.clone();
+            if journal.held().is_some() {
+                journal.device().stands(store.tpm())?;
+            }
             match ticket {
                 Some(ticket) if journal.ticket() != Some(&ticket) => {
                     check_ticket(store, journal.device(), &ticket, journal.activation_id())?;
@@ -295,12 +309,37 @@ async fn ask_for_ticket(store: &mut LicenseStore, client: &Client) -> Result<Str
     Ok(answer.ticket)
 }
 
+/// Whether a TPM's return goes on without the ticket that could not be had: the key is dead and signs for none, or the owner's password
+/// keeps it from being loaded. The latter only where the server is sure to take the proof: else it costs the license and frees no seat.
+fn needs_no_ticket(state: &State, error: &ClientError) -> bool {
+    match error {
+        ClientError::NotActivated(NotActivated::KeyEnded) => true,
+        ClientError::Tpm(TpmError::Owned { .. }) => {
+            let held = match state {
+                State::Active(held) => Some(held),
+                State::Releasing(journal) => journal.held(),
+                _ => None,
+            };
+            held.is_some_and(|held| held.claims().assurance == AssuranceLevel::Hardware)
+        }
+        _ => false,
+    }
+}
+
 /// Lets a TPM's return go on without a ticket: what answered one is given up, and the proof is made anew.
 fn go_without_ticket(store: &mut LicenseStore) -> Result<(), ClientError> {
-    let journal = match store.state() {
-        State::Active(held) => Journal::begin(held.clone(), None, false),
-        state => journal(state)?.clone().with_ticket(None),
-    };
+    match store.state() {
+        State::Active(_) => prove(store, None).map(|_| ()),
+        state => {
+            let journal = journal(state)?.clone().with_ticket(None);
+            prove_again(store, journal)
+        }
+    }
+}
+
+/// Has the TPM make another proof, once it is sure that this is the chip that can.
+fn prove_again(store: &mut LicenseStore, journal: Journal) -> Result<(), ClientError> {
+    journal.device().stands(store.tpm())?;
     store.put(State::Releasing(journal))?;
     prove(store, None).map(|_| ())
 }

@@ -67,8 +67,9 @@ pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     }
     let (mut store, client) = global.open_with_client()?;
     let options = args.wanted.options(&store)?;
-    args.wanted.key.remember(&mut store, global)?;
+    args.wanted.key.choose(&mut store);
     upkeep_client::activate(&mut store, &client, &options).await?;
+    args.wanted.key.remember(&mut store, global)?;
     report(&store, global, "Activated.")
 }
 
@@ -86,8 +87,7 @@ pub(super) fn report(
 }
 
 impl Wanted {
-    /// What to ask the server for. What is not given is taken from the activation that waits to be finished, product and version also
-    /// from the one in force.
+    /// What to ask the server for. What is not given is taken from the activation that waits to be finished or that is in force.
     ///
     /// # Errors
     /// Exit 2: something is missing or can't be read. Exit 9: the release manifest is none.
@@ -118,10 +118,10 @@ impl Wanted {
             .ok_or_else(|| missing("--version VERSION", "the version of the product"))?;
         let virtual_environment = match self.machine.virtual_environment {
             Some(declared) => declared.into(),
-            None => waiting.map_or(
-                VirtualEnvironment::No,
-                PendingActivation::virtual_environment,
-            ),
+            None => waiting
+                .map(PendingActivation::virtual_environment)
+                .or_else(|| active.map(|claims| claims.virtual_environment.into()))
+                .unwrap_or(VirtualEnvironment::No),
         };
         Ok(ActivateOptions {
             credential: self.credential.credential(&serial)?,

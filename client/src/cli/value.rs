@@ -79,7 +79,14 @@ pub(super) struct KeyArgs {
 }
 
 impl KeyArgs {
-    /// Remembers what was chosen, with the TPM's address where it was named.
+    /// Goes by what was chosen; the TPM's address is in the store already.
+    pub(super) fn choose(&self, store: &mut LicenseStore) {
+        if let Some(attester) = self.attester {
+            store.use_attester(attester);
+        }
+    }
+
+    /// Remembers what was chosen, with the TPM's address where it was named: once the command has succeeded.
     ///
     /// # Errors
     /// Exit 7.

@@ -44,6 +44,8 @@ pub struct KnownCounter {
     pub(crate) era: u32,
     /// The enrollments that nobody has used yet, the oldest first. A later value ends them: their keys never sign again.
     pub(crate) unused: Vec<DeviceId>,
+    /// Whether an activation ever hung on it.
+    pub(crate) activated: bool,
 }
 
 /// A verified statement of a counter.
@@ -135,7 +137,13 @@ impl KnownCounter {
             clock: None,
             era: 0,
             unused: Vec::new(),
+            activated: false,
         }
+    }
+
+    /// Whether anything hangs on it: of a counter that nobody ever used, nobody gains by going back.
+    pub(crate) fn is_worth_keeping(&self) -> bool {
+        self.activated || !self.unused.is_empty()
     }
 
     /// Remembers a sound statement of this counter in the TPM's present era.
@@ -158,22 +166,26 @@ impl KnownCounter {
 }
 
 impl Statement {
-    /// Judges the statement of a new enrollment. Its counter is beyond all that was seen, or, where several licenses share it, at the
-    /// largest. A clock that starts again while the counter goes on is TPM2_Clear; it can't while the counter stays, because what is defined
-    /// again starts above every value that any counter ever had.
+    /// Judges the statement of a new enrollment. The client increments a license's own counter before each, so it is beyond all that was
+    /// seen. A clock that starts again while the counter goes on is TPM2_Clear.
+    ///
+    /// * `shared` - whether licenses share the counter: it may stand at the largest value too, where others work already. Then the clock
+    ///   has gone on, because a counter that is defined again starts above every value that any
+    ///   counter ever had.
     pub(crate) fn judge_enrollment(
         &self,
         tpm: &KnownTpm,
         known: Option<&KnownCounter>,
+        shared: bool,
     ) -> Judgement {
         match known {
-            Some(known) if self.counter < known.value => self.behind(known.seen_at, || {
+            Some(known) if shared && self.counter == known.value => self.judge_clock(tpm),
+            Some(known) if self.counter <= known.value => self.behind(known.seen_at, || {
                 format!(
                     "a new enrollment showed its counter at {}, and {} was seen before",
                     self.counter, known.value
                 )
             }),
-            Some(known) if self.counter == known.value => self.judge_clock(tpm),
             _ => match tpm.clock {
                 Some(last) if !self.is_after(&last) && last.seen_at <= self.asked_at => {
                     self.cleared(tpm, &last)
@@ -266,6 +278,9 @@ impl Statement {
 mod tests {
     use super::*;
 
+    const OWN: bool = false;
+    const SHARED: bool = true;
+
     fn at(second: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(second, 0).expect("in range")
     }
@@ -300,6 +315,7 @@ mod tests {
             clock: Some(clock),
             era: 0,
             unused: Vec::new(),
+            activated: true,
         };
         (tpm, counter)
     }
@@ -323,14 +339,14 @@ mod tests {
     }
 
     #[test]
-    fn a_new_enrollment_has_a_counter_that_is_not_below_what_was_seen() {
+    fn a_new_enrollment_has_a_counter_that_nobody_saw() {
         let (tpm, counter) = known();
-        let judged = says(12, 7, 3_786).judge_enrollment(&tpm, Some(&counter));
+        let judged = says(12, 7, 3_786).judge_enrollment(&tpm, Some(&counter), OWN);
         assert_eq!(judged, Judgement::Forward);
-        let cleared = says(12, 0, 5).judge_enrollment(&tpm, Some(&counter));
+        let cleared = says(12, 0, 5).judge_enrollment(&tpm, Some(&counter), OWN);
         assert_eq!(cleared, Judgement::Cleared);
-        for back in [says(10, 7, 9_000), says(3, 8, 0)] {
-            let judged = back.judge_enrollment(&tpm, Some(&counter));
+        for back in [says(11, 7, 9_000), says(3, 8, 0)] {
+            let judged = back.judge_enrollment(&tpm, Some(&counter), OWN);
             assert!(matches!(judged, Judgement::Back(_)), "{back:?}");
         }
     }
@@ -340,11 +356,11 @@ mod tests {
         let (mut tpm, _) = known();
         tpm.largest = 20;
         for counter in [12, 20] {
-            let judged = says(counter, 0, 5).judge_enrollment(&tpm, None);
+            let judged = says(counter, 0, 5).judge_enrollment(&tpm, None, OWN);
             assert!(matches!(judged, Judgement::Back(_)), "{counter}");
         }
         let said = says(21, 0, 5);
-        let judged = said.judge_enrollment(&tpm, None);
+        let judged = said.judge_enrollment(&tpm, None, OWN);
         assert_eq!(judged, Judgement::Cleared);
         assert_eq!(tpm.judge_key(0, at(100)), Judgement::Forward);
         tpm.remember(&said, &judged);
@@ -401,16 +417,22 @@ mod tests {
     fn a_counter_that_is_shared_stays_while_the_clock_goes_on() {
         let (mut tpm, counter) = known();
         for forward in [says(11, 7, 3_786), says(11, 8, 0)] {
-            let judged = forward.judge_enrollment(&tpm, Some(&counter));
+            let judged = forward.judge_enrollment(&tpm, Some(&counter), SHARED);
             assert_eq!(judged, Judgement::Forward);
         }
         // A state that was restored; TPM2_Clear would have moved the counter on.
         for back in [says(11, 7, 3_785), says(11, 0, 5)] {
-            let judged = back.judge_enrollment(&tpm, Some(&counter));
+            let judged = back.judge_enrollment(&tpm, Some(&counter), SHARED);
             assert!(matches!(judged, Judgement::Back(_)), "{back:?}");
         }
+        assert!(matches!(
+            says(10, 7, 9_000).judge_enrollment(&tpm, Some(&counter), SHARED),
+            Judgement::Back(_)
+        ));
+        let cleared = says(12, 0, 5).judge_enrollment(&tpm, Some(&counter), SHARED);
+        assert_eq!(cleared, Judgement::Cleared);
         tpm.clock = None;
-        let thawed = says(11, 0, 5).judge_enrollment(&tpm, Some(&counter));
+        let thawed = says(11, 0, 5).judge_enrollment(&tpm, Some(&counter), SHARED);
         assert_eq!(thawed, Judgement::Forward);
     }
 
@@ -424,7 +446,7 @@ mod tests {
             Judgement::OutOfDate
         );
         assert_eq!(
-            late.judge_enrollment(&tpm, Some(&counter)),
+            late.judge_enrollment(&tpm, Some(&counter), OWN),
             Judgement::OutOfDate
         );
         tpm.clock.as_mut().expect("set").seen_at = at(101);
@@ -433,7 +455,7 @@ mod tests {
             Judgement::OutOfDate
         );
         assert_eq!(
-            says(11, 7, 3_700).judge_enrollment(&tpm, Some(&counter)),
+            says(11, 7, 3_700).judge_enrollment(&tpm, Some(&counter), SHARED),
             Judgement::OutOfDate
         );
     }

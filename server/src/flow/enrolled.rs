@@ -5,6 +5,7 @@ use upkeep::id::{ActivationId, DeviceId, DongleNumber};
 use upkeep::key::{PublicKey, Thumbprint};
 use upkeep::level::AssuranceLevel;
 
+use super::enroll::waiting;
 use super::{Deps, Fault, Note, Outcome, tpm};
 use crate::attest::{self, Appraised, NotPossessed};
 use crate::domain::activation::{Activation, Enrolled};
@@ -34,7 +35,8 @@ pub(crate) struct Device<'a> {
     pub(crate) enrollment: Option<Enrollment>,
 }
 
-/// Verifies the device's signature over B. An unknown enrollment costs the same work.
+/// Verifies the device's signature over B. An unknown enrollment costs the same work, and a TPM that is denied by now has shown
+/// nothing.
 ///
 /// # Errors
 /// Store faults.
@@ -55,6 +57,8 @@ pub(crate) fn appraise(
     };
     let mut store = &deps.store;
     let known: Option<Enrollment> = store.load(&keys::enrollment(id))?;
+    let of = known.as_ref().and_then(Enrollment::tpm);
+    let denied = of.is_some_and(|of| tpm::is_denied(deps, of, of.firmware));
     let (key, level) = match known {
         Some(enrollment) => (enrollment.key, enrollment.level),
         None => (
@@ -63,7 +67,10 @@ pub(crate) fn appraise(
         ),
     };
     Ok(Shown {
-        possessed: Appraised::possessed(&key, level, b, signature),
+        possessed: match Appraised::possessed(&key, level, b, signature) {
+            Ok(_) if denied => Err(NotPossessed),
+            possessed => possessed,
+        },
         enrolled: Some(*id),
     })
 }
@@ -180,12 +187,13 @@ impl Device<'_> {
         let mut used = enrollment.clone();
         used.activation = Some(activation.id);
         tx.delete(keys::lapse(used.expires_at, &used.id));
+        waiting::leave(tx, &used)?;
         save(tx, &used);
         let Some(of) = used.tpm() else {
             return Ok(());
         };
         let (ek_id, name) = (&of.ek_id, &of.counter.name);
-        tpm::no_longer_unused(tx, ek_id, name, &used.id)?;
+        tpm::used(tx, ek_id, name, &used.id)?;
         tx.put(
             keys::counter_activation(ek_id, name, &activation.serial),
             activation.id.as_bytes().to_vec(),

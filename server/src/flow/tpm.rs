@@ -31,6 +31,20 @@ pub(crate) fn known_counter(
     Ok(reads.load(&keys::counter(ek_id, name))?)
 }
 
+/// Whether the deny list names a TPM now: it reaches what was enrolled before. The log says so, the caller learns that it failed.
+///
+/// * `firmware` - what the TPM states now, or stated when it was enrolled.
+pub(crate) fn is_denied(deps: &Deps, of: &Tpm, firmware: u64) -> bool {
+    let denied = deps
+        .endorsements
+        .denies(&of.ek_id, of.manufacturer, firmware);
+    if denied {
+        let ek_id = HEXLOWER.encode(&of.ek_id);
+        tracing::warn!(%ek_id, firmware, "an enrolled TPM is on the deny list");
+    }
+    denied
+}
+
 /// A frozen TPM is refused whatever it asks.
 ///
 /// # Errors
@@ -64,7 +78,22 @@ pub(crate) fn freeze(tx: &mut Tx<'_>, note: &mut Note, mut tpm: KnownTpm, why: S
     Reason::DeviceFrozen.into()
 }
 
-/// Takes an enrollment, used or forgotten, from those that wait at its counter.
+/// Takes an enrollment that is used from those that wait at its counter.
+pub(crate) fn used(
+    tx: &mut Tx<'_>,
+    ek_id: &[u8; 32],
+    name: &TpmName,
+    id: &DeviceId,
+) -> Result<(), Outcome> {
+    if let Some(mut counter) = known_counter(tx, ek_id, name)? {
+        counter.unused.retain(|waiting| waiting != id);
+        counter.activated = true;
+        save(tx, &counter);
+    }
+    Ok(())
+}
+
+/// Takes an enrollment that is forgotten from those that wait at its counter, and the counter with the last of them.
 pub(crate) fn no_longer_unused(
     tx: &mut Tx<'_>,
     ek_id: &[u8; 32],
@@ -74,7 +103,11 @@ pub(crate) fn no_longer_unused(
     let known = known_counter(tx, ek_id, name)?;
     if let Some(mut counter) = known.filter(|known| known.unused.contains(id)) {
         counter.unused.retain(|waiting| waiting != id);
-        save(tx, &counter);
+        if counter.is_worth_keeping() {
+            save(tx, &counter);
+        } else {
+            tx.delete(keys::counter(ek_id, name));
+        }
     }
     Ok(())
 }

@@ -191,6 +191,8 @@ pub(crate) struct EvidenceWire {
     attestation_certificate: Vec<u8>,
     #[prost(bytes = "vec", tag = "13")]
     slot_signature: Vec<u8>,
+    #[prost(bytes = "vec", repeated, tag = "14")]
+    intermediate_certificates: Vec<Vec<u8>>,
 }
 
 impl Record for Evidence {
@@ -221,6 +223,8 @@ impl Record for Evidence {
                 wire.slot_certificate.clone_from(&piv.slot_certificate);
                 wire.attestation_certificate
                     .clone_from(&piv.attestation_certificate);
+                wire.intermediate_certificates
+                    .clone_from(&piv.intermediate_certificates);
                 wire.slot_signature = piv.signature.to_vec();
             }
         }
@@ -247,6 +251,7 @@ impl Record for Evidence {
             Shown::Piv(PivShown {
                 slot_certificate: wire.slot_certificate,
                 attestation_certificate: wire.attestation_certificate,
+                intermediate_certificates: wire.intermediate_certificates,
                 signature: array(&wire.slot_signature, "slot_signature")?,
             })
         };

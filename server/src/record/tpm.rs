@@ -95,6 +95,8 @@ pub(crate) struct KnownCounterWire {
     clock: Option<ClockWire>,
     #[prost(uint32, tag = "7")]
     era: u32,
+    #[prost(bool, tag = "8")]
+    activated: bool,
 }
 
 impl Record for KnownCounter {
@@ -117,6 +119,7 @@ impl Record for KnownCounter {
                 .collect(),
             clock: self.clock.map(clock_to_wire),
             era: self.era,
+            activated: self.activated,
         }
     }
 
@@ -132,6 +135,7 @@ impl Record for KnownCounter {
             seen_at: from_micros(wire.seen_at, "seen_at")?,
             clock: wire.clock.map(clock_from_wire).transpose()?,
             era: wire.era,
+            activated: wire.activated,
             unused,
         })
     }

@@ -131,6 +131,8 @@ struct Machine {
 
 /// The counter of the license of these tests.
 const INDEX: u32 = 0x0180_0001;
+/// One that licenses share.
+const SHARED: u32 = 0x01BF_0001;
 
 impl Machine {
     async fn enroll(api: &mut Api, chip: Chip, wish: &Wish) -> Result<Self, Status> {
@@ -145,6 +147,21 @@ impl Machine {
         wish: &Wish,
     ) -> Result<Self, Status> {
         let key = chip.prepare(index);
+        Self::enroll_key(api, chip, key, wish).await
+    }
+
+    /// As [`Machine::enroll`], where the counter stays as it is.
+    async fn enroll_beside(api: &mut Api, mut chip: Chip, wish: &Wish) -> Result<Self, Status> {
+        let key = chip.prepare_beside(SHARED);
+        Self::enroll_key(api, chip, key, wish).await
+    }
+
+    async fn enroll_key(
+        api: &mut Api,
+        mut chip: Chip,
+        key: ChipKey,
+        wish: &Wish,
+    ) -> Result<Self, Status> {
         let begun = begin(api, &mut chip, &key, wish, false).await?;
         let device = complete(api, &chip, &begun).await?;
         Ok(Self {

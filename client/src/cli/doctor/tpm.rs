@@ -144,6 +144,11 @@ fn problem(need: Need, report: &mut Report, check: &'static str, error: TpmError
                 format_args!("{error}; activations get a software key"),
             );
         }
+        (Need::Welcome, passing) if !passing.is_unfit() => {
+            let next = passing.next_step();
+            let message = format!("{passing}; until that is over nothing is activated by itself");
+            report.warn(check, message, next);
+        }
         (Need::Welcome, _) => {
             let next = error.next_step();
             report.warn(
