@@ -65,6 +65,8 @@ pub struct Tpm {
     pub(crate) firmware: u64,
     /// The maker's number in the TCG Vendor ID Registry.
     pub(crate) manufacturer: u32,
+    /// The TPM's era when it was enrolled.
+    pub(crate) era: u32,
     /// What was remarkable when it was enrolled.
     pub(crate) warnings: Vec<String>,
 }

@@ -1,5 +1,6 @@
 //! A machine that lost its key and comes back: its own seat is returned by the new enrollment.
 
+use upkeep::rpc::v1::partner_service_client::PartnerServiceClient;
 use upkeep_server::attest::EndorsementClass;
 
 use super::*;
@@ -226,5 +227,42 @@ async fn a_shared_counter_ends_both_keys_and_the_sibling_comes_back() {
     // The statement that returned the sibling's seat is no news to the one that is alive.
     let verified = back.verify(&mut scene.api, &own.activation_id).await;
     verified.unwrap();
+    scene.close().await;
+}
+
+/// The machine takes its seat again in the same call, so a request that waits for free seats goes on waiting.
+#[tokio::test]
+async fn a_seat_that_is_taken_again_approves_no_request() {
+    let mut scene = Scene::new(EndorsementClass::Chip, 1).await;
+    let mut admin = scene.world.admin().await;
+    let wish = world::license(&mut admin, "LS-4000", 1, "2025-09-01").await;
+    let chip = scene.maker.chip();
+    let mut machine = Machine::enroll(&mut scene.api, chip, &wish).await.unwrap();
+    machine.activate(&mut scene.api, &wish).await.unwrap();
+    let acme = scene.world.staff(Role::Partner, "acme").await;
+    let mut acme = PartnerServiceClient::new(acme);
+    let asked = v1::PartnerServiceCreateUpdateRequestRequest {
+        request_id: request_id(),
+        serial: wish.serial.clone(),
+        credential: Some(v1::Credential {
+            secret: Some(wish.credential.clone()),
+        }),
+        details: Some(v1::UpdateRequestDetails {
+            email: "it@baker.example".into(),
+            virtual_environment: v1::VirtualEnvironment::No.into(),
+            license_type: "single-user".into(),
+            ..Default::default()
+        }),
+    };
+    let asked = acme.create_update_request(asked).await.unwrap();
+    let before = asked.into_inner().update_request.unwrap();
+    machine.enroll_again(&mut scene.api, &wish).await.unwrap();
+    machine.activate(&mut scene.api, &wish).await.unwrap();
+    let generate = v1::PartnerServiceGenerateUpgradeCodeRequest {
+        request_id: request_id(),
+        update_request_id: before.update_request_id,
+    };
+    let early = acme.generate_upgrade_code(generate).await;
+    assert_eq!(reason(early), "PROOF_REQUIRED");
     scene.close().await;
 }
