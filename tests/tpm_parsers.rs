@@ -146,7 +146,14 @@ fn vouches_for_itself(bytes: &[u8]) {
         min_firmware: [0; 3],
         pin_policy_at_least: PinPolicy::Never,
     };
-    let slot = piv_attestation(bytes, bytes, &pinned(EndorsementClass::Dongle), at, policy);
+    let slot = piv_attestation(
+        bytes,
+        bytes,
+        &[],
+        &pinned(EndorsementClass::Dongle),
+        at,
+        policy,
+    );
     assert!(slot.is_err(), "no slot vouches for itself");
 }
 

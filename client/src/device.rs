@@ -42,6 +42,9 @@ pub struct TpmDevice {
     product: ProductId,
     virtual_environment: VirtualEnvironment,
     key: TpmKey,
+    /// Whether the counter was defined for this key, by this process.
+    #[serde(skip)]
+    is_new_counter: bool,
 }
 
 impl Device {
@@ -209,7 +212,26 @@ impl TpmDevice {
             product,
             virtual_environment,
             key,
+            is_new_counter: false,
         }
+    }
+
+    /// The same, on a counter that was defined for it, if it was.
+    pub(crate) fn on_new_counter(self, is_new_counter: bool) -> Self {
+        Self {
+            is_new_counter,
+            ..self
+        }
+    }
+
+    /// Whether the counter was defined for this key, as far as this process knows.
+    pub(crate) fn is_new_counter(&self) -> bool {
+        self.is_new_counter
+    }
+
+    /// The key in the chip.
+    pub(crate) fn key(&self) -> &TpmKey {
+        &self.key
     }
 
     /// Kills the key for good, and has the chip say so over `q`. Repeating it moves the counter no further.
@@ -222,6 +244,17 @@ impl TpmDevice {
         q: &[u8; 32],
     ) -> Result<Certified, ClientError> {
         Ok(open(tpm)?.retire(&self.key, q)?)
+    }
+
+    /// Gives the chip the room of a counter that was defined for this key again, where no activation came of it.
+    ///
+    /// # Errors
+    /// [`ClientError::Tpm`]; then the counter stays, and does no harm.
+    pub(crate) fn give_up(&self, tpm: Option<&TpmAddress>) -> Result<(), ClientError> {
+        if self.is_new_counter {
+            open(tpm)?.give_up(&self.key)?;
+        }
+        Ok(())
     }
 
     /// Gives the chip the room of its counter again, once the return that ended the key is complete.

@@ -88,7 +88,7 @@ fn a_license_in_a_tpm_runs_until_its_counter_moves() {
     let store = LicenseStore::read(&dir).expect("what was written is read");
     assert_eq!(store.attester(), Attester::Tpm);
     check(&store, &build()).expect("runs");
-    // Another key on the same counter moves it on: as a sibling on a shared counter does.
+    // Another key on the same counter moves it on: as the return of a sibling on a shared counter does.
     new_key(&tpm);
     assert!(matches!(
         check(&store, &build()),

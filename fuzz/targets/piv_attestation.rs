@@ -15,5 +15,5 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         min_firmware: [0; 3],
         pin_policy_at_least: PinPolicy::Never,
     };
-    let _ = piv_attestation(bytes, bytes, &endorsements, at, policy);
+    let _ = piv_attestation(bytes, bytes, &[], &endorsements, at, policy);
 });

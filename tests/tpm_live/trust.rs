@@ -2,8 +2,9 @@
 
 use upkeep::artefact::HardwareProof;
 use upkeep::level::AssuranceLevel;
+use upkeep::tpm::template;
 use upkeep_client::tpm::TpmError;
-use upkeep_client::{Attester, ClientError, State, deactivate, prove, refresh};
+use upkeep_client::{Attester, ClientError, NotActivated, State, deactivate, prove, refresh};
 use upkeep_server::attest::EndorsementClass;
 use upkeep_swtpm::{Ca, SoftwareTpm};
 
@@ -47,7 +48,7 @@ async fn a_key_that_ended_here_is_not_returned_by_another_tpms_counter() {
     let mut scene = Scene::new(&ca, EndorsementClass::Chip, 1).await;
     let client = scene.client();
     let machine = scene.active(&mine).await;
-    // The other TPM has the same index with a larger value, and an attestation key of its own.
+    // The other TPM's counter at the same index is beyond that value, and it has an attestation key of its own.
     let thief = machine.stolen(&theirs);
     for _ in 0..3 {
         let other = scene.installation(&theirs).await;
@@ -108,6 +109,8 @@ async fn a_ca_of_the_same_name_makes_no_hardware() {
     let refused = machine.activate(&client).await.unwrap_err();
     assert_eq!(refused.reason(), Some("ATTESTATION_FAILED"), "{refused}");
     assert_eq!(scene.seats_taken().await, 0);
+    let index = template::counter_index("localhost", &scene.wish.serial, 0);
+    assert!(!tpm.is_defined(index), "it costs no counter");
 
     // Left to choose, the client falls back, and says so.
     machine

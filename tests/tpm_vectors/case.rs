@@ -118,7 +118,7 @@ impl<'a> Case<'a> {
 
     fn piv_attestation(&self) -> Result<Verdict, String> {
         let [slot, f9] = self.all(["slot_cert", "f9_cert"])?;
-        let roots = self.files("roots");
+        let (roots, intermediates) = (self.files("roots"), self.files("intermediates"));
         let at = self.instant("at_time")?;
         let policy = PivPolicy {
             min_firmware: self.firmware("min_firmware")?,
@@ -127,7 +127,7 @@ impl<'a> Case<'a> {
         let spki = self.expected_key();
         Ok(pinned(roots, EndorsementClass::Dongle)
             .and_then(|endorsements| {
-                piv_attestation(slot, f9, &endorsements, at, policy)
+                piv_attestation(slot, f9, intermediates, &endorsements, at, policy)
                     .map_err(|error| error.to_string())
             })
             .and_then(|slot| match slot.key() {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
+use crate::deactivate::prove;
 use crate::error::ClientError;
-use crate::testing::{Vendor, active, enrolled};
+use crate::testing::{Vendor, active, enrolled, product};
 
 struct Home {
     _temporary: TempDir,
@@ -352,6 +353,21 @@ fn what_is_wanted_of_a_tpm_is_remembered_beside_every_state() {
         store.remember_attester(None, Some(other)).is_err(),
         "read only"
     );
+}
+
+#[test]
+fn a_return_keeps_the_product_for_the_upgrade() {
+    let home = home();
+    let vendor = Vendor::new(9);
+    let mut store = active(&home.dir, &vendor);
+    let ticket = vendor.ticket(store.device_thumbprint(), 1);
+    prove(&mut store, Some(&ticket)).expect("proof");
+    drop(store);
+    let text = fs::read_to_string(home.dir.join("state.json")).expect("state");
+    assert!(!text.contains("ended_key"), "nothing of chips: {text}");
+    let store = LicenseStore::read(&home.dir).expect("read");
+    let returned = store.last_return().and_then(Journal::product);
+    assert_eq!(returned, Some(&product()));
 }
 
 #[test]

@@ -107,6 +107,19 @@ pub enum TpmError {
 }
 
 impl TpmError {
+    /// Whether this TPM can't carry a license, so that a software key may stand in; else it is a fault that passes or has to be seen to.
+    pub fn is_unfit(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable { .. }
+                | Self::Denied { .. }
+                | Self::NoEndorsement
+                | Self::EndorsementMismatch
+                | Self::Owned { .. }
+                | Self::NoSpace
+        )
+    }
+
     /// What to do next, in one sentence.
     pub fn next_step(&self) -> &'static str {
         match self {
@@ -122,7 +135,9 @@ impl TpmError {
             Self::Io(_) => {
                 "run the same command again; if it fails again, restart the machine, then look at the kernel's log"
             }
-            Self::Malformed { .. } => "check the address: a TPM 2.0 must answer there",
+            Self::Malformed { .. } => {
+                "check the address: a TPM 2.0 must answer there; beside a TPM 1.2 choose `--attester software` if the vendor allows it"
+            }
             Self::NoEndorsement => {
                 "ask the maker of the machine for a firmware update that stores it; until then activate at the level `software` if the vendor allows it"
             }

@@ -37,6 +37,8 @@ pub struct Prepared {
     pub device_public: Vec<u8>,
     /// TPMS_NV_PUBLIC of the counter, after its increment.
     pub nv_public: Vec<u8>,
+    /// Whether the counter was defined for this key.
+    pub is_new_counter: bool,
 }
 
 /// A statement of the TPM and the signature on it.

@@ -22,7 +22,7 @@ impl Tpm {
     /// # Errors
     /// [`TpmError::NoEndorsement`], [`TpmError::Owned`], [`TpmError::NoSpace`], and the rest of [`TpmError`].
     pub fn prepare(&mut self, vendor: &str, serial: &str) -> Result<Prepared, TpmError> {
-        self.prepare_at(vendor, serial, Shared::Stays)
+        self.prepare_at(Place::First { vendor, serial }, Shared::Stays)
     }
 
     /// As [`Tpm::prepare`], and moves a shared counter on too: the keys of all licenses on it end. So a license gets a new key whose
@@ -31,19 +31,37 @@ impl Tpm {
     /// # Errors
     /// As [`Tpm::prepare`].
     pub fn prepare_anew(&mut self, vendor: &str, serial: &str) -> Result<Prepared, TpmError> {
-        self.prepare_at(vendor, serial, Shared::MovesOn)
+        self.prepare_at(Place::First { vendor, serial }, Shared::MovesOn)
     }
 
-    fn prepare_at(
-        &mut self,
-        vendor: &str,
-        serial: &str,
-        shared: Shared,
-    ) -> Result<Prepared, TpmError> {
+    /// As [`Tpm::prepare`], on the counter and beside the attestation key of the license's last key: a key on another counter says
+    /// nothing about the last one, whose seat would be lost.
+    ///
+    /// # Errors
+    /// As [`Tpm::prepare`], and [`TpmError::IndexTaken`] when something else stands in the counter's place.
+    pub fn prepare_next(&mut self, last: &TpmKey) -> Result<Prepared, TpmError> {
+        self.prepare_at(Place::Next(last), Shared::Stays)
+    }
+
+    /// As [`Tpm::prepare_next`], and moves a shared counter on too, as [`Tpm::prepare_anew`].
+    ///
+    /// # Errors
+    /// As [`Tpm::prepare_next`].
+    pub fn prepare_next_anew(&mut self, last: &TpmKey) -> Result<Prepared, TpmError> {
+        self.prepare_at(Place::Next(last), Shared::MovesOn)
+    }
+
+    fn prepare_at(&mut self, place: Place<'_>, shared: Shared) -> Result<Prepared, TpmError> {
         let mut scope = self.scope();
         let (endorsement, ek_certificates) = scope.endorsement()?;
-        let index = scope.counter_for(vendor, serial)?;
-        let stays = shared == Shared::Stays && index == template::shared_counter_index(vendor);
+        let (vendor, (index, is_new)) = match place {
+            Place::First { vendor, serial } => (vendor, scope.counter_for(vendor, serial)?),
+            Place::Next(last) => {
+                let index = last.counter.index;
+                (last.vendor.as_str(), (index, scope.define_counter(index)?))
+            }
+        };
+        let stays = shared == Shared::Stays && template::is_shared(index);
         let stands = match scope.counter_value(index)? {
             Some(stands) if stays => Some(stands),
             // A key of before is bound to where the counter stands now; and the Name of an index changes when it is first written.
@@ -75,6 +93,7 @@ impl Tpm {
             ak_public,
             device_public,
             nv_public: counter.to_bytes(),
+            is_new_counter: is_new,
         })
     }
 
@@ -161,6 +180,18 @@ impl Tpm {
         scope.counter_statement(key, &attestation_key, qualifying_data)
     }
 
+    /// Deletes the counter that [`Tpm::prepare`] defined for a key that no activation came of, because a chip has room for few.
+    ///
+    /// * `key` - of a [`Prepared`] with a new counter; any other counter may be what proves the end of an earlier key.
+    ///
+    /// A counter that licenses share stays, and so does one that has moved on.
+    ///
+    /// # Errors
+    /// [`TpmError`]; then the counter stays, and does no harm.
+    pub fn give_up(&mut self, key: &TpmKey) -> Result<(), TpmError> {
+        self.delete_counter(key, 0)
+    }
+
     /// Deletes the counter of a key whose return is complete, because a chip has room for few. One that is defined again starts above
     /// every value that it had, so the key stays dead.
     ///
@@ -170,13 +201,18 @@ impl Tpm {
     /// # Errors
     /// [`TpmError`]; then the counter stays, and does no harm.
     pub fn give_back(&mut self, key: &TpmKey) -> Result<(), TpmError> {
+        self.delete_counter(key, 1)
+    }
+
+    /// Deletes a license's own counter where it stands so many steps after the key.
+    fn delete_counter(&mut self, key: &TpmKey, steps: u64) -> Result<(), TpmError> {
         let index = key.counter.index;
-        if index == template::shared_counter_index(&key.vendor) {
+        if template::is_shared(index) {
             return Ok(());
         }
         let mut scope = self.scope();
         let stands = scope.own_counter_value(index)?;
-        if stands.is_some_and(|stands| stands.checked_sub(key.value) == Some(1)) {
+        if stands.is_some_and(|stands| stands.checked_sub(key.value) == Some(steps)) {
             scope.undefine(index)?;
         }
         Ok(())
@@ -221,8 +257,8 @@ impl Tpm {
 }
 
 impl Scope<'_> {
-    /// The counter of a license, defined if it is not there yet.
-    fn counter_for(&mut self, vendor: &str, serial: &str) -> Result<u32, TpmError> {
+    /// The counter of a license, defined if it is not there yet, and whether it was not.
+    fn counter_for(&mut self, vendor: &str, serial: &str) -> Result<(u32, bool), TpmError> {
         let few = self.counters_left()?.is_some_and(|left| left <= RESERVE);
         for attempt in 0..ATTEMPTS {
             let index = template::counter_index(vendor, serial, attempt);
@@ -230,14 +266,14 @@ impl Scope<'_> {
                 break;
             }
             match self.define_counter(index) {
-                Ok(()) => return Ok(index),
+                Ok(is_new) => return Ok((index, is_new)),
                 Err(TpmError::IndexTaken { .. }) => (),
                 Err(TpmError::NoSpace) => break,
                 Err(error) => return Err(error),
             }
         }
         let shared = template::shared_counter_index(vendor);
-        self.define_counter(shared).map(|()| shared)
+        self.define_counter(shared).map(|is_new| (shared, is_new))
     }
 
     fn storage_root(&mut self) -> Result<Loaded, TpmError> {
@@ -303,6 +339,15 @@ impl Scope<'_> {
     }
 }
 
+/// Where a new key's counter is.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    /// Where there is room for the license's.
+    First { vendor: &'a str, serial: &'a str },
+    /// Where the license's last key has it.
+    Next(&'a TpmKey),
+}
+
 /// What becomes of a counter that licenses share when another key is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shared {
@@ -310,7 +355,7 @@ enum Shared {
     MovesOn,
 }
 
-/// As many counters are left to other programs.
+/// With room for so few a license gets no counter of its own: the last one is for all licenses of its vendor.
 const RESERVE: u32 = 1;
 /// How many places are tried for a counter of a license's own.
 const ATTEMPTS: u32 = 8;

@@ -10,7 +10,7 @@ use super::ak::ak_public;
 use super::certify::key_certify;
 use super::counter::{Relation, nv_certify};
 use super::ek::{EndorsedEk, ek_chain};
-use super::endorsement::{DenyList, EndorsementClass, Endorsements};
+use super::endorsement::{EndorsementClass, Endorsements};
 use super::error::EvidenceError;
 use super::piv::Dongle;
 
@@ -176,7 +176,11 @@ pub fn appraise_tpm(
         reading.value(),
     )?;
     // 5 for the firmware, which only a signed statement tells.
-    if is_denied(endorsements.deny(), &ek, reading.firmware()) {
+    let manufacturer = ek.identity().manufacturer();
+    if endorsements
+        .deny()
+        .denies_firmware(manufacturer, reading.firmware())
+    {
         return Err(EvidenceError::FirmwareDenied);
     }
     // 24: recorded; a power cut is no offence.
@@ -198,11 +202,5 @@ pub fn appraise_tpm(
             firmware: reading.firmware(),
         })),
         warnings,
-    })
-}
-
-fn is_denied(deny: &DenyList, ek: &EndorsedEk, firmware: u64) -> bool {
-    deny.firmware.iter().any(|denied| {
-        denied.manufacturer == ek.identity().manufacturer() && denied.versions.contains(&firmware)
     })
 }

@@ -15,10 +15,11 @@ use x509_cert::ext::pkix::{
 };
 use x509_cert::name::Name;
 
-use super::endorsement::{Anchor, EndorsementClass, Endorsements};
+use super::endorsement::{EndorsementClass, Endorsements};
 use super::error::EvidenceError;
+use super::path;
 use super::roca;
-use super::x509::{Certificate, Curve, Key, NotExact};
+use super::x509::{Certificate, Curve, Key, MAX_RSA_BITS, NotExact};
 
 /// An endorsement key that a pinned authority vouches for. Made only by [`ek_chain`].
 ///
@@ -55,7 +56,7 @@ impl EndorsedEk {
 /// An endorsement key by its kind. The kind decides the template, and with it hash and cipher of a credential (step 6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum EkKey {
-    /// RSA: the modulus, big-endian, 2048 bits or more. The exponent is 65537.
+    /// RSA: the modulus, big-endian, 2048 to 4096 bits. The exponent is 65537.
     Rsa(Vec<u8>),
     /// P-256: the uncompressed point, 65 bytes.
     P256(Vec<u8>),
@@ -96,8 +97,10 @@ pub fn claimed_ek_id(leaf: &[u8]) -> Option<[u8; 32]> {
 
 /// Appraises an endorsement certificate: steps 1 to 5, and the kind of key that step 6 needs.
 ///
-/// * `leaf` - DER, at most 4 KiB, untrusted.   * `intermediates` - DER, at most 3, untrusted, in any order; those of no use
+/// * `leaf` - DER, at most 4 KiB, untrusted.   * `intermediates` - DER, at most 8, untrusted, in any order; those of no use
 ///   are ignored, but each must be a certificate.   * `at` - when the path has to be valid.
+///
+/// What the leaf says by itself comes before the path, whose signatures are what costs.
 ///
 /// # Errors
 /// Any [`EvidenceError`] of steps 1 to 5 but `FirmwareDenied`.
@@ -115,107 +118,63 @@ pub fn ek_chain(
         .iter()
         .map(|der| Certificate::parse(der))
         .collect::<Result<Vec<_>, _>>()?;
-    // 1 and 2: a path to a pinned key, sound in every certificate.
+    // 2 for the leaf, 3, 4 and 5.
     sound(&leaf, LEAF_EXTENSIONS, at)?;
-    let unused: Vec<_> = intermediates.iter().collect();
-    let path = Path { endorsements, at }.up(&leaf, &unused, 0)?;
-    // 3
     purpose(&leaf)?;
-    // 4
     let key = key(&leaf)?;
     let identity = identity(&leaf)?;
-    // 5
-    let deny = endorsements.deny();
-    if deny.endorsement_keys.contains(&leaf.key_id()) {
+    if endorsements
+        .deny()
+        .endorsement_keys
+        .contains(&leaf.key_id())
+    {
         return Err(EvidenceError::EkDenied);
-    }
-    if path.keys.iter().any(|id| deny.authorities.contains(id)) {
-        return Err(EvidenceError::AuthorityDenied);
     }
     if matches!(&key, EkKey::Rsa(modulus) if roca::has_weak_primes(modulus)) {
         return Err(EvidenceError::WeakPrimes);
     }
+    // 1 and 2: a path to a pinned key, sound in every certificate.
+    let class = pinned_class(&leaf, &intermediates, endorsements, at)?;
     // 6: the key of the certificate is the only one that a credential is made for.
     Ok(EndorsedEk {
         id: leaf.key_id(),
-        class: endorsements.class_of(path.class, identity.manufacturer),
+        class: endorsements.class_of(class, identity.manufacturer),
         key,
         identity,
     })
 }
 
-/// What paths are built with.
-struct Path<'a> {
-    endorsements: &'a Endorsements,
+/// Steps 1, 2 and 5: the class of what vouches for the leaf.
+///
+/// A key that is pinned somewhere on the path caps the class, also when its own certificate has ended and the path went on over
+/// another one: what was pinned as weak does not become strong by time.
+fn pinned_class(
+    leaf: &Certificate,
+    intermediates: &[Certificate],
+    endorsements: &Endorsements,
     at: DateTime<Utc>,
-}
-
-/// A path that ended at an anchor.
-struct Pinned {
-    class: EndorsementClass,
-    /// The key ids of all issuers, the anchor's included.
-    keys: Vec<[u8; 32]>,
-}
-
-impl Path<'_> {
-    /// Goes up from `child`, below which `below` intermediates stand already. Anchors come first: the nearest ends the path.
-    ///
-    /// With three intermediates there are no more than 16 steps, each of which tries every issuer of the right name.
-    fn up(
-        &self,
-        child: &Certificate,
-        unused: &[&Certificate],
-        below: u8,
-    ) -> Result<Pinned, EvidenceError> {
-        let mut why = EvidenceError::NotPinned;
-        let anchors = self.endorsements.anchors().iter();
-        for anchor in anchors.filter(|anchor| anchor.class() != EndorsementClass::Dongle) {
-            match self.issued(child, anchor.certificate(), below) {
-                Some(Ok(())) => return Ok(Pinned::at(anchor)),
-                Some(Err(unfit)) => why = unfit,
-                None => {}
-            }
-        }
-        for (n, issuer) in unused.iter().enumerate() {
-            match self.issued(child, issuer, below) {
-                None => continue,
-                Some(Err(unfit)) => why = unfit,
-                Some(Ok(())) => {
-                    let mut rest = unused.to_vec();
-                    rest.remove(n);
-                    match self.up(issuer, &rest, below.saturating_add(1)) {
-                        Ok(mut pinned) => {
-                            pinned.keys.push(issuer.key_id());
-                            return Ok(pinned);
-                        }
-                        Err(EvidenceError::NotPinned) => {}
-                        Err(unfit) => why = unfit,
-                    }
-                }
-            }
-        }
-        Err(why)
+) -> Result<EndorsementClass, EvidenceError> {
+    let anchors: Vec<_> = endorsements
+        .anchors()
+        .iter()
+        .filter(|anchor| anchor.class() != EndorsementClass::Dongle)
+        .collect();
+    let path = path::to_anchor(leaf, intermediates, &anchors, |issuer, below| {
+        authority(issuer, below, at)
+    });
+    let path = path.map_err(|unfit| unfit.unwrap_or(EvidenceError::NotPinned))?;
+    let keys: Vec<_> = std::iter::once(path.anchor.key_id())
+        .chain(path.intermediates.iter().map(|one| one.key_id()))
+        .collect();
+    let deny = endorsements.deny();
+    if keys.iter().any(|id| deny.authorities.contains(id)) {
+        return Err(EvidenceError::AuthorityDenied);
     }
-
-    /// Whether `issuer` signed `child`, and if so whether it may: `None` when it did not.
-    fn issued(
-        &self,
-        child: &Certificate,
-        issuer: &Certificate,
-        below: u8,
-    ) -> Option<Result<(), EvidenceError>> {
-        (issuer.subject() == child.issuer() && child.is_signed_by(issuer))
-            .then(|| authority(issuer, below, self.at))
-    }
-}
-
-impl Pinned {
-    fn at(anchor: &Anchor) -> Self {
-        Self {
-            class: anchor.class(),
-            keys: vec![anchor.key_id()],
-        }
-    }
+    let classes = anchors
+        .iter()
+        .filter(|anchor| keys.contains(&anchor.key_id()))
+        .map(|anchor| anchor.class());
+    Ok(classes.min().unwrap_or(path.anchor.class()))
 }
 
 /// Step 2 for an issuer, pinned or not: valid, a CA for endorsement keys, and above no more intermediates than it allows.
@@ -253,7 +212,7 @@ fn sound(
     Ok(())
 }
 
-/// Step 3: the leaf is for an endorsement key and for nothing else.
+/// Step 3: the leaf is for an endorsement key, and for nothing that another protocol would take it for.
 fn purpose(leaf: &Certificate) -> Result<(), EvidenceError> {
     let usages = leaf
         .extension::<ExtendedKeyUsage>()?
@@ -282,7 +241,9 @@ fn purpose(leaf: &Certificate) -> Result<(), EvidenceError> {
 /// Step 4: the key.
 fn key(leaf: &Certificate) -> Result<EkKey, EvidenceError> {
     match leaf.key() {
-        Some(Key::Rsa(key)) if key.bits() >= 2048 && key.exponent == [1, 0, 1] => {
+        Some(Key::Rsa(key))
+            if (2048..=MAX_RSA_BITS).contains(&key.bits()) && key.exponent == [1, 0, 1] =>
+        {
             Ok(EkKey::Rsa(key.modulus))
         }
         Some(Key::Ec { curve, point }) => match curve {
@@ -338,7 +299,8 @@ impl From<NotExact> for EvidenceError {
     }
 }
 
-const MAX_INTERMEDIATES: usize = 3;
+/// No maker's path is longer.
+const MAX_INTERMEDIATES: usize = 8;
 
 const LEAF_EXTENSIONS: &[ObjectIdentifier] = &[
     BasicConstraints::OID,
@@ -359,11 +321,15 @@ const AUTHORITY_EXTENSIONS: &[ObjectIdentifier] = &[
 const EK: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.1");
 const ANY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 
-/// What the key of no endorsement certificate is for: tcg-kp-PlatformAttributeCertificate, tcg-kp-AIKCertificate and serverAuth.
-const OTHER_USAGES: [ObjectIdentifier; 3] = [
+/// What the key of no endorsement certificate is for: tcg-kp-PlatformAttributeCertificate, tcg-kp-AIKCertificate, anything at all,
+/// serverAuth, clientAuth and codeSigning. A usage that nobody knows does no harm.
+const OTHER_USAGES: [ObjectIdentifier; 6] = [
     ObjectIdentifier::new_unwrap("2.23.133.8.2"),
     ObjectIdentifier::new_unwrap("2.23.133.8.3"),
+    ANY_USAGE,
     ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"),
+    ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2"),
+    ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3"),
 ];
 
 const MANUFACTURER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.1");

@@ -129,6 +129,14 @@ pub struct DenyList {
     pub least_dongle_firmware: Option<[u8; 3]>,
 }
 
+impl DenyList {
+    pub(super) fn denies_firmware(&self, manufacturer: u32, firmware: u64) -> bool {
+        self.firmware.iter().any(|denied| {
+            denied.manufacturer == manufacturer && denied.versions.contains(&firmware)
+        })
+    }
+}
+
 /// The anchors and the deny list: all that evidence is measured by.
 #[derive(Clone, Debug, Default)]
 pub struct Endorsements {
@@ -164,6 +172,15 @@ impl Endorsements {
             }
             class => class,
         }
+    }
+
+    /// Whether the deny list names this TPM: its endorsement key, or firmware of its maker. Two look-ups, so it is asked at each use
+    /// of an enrolled key as well.
+    ///
+    /// * `ek_id` - SHA-256 of the SubjectPublicKeyInfo.   * `firmware` - as TPMS_ATTEST carries it.
+    pub fn denies(&self, ek_id: &[u8; 32], manufacturer: u32, firmware: u64) -> bool {
+        self.deny.endorsement_keys.contains(ek_id)
+            || self.deny.denies_firmware(manufacturer, firmware)
     }
 
     /// The anchors.

@@ -12,7 +12,7 @@ pub enum EvidenceError {
     NotPinned,
     /// 2: A certificate is over 4 KiB, not exact DER, or says one thing twice.
     CertificateForm,
-    /// 2: More than three intermediates.
+    /// 2: More than eight intermediates.
     CertificateCount,
     /// 2: An issuer is no CA, or may not issue certificates of this kind.
     Authority,
@@ -28,7 +28,7 @@ pub enum EvidenceError {
     EkIsAuthority,
     /// 3: The key usage is not that of a key that decrypts.
     EkKeyUsage,
-    /// 4: No RSA key of 2048 bits or more with the exponent 65537, and no point of P-256 or P-384.
+    /// 4: No RSA key of 2048 to 4096 bits with the exponent 65537, and no point of P-256 or P-384.
     EkKey,
     /// 4: No directory name with the TPM's manufacturer, model and version.
     EkIdentity,
@@ -88,7 +88,7 @@ pub enum EvidenceError {
     CounterRelation,
     /// 31: A dongle's certificate is over 4 KiB, not exact DER, or has a critical extension that is not known.
     PivForm,
-    /// 32: No pinned key signed the dongle's certificate.
+    /// 32: No pinned key signed the dongle's certificate, nor one that a pinned key vouches for.
     PivNotPinned,
     /// 33: The dongle's attestation key did not sign the slot's certificate.
     PivSlot,

@@ -14,6 +14,7 @@ mod credential;
 mod ek;
 mod endorsement;
 mod error;
+mod path;
 mod piv;
 mod roca;
 mod statement;

@@ -1,8 +1,8 @@
-//! Dongles with PIV attestation, in YubiKey's format: a pinned root signed the dongle's certificate (slot f9), whose key signed
-//! the certificate of the slot (steps 31 to 40).
+//! Dongles with PIV attestation, in YubiKey's format: a pinned root, or intermediates below it, signed the dongle's certificate
+//! (slot f9), whose key signed the certificate of the slot (steps 31 to 40).
 //!
-//! These are signature checks on exact DER and no path validation: dongles are in the field whose f9 has no extensions and
-//! whose root allows no intermediate. A dongle cannot prove that a key is gone, so its license moves with it.
+//! From f9 down these are signature checks on exact DER and no path validation: dongles are in the field whose f9 has no extensions
+//! and whose root allows no intermediate. Intermediates, which dongles of firmware 5.7 and later have, are held to their constraints. A dongle cannot prove that a key is gone, so its license moves with it.
 //! Source: Yubico, "PIV attestation" (developers.yubico.com/PIV/Introduction/PIV_attestation.html).
 
 use chrono::{DateTime, Utc};
@@ -15,8 +15,9 @@ use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 use super::appraise::AttestationResult;
 use super::endorsement::{EndorsementClass, Endorsements};
 use super::error::EvidenceError;
+use super::path;
 use super::roca;
-use super::x509::{Certificate, Curve, Key};
+use super::x509::{Certificate, Curve, Key, MAX_RSA_BITS};
 use crate::signer;
 
 /// How often a slot asks for its PIN.
@@ -31,12 +32,12 @@ pub enum PinPolicy {
 }
 
 impl PinPolicy {
-    /// From its number in the certificate: 1, 2 or 3.
+    /// From its number in the certificate, 1 to 5. Policies 4 and 5 are once and always with a fingerprint in place of the PIN.
     pub fn from_number(number: u8) -> Option<Self> {
         match number {
             1 => Some(Self::Never),
-            2 => Some(Self::Once),
-            3 => Some(Self::Always),
+            2 | 4 => Some(Self::Once),
+            3 | 5 => Some(Self::Always),
             _ => None,
         }
     }
@@ -80,7 +81,7 @@ pub enum SlotKey {
     P256(PublicKey),
     /// P-384: the uncompressed point, 97 bytes.
     P384(Vec<u8>),
-    /// RSA with the exponent 65537: the modulus, 2048 bits or more.
+    /// RSA with the exponent 65537: the modulus, 2048 to 4096 bits.
     Rsa(Vec<u8>),
 }
 
@@ -147,6 +148,8 @@ pub struct PivEvidence<'a> {
     pub slot_certificate: &'a [u8],
     /// The certificate of slot f9, DER.
     pub attestation_certificate: &'a [u8],
+    /// What leads from f9 to a pinned root, DER, in any order.
+    pub intermediate_certificates: &'a [Vec<u8>],
     /// By the slot's key over the question: r||s.
     pub signature: &'a [u8],
 }
@@ -168,6 +171,7 @@ pub fn appraise_piv(
     let slot = piv_attestation(
         evidence.slot_certificate,
         evidence.attestation_certificate,
+        evidence.intermediate_certificates,
         endorsements,
         at,
         policy,
@@ -188,13 +192,15 @@ pub fn appraise_piv(
 
 /// Appraises the attestation of a slot. It has no nonce: that the dongle is here now takes a signature besides.
 ///
-/// * `slot` and `f9` - DER, at most 4 KiB each, untrusted.   * `at` - when all three certificates have to be valid.
+/// * `slot` and `f9` - DER, at most 4 KiB each, untrusted.   * `intermediates` - DER, at most 3, untrusted, in any order.
+/// * `at` - when all certificates have to be valid.
 ///
 /// # Errors
 /// Any [`EvidenceError`] of steps 31 to 40 but `PivSignature`.
 pub fn piv_attestation(
     slot: &[u8],
     f9: &[u8],
+    intermediates: &[Vec<u8>],
     endorsements: &Endorsements,
     at: DateTime<Utc>,
     policy: PivPolicy,
@@ -202,21 +208,34 @@ pub fn piv_attestation(
     // 31
     let slot = parse(slot)?;
     let f9 = parse(f9)?;
+    if intermediates.len() > MAX_INTERMEDIATES {
+        return Err(EvidenceError::PivForm);
+    }
+    let intermediates = intermediates
+        .iter()
+        .map(|der| parse(der))
+        .collect::<Result<Vec<_>, _>>()?;
     // 32
-    let pinned = endorsements.anchors().iter().find(|anchor| {
-        anchor.class() == EndorsementClass::Dongle
-            && anchor.certificate().subject() == f9.issuer()
-            && f9.is_signed_by(anchor.certificate())
-    });
-    let root = pinned.ok_or(EvidenceError::PivNotPinned)?.certificate();
-    // 33: an f9 that says that it is no authority is none; many say nothing.
+    let anchors: Vec<_> = endorsements
+        .anchors()
+        .iter()
+        .filter(|anchor| anchor.class() == EndorsementClass::Dongle)
+        .collect();
+    let path = path::to_anchor(&f9, &intermediates, &anchors, may_issue)
+        .map_err(|unfit| unfit.unwrap_or(EvidenceError::PivNotPinned))?;
+    let is_below_root = path.intermediates.is_empty();
+    let mut authorities = path.intermediates;
+    authorities.extend([path.anchor.certificate(), &f9]);
+    // 33: an f9 that says that it is no authority is none; many say nothing, which is borne right below a root.
     let constraints: Option<BasicConstraints> =
         f9.extension().map_err(|_| EvidenceError::PivForm)?;
-    if constraints.is_some_and(|constraints| !constraints.ca) || !slot.is_signed_by(&f9) {
+    let is_authority = constraints.map_or(is_below_root, |constraints| constraints.ca);
+    if !is_authority || !slot.is_signed_by(&f9) {
         return Err(EvidenceError::PivSlot);
     }
     // 34
-    if ![root, &f9, &slot].iter().all(|one| one.is_valid_at(at)) {
+    let mut all = authorities.iter().copied().chain([&slot]);
+    if !all.all(|one| one.is_valid_at(at)) {
         return Err(EvidenceError::PivValidity);
     }
     // 35
@@ -244,8 +263,8 @@ pub fn piv_attestation(
     // 38
     let key = slot.key().and_then(slot_key).ok_or(EvidenceError::PivKey)?;
     // 40
-    let authorities = [root.key_id(), f9.key_id()];
-    if authorities.iter().any(|id| deny.authorities.contains(id)) {
+    let mut keys = authorities.iter().map(|one| one.key_id());
+    if keys.any(|id| deny.authorities.contains(&id)) {
         return Err(EvidenceError::PivDenied);
     }
     Ok(AttestedSlot {
@@ -255,6 +274,19 @@ pub fn piv_attestation(
         pin_policy,
         touch_policy,
     })
+}
+
+/// Step 32 for an issuer above f9. A pinned root right above it is taken as it is. Everything else is held to its constraints, and
+/// there f9 counts as the authority that it is: else a slot's key, which signs whatever its holder likes, would pass for an f9.
+fn may_issue(issuer: &Certificate, below: u8) -> Result<(), EvidenceError> {
+    if issuer.is_pinned() && below == 0 {
+        return Ok(());
+    }
+    issuer
+        .authority()
+        .filter(|authority| authority.path_length.is_none_or(|most| below < most))
+        .map(drop)
+        .ok_or(EvidenceError::PivNotPinned)
 }
 
 fn parse(der: &[u8]) -> Result<Certificate, EvidenceError> {
@@ -295,13 +327,16 @@ fn slot_key(key: Key) -> Option<SlotKey> {
             Curve::P521 => None,
         },
         Key::Rsa(key) => {
-            let sound = key.bits() >= 2048
+            let sound = (2048..=MAX_RSA_BITS).contains(&key.bits())
                 && key.exponent == [1, 0, 1]
                 && !roca::has_weak_primes(&key.modulus);
             sound.then_some(SlotKey::Rsa(key.modulus))
         }
     }
 }
+
+/// The maker has two.
+const MAX_INTERMEDIATES: usize = 3;
 
 const FIRMWARE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.41482.3.3");
 const SERIAL: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.41482.3.7");

@@ -26,6 +26,9 @@ use x509_cert::spki::AlgorithmIdentifierOwned;
 /// The largest certificate that is read, in bytes.
 pub(super) const MAX_CERTIFICATE: usize = 4096;
 
+/// The largest RSA key that signs or decrypts here, in bits: what more costs is the sender's to choose.
+pub(super) const MAX_RSA_BITS: usize = 4096;
+
 /// The bytes are no certificate: too long, not exact DER, or an extension that occurs twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotExact;
@@ -81,6 +84,11 @@ impl Certificate {
             pinned: true,
             ..self
         }
+    }
+
+    /// Whether somebody pinned these very bytes.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.pinned
     }
 
     /// Whom the certificate is about.
@@ -157,11 +165,15 @@ impl Certificate {
             .any(|extension| extension.critical && !known.contains(&extension.extn_id))
     }
 
-    /// What the key may issue, if it may: it is a CA by its basic constraints, and its key usage has keyCertSign.
+    /// What the key may issue, if it may: it is a CA by its basic constraints, and its key usage has keyCertSign. A pinned
+    /// certificate may be silent about usage (RFC 5280 section 6.1.4 (n) looks only where there is one).
     pub(super) fn authority(&self) -> Option<Authority> {
         let constraints: BasicConstraints = self.extension().ok()??;
-        let usage = self.key_usage().ok()??;
-        (constraints.ca && usage.key_cert_sign()).then_some(Authority {
+        let signs = match self.key_usage().ok()? {
+            Some(usage) => usage.key_cert_sign(),
+            None => self.pinned,
+        };
+        (constraints.ca && signs).then_some(Authority {
             path_length: constraints.path_len_constraint,
         })
     }
@@ -274,7 +286,7 @@ pub(super) fn exact<T: for<'a> Decode<'a> + Encode>(der: &[u8]) -> Result<T, Not
 }
 
 /// The library's name for a signature algorithm, as far as a key of this kind makes such signatures. SHA-1 is not among them.
-fn algorithm(
+pub(super) fn algorithm(
     key: &Key,
     identifier: &AlgorithmIdentifierOwned,
 ) -> Option<&'static dyn VerificationAlgorithm> {
@@ -282,6 +294,9 @@ fn algorithm(
         Some(parameters) => Some(parameters.to_der().ok()?),
         None => None,
     };
+    if matches!(key, Key::Rsa(key) if key.bits() > MAX_RSA_BITS) {
+        return None;
+    }
     let found: &'static dyn VerificationAlgorithm = match (key, identifier.oid) {
         (Key::Ec { curve, .. }, oid) if parameters.is_none() => match (curve, oid) {
             (Curve::P256, ECDSA_SHA256) => &ECDSA_P256_SHA256_ASN1,

@@ -12,8 +12,8 @@
 //! from = "0000000000000000"
 //! to = "0007003dffffffff"
 //! reason = "CVE-2017-15361"
-//! [dongle]
-//! least_firmware = "5.7.0"      # older ones are refused (EUCLEAK)
+//! # [dongle]                    # only where older dongles, which is most of them, are to be refused (EUCLEAK)
+//! # least_firmware = "5.7.0"
 //! ```
 
 use std::path::Path;

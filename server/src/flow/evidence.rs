@@ -1,13 +1,16 @@
-//! GetEvidence: what a device was enrolled on, and what the same evidence is worth by today's endorsements.
+//! What devices were enrolled on, and what the same evidence is worth by today's endorsements: of one activation (GetEvidence), and
+//! of all, so that a CA that was removed or denied is noticed on the seats that it vouched for.
 
 use upkeep::id::ActivationId;
 use upkeep::level::AssuranceLevel;
+use upkeep::serial::SerialNumber;
 
 use super::enroll::{appraise, binding_of};
 use super::{Deps, Fault, Outcome};
 use crate::attest::EvidenceError;
 use crate::domain::activation::Activation;
 use crate::domain::enrollment::{Enrollment, Evidence};
+use crate::domain::machine::ActivationState;
 use crate::domain::refusal::{Reason, Refusal};
 use crate::record::{Records, keys};
 
@@ -17,6 +20,56 @@ pub(crate) struct Kept {
     pub(crate) evidence: Evidence,
     /// The level by today's anchors and deny list, at the time of the enrollment.
     pub(crate) today: Result<AssuranceLevel, EvidenceError>,
+}
+
+/// A live activation whose device would not be enrolled at its level today.
+#[derive(Clone, Debug)]
+pub struct Doubtful {
+    /// The seat.
+    pub activation: ActivationId,
+    /// Its license.
+    pub serial: SerialNumber,
+    /// The level today, or why there is none.
+    pub today: Result<AssuranceLevel, EvidenceError>,
+}
+
+/// Appraises the evidence of all live activations again, page by page, and gives what is worth less by today's endorsements: the
+/// CA was removed or is denied since, or counts for less.
+///
+/// # Errors
+/// Store faults.
+pub async fn doubtful(deps: &Deps, mut report: impl FnMut(Doubtful)) -> Result<(), Outcome> {
+    let mut store = &deps.store;
+    let mut rest = keys::activations();
+    loop {
+        let page = store.load_range::<Activation>(&rest, PAGE)?;
+        let Some((last, _)) = page.last() else {
+            return Ok(());
+        };
+        rest.from = [last.as_slice(), &[0]].concat();
+        for (_, activation) in page {
+            if activation.enrolled.is_none() || !is_live(&activation) {
+                continue;
+            }
+            // A chain costs a millisecond; calls come first.
+            tokio::task::yield_now().await;
+            let kept = read(deps, &activation.id)?;
+            if kept.today != Ok(kept.enrollment.level) {
+                report(Doubtful {
+                    activation: activation.id,
+                    serial: activation.serial,
+                    today: kept.today,
+                });
+            }
+        }
+    }
+}
+
+fn is_live(activation: &Activation) -> bool {
+    matches!(
+        activation.state,
+        ActivationState::Active | ActivationState::Releasing
+    )
 }
 
 /// Reads the evidence of an activation and appraises it again.
@@ -44,5 +97,6 @@ pub(crate) fn read(deps: &Deps, id: &ActivationId) -> Result<Kept, Outcome> {
     })
 }
 
+const PAGE: usize = 200;
 const MALFORMED: Fault =
     Fault::Inconsistent("an activation's enrollment or its evidence is missing");

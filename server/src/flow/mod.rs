@@ -18,7 +18,7 @@ pub(crate) mod deal;
 pub mod due;
 pub(crate) mod enroll;
 pub(crate) mod enrolled;
-pub(crate) mod evidence;
+pub mod evidence;
 pub(crate) mod expansion;
 pub(crate) mod expiring;
 pub(crate) mod extension;
@@ -95,6 +95,8 @@ pub struct Deps {
     pub(crate) status_queries: Mutex<GuessLimiter>,
     /// Refusals of callers who proved nothing: how many of them are put on record.
     pub(crate) strangers: Mutex<GuessLimiter>,
+    /// Calls of BeginEnrollment, good and bad: each costs the same.
+    pub(crate) enrollments: Mutex<GuessLimiter>,
     pub(crate) passwords: authenticate::Passwords,
     pub(crate) issuer: Issuer,
     pub(crate) kid: Thumbprint,

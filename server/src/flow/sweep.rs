@@ -3,48 +3,70 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::{Call, Caller, Deps, Fault, Outcome, enroll};
 use crate::record::{Reads, keys};
+use crate::store::Tx;
 
-/// Forgets up to a batch; says whether there was a full one, so more may be left.
+/// Forgets up to a batch of each kind, each in a transaction of its own; says whether there was a full one, so more may be left.
 ///
 /// # Errors
 /// Store faults.
 pub async fn sweep(deps: &Arc<Deps>) -> Result<Swept, Outcome> {
     let now = deps.clock.now();
-    let call = Call {
-        action: "Sweep",
-        caller: Caller::system(),
-        request: None,
-        now,
-    };
-    let committed = deps
-        .commit(call, move |tx, note| {
-            note.silence();
-            let (spent, kept) = (keys::spent_before(now), keys::once_expired(now));
-            let challenges = tx.range(&spent.from, &spent.to, BATCH)?;
-            let answers = tx.range(&kept.from, &kept.to, BATCH)?;
-            let lapsed = keys::lapsed(now);
-            let unused = tx.range(&lapsed.from, &lapsed.to, BATCH)?;
-            let full = [&challenges, &answers, &unused]
-                .iter()
-                .any(|found| found.len() == BATCH);
-            for (key, _) in challenges {
-                tx.delete(key);
-            }
-            for (key, _) in answers {
-                tx.delete(keys::once_of_expiry(&key).to_vec());
-                tx.delete(key);
-            }
-            for (key, _) in unused {
-                let device = keys::lapsed_device(&key);
-                enroll::forget(tx, &device.ok_or(MALFORMED)?)?;
-                tx.delete(key);
-            }
-            Ok(if full { Swept::MoreLeft } else { Swept::Clean })
-        })
-        .await?;
-    Ok(committed.into_inner())
+    let mut swept = Swept::Clean;
+    for forget in [challenges, answers, enrollments] {
+        let call = Call {
+            action: "Sweep",
+            caller: Caller::system(),
+            request: None,
+            now,
+        };
+        let committed = deps
+            .commit(call, move |tx, note| {
+                note.silence();
+                forget(tx, now)
+            })
+            .await?;
+        if committed.into_inner() == Swept::MoreLeft {
+            swept = Swept::MoreLeft;
+        }
+    }
+    Ok(swept)
+}
+
+fn challenges(tx: &mut Tx<'_>, now: DateTime<Utc>) -> Result<Swept, Outcome> {
+    let spent = keys::spent_before(now);
+    let found = tx.range(&spent.from, &spent.to, BATCH)?;
+    let swept = Swept::of(found.len(), BATCH);
+    for (key, _) in found {
+        tx.delete(key);
+    }
+    Ok(swept)
+}
+
+fn answers(tx: &mut Tx<'_>, now: DateTime<Utc>) -> Result<Swept, Outcome> {
+    let kept = keys::once_expired(now);
+    let found = tx.range(&kept.from, &kept.to, BATCH)?;
+    let swept = Swept::of(found.len(), BATCH);
+    for (key, _) in found {
+        tx.delete(keys::once_of_expiry(&key).to_vec());
+        tx.delete(key);
+    }
+    Ok(swept)
+}
+
+fn enrollments(tx: &mut Tx<'_>, now: DateTime<Utc>) -> Result<Swept, Outcome> {
+    let lapsed = keys::lapsed(now);
+    let found = tx.range(&lapsed.from, &lapsed.to, ENROLLMENTS)?;
+    let swept = Swept::of(found.len(), ENROLLMENTS);
+    for (key, _) in found {
+        let device = keys::lapsed_device(&key);
+        enroll::forget(tx, &device.ok_or(MALFORMED)?)?;
+        tx.delete(key);
+    }
+    Ok(swept)
 }
 
 /// What a sweep found.
@@ -56,5 +78,18 @@ pub enum Swept {
     MoreLeft,
 }
 
+impl Swept {
+    fn of(found: usize, batch: usize) -> Self {
+        if found < batch {
+            Self::Clean
+        } else {
+            Self::MoreLeft
+        }
+    }
+}
+
+/// Two keys each at most: well within a transaction's.
 const BATCH: usize = 100;
+/// Five keys each.
+const ENROLLMENTS: usize = 50;
 const MALFORMED: Fault = Fault::Inconsistent("an enrollment lapses that has no id");

@@ -82,8 +82,8 @@ pub(crate) async fn verify(
                     let reading = heartbeat.as_ref().map_err(|reason| *reason)?;
                     tpm::heartbeat(tx, note, seat, reading, fresh?.made_at(), now)?;
                 }
-                lease::extend(&inner, &license, &mut activation, now)?;
-                activation.certificate = certificate(&inner, &license, &activation, now)?;
+                let exp = lease::extend(&inner, &license, &mut activation, now)?;
+                activation.certificate = certificate(&inner, &license, &activation, exp, now)?;
                 save(tx, &activation);
                 Ok(Refreshed {
                     activation: Some(activation.to_wire()),
@@ -125,7 +125,10 @@ fn read_heartbeat(deps: &Deps, ask: &Request) -> Result<Result<CounterReading, R
     };
     let b = binding::verify(&ask.challenge, &ask.request, &ask.activation.to_string());
     let reading = tpm::read(of, said, &b, Relation::AtLeast(0));
-    Ok(reading.map_err(|_| Reason::AttestationFailed))
+    Ok(match reading {
+        Ok(reading) if !tpm::is_denied(deps, of, reading.firmware()) => Ok(reading),
+        _ => Err(Reason::AttestationFailed),
+    })
 }
 
 /// A revoked or suspended license, or one that was upgraded, is enforced on next contact (DOMAIN 7).

@@ -63,6 +63,8 @@ struct TpmWire {
     manufacturer: u32,
     #[prost(string, repeated, tag = "10")]
     warnings: Vec<String>,
+    #[prost(uint32, tag = "11")]
+    era: u32,
 }
 
 impl Record for Enrollment {
@@ -134,6 +136,7 @@ fn tpm_to_wire(tpm: &Tpm) -> TpmWire {
         firmware: tpm.firmware,
         manufacturer: tpm.manufacturer,
         warnings: tpm.warnings.clone(),
+        era: tpm.era,
     }
 }
 
@@ -151,6 +154,7 @@ fn tpm_from_wire(wire: TpmWire) -> Result<Tpm, Bad> {
         firmware: wire.firmware,
         manufacturer: wire.manufacturer,
         warnings: wire.warnings,
+        era: wire.era,
     })
 }
 
@@ -187,6 +191,8 @@ pub(crate) struct EvidenceWire {
     attestation_certificate: Vec<u8>,
     #[prost(bytes = "vec", tag = "13")]
     slot_signature: Vec<u8>,
+    #[prost(bytes = "vec", repeated, tag = "14")]
+    intermediate_certificates: Vec<Vec<u8>>,
 }
 
 impl Record for Evidence {
@@ -217,6 +223,8 @@ impl Record for Evidence {
                 wire.slot_certificate.clone_from(&piv.slot_certificate);
                 wire.attestation_certificate
                     .clone_from(&piv.attestation_certificate);
+                wire.intermediate_certificates
+                    .clone_from(&piv.intermediate_certificates);
                 wire.slot_signature = piv.signature.to_vec();
             }
         }
@@ -243,6 +251,7 @@ impl Record for Evidence {
             Shown::Piv(PivShown {
                 slot_certificate: wire.slot_certificate,
                 attestation_certificate: wire.attestation_certificate,
+                intermediate_certificates: wire.intermediate_certificates,
                 signature: array(&wire.slot_signature, "slot_signature")?,
             })
         };

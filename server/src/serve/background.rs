@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::flow::Deps;
 use crate::flow::Outcome;
 use crate::flow::due::{self, Pass};
+use crate::flow::evidence;
 use crate::flow::sweep::{self, Swept};
 use crate::store::{Store, StoreError};
 
@@ -57,6 +58,31 @@ pub(super) async fn due(deps: Arc<Deps>) {
                 tracing::error!(%refusal, "the due pass was refused, which is a defect");
             }
         }
+    }
+}
+
+/// Tells the operator, once at the start, on which seats the hardware's endorsement counts for less than it did: endorsements change
+/// only there. The seats stay: what becomes of them is a person's to decide.
+pub(super) async fn flag_doubtful(deps: Arc<Deps>) {
+    let mut seats = 0_u64;
+    let looked = evidence::doubtful(&deps, |seat| {
+        seats += 1;
+        let today = match seat.today {
+            Ok(level) => format!("its level would be {level} today"),
+            Err(error) => error.to_string(),
+        };
+        let (activation, serial) = (seat.activation, seat.serial);
+        tracing::warn!(%activation, %serial, today, "the hardware of a seat is not endorsed as it was");
+    });
+    match looked.await {
+        Err(Outcome::Failed(fault)) => {
+            tracing::error!(%fault, "the evidence of seats cannot be looked at");
+        }
+        Err(Outcome::Refused(refusal)) => {
+            tracing::error!(%refusal, "the evidence of seats cannot be looked at");
+        }
+        Ok(()) if seats > 0 => tracing::warn!(seats, "seats are not endorsed as they were"),
+        Ok(()) => {}
     }
 }
 

@@ -277,6 +277,7 @@ impl AtWork {
         let mut beside = JoinSet::new();
         beside.spawn(background::sweep(Arc::clone(&self.deps)));
         beside.spawn(background::due(Arc::clone(&self.deps)));
+        beside.spawn(background::flag_doubtful(Arc::clone(&self.deps)));
         let (stop_mails, mails_stopped) = watch::channel(false);
         let mut mailing = tokio::spawn(mailing::send_mails(
             Arc::clone(&self.deps),

@@ -68,16 +68,8 @@ impl Fields {
                 None
             }
         };
-        let mut ek_certificates = Vec::new();
-        for (index, der) in tpm
-            .ek_certificates
-            .into_iter()
-            .take(MAX_CERTIFICATES)
-            .enumerate()
-        {
-            let field = format!("tpm.ek_certificates[{index}]");
-            ek_certificates.push(self.sized(&field, der, MAX_CERTIFICATE));
-        }
+        let ek_certificates =
+            self.all_sized("tpm.ek_certificates", tpm.ek_certificates, MAX_CERTIFICATES);
         let ak_public = self.sized("tpm.ak_public", tpm.ak_public, MAX_PUBLIC);
         let device_public = self.sized("tpm.device_public", tpm.device_public, MAX_PUBLIC);
         let nv_public = self.sized("tpm.nv_public", tpm.nv_public, MAX_PUBLIC);
@@ -85,7 +77,7 @@ impl Fields {
         let counter = self.certification("tpm.counter_certification", tpm.counter_certification);
         certificates?;
         Some(TpmShown {
-            ek_certificates: ek_certificates.into_iter().collect::<Option<_>>()?,
+            ek_certificates: ek_certificates?,
             ak_public: ak_public?,
             device_public: device_public?,
             nv_public: nv_public?,
@@ -105,12 +97,36 @@ impl Fields {
             piv.attestation_certificate,
             MAX_CERTIFICATE,
         );
+        let count = piv.intermediate_certificates.len();
+        let few = (count <= MAX_PIV_INTERMEDIATES).then_some(());
+        if few.is_none() {
+            self.wrong(
+                "piv.intermediate_certificates",
+                "has at most 3 certificates",
+            );
+        }
+        let intermediates = self.all_sized(
+            "piv.intermediate_certificates",
+            piv.intermediate_certificates,
+            MAX_PIV_INTERMEDIATES,
+        );
         let signature = self.fixed_signature("piv.signature", &piv.signature);
+        few?;
         Some(PivShown {
             slot_certificate: slot?,
             attestation_certificate: f9?,
+            intermediate_certificates: intermediates?,
             signature: signature?,
         })
+    }
+
+    /// The first `most` of several certificates.
+    fn all_sized(&mut self, field: &str, all: Vec<Vec<u8>>, most: usize) -> Option<Vec<Vec<u8>>> {
+        let all = all.into_iter().take(most).enumerate();
+        let read: Vec<_> = all
+            .map(|(n, der)| self.sized(&format!("{field}[{n}]"), der, MAX_CERTIFICATE))
+            .collect();
+        read.into_iter().collect()
     }
 
     /// A statement of a TPM that has to be there.
@@ -220,12 +236,14 @@ fn as_it_came(shown: Shown) -> v1::get_evidence_response::Evidence {
         Shown::Piv(piv) => v1::get_evidence_response::Evidence::Piv(v1::PivEvidence {
             slot_certificate: piv.slot_certificate,
             attestation_certificate: piv.attestation_certificate,
+            intermediate_certificates: piv.intermediate_certificates,
             signature: piv.signature.to_vec(),
         }),
     }
 }
 
 const MAX_CERTIFICATES: usize = 4;
+const MAX_PIV_INTERMEDIATES: usize = 3;
 const MAX_CERTIFICATE: usize = 4_096;
 /// TPMT_PUBLIC of RSA-4096 has less than 600 bytes.
 const MAX_PUBLIC: usize = 1_024;

@@ -92,6 +92,7 @@ fn parts_of_evidence_that_are_missing_or_too_long() {
                 v1::PivEvidence {
                     slot_certificate: Vec::new(),
                     attestation_certificate: vec![1; 4_097],
+                    intermediate_certificates: vec![vec![1; 4_097]; 4],
                     signature: vec![1; 63],
                 },
             )),
@@ -99,6 +100,10 @@ fn parts_of_evidence_that_are_missing_or_too_long() {
         };
         let all = [
             "piv.attestation_certificate",
+            "piv.intermediate_certificates",
+            "piv.intermediate_certificates[0]",
+            "piv.intermediate_certificates[1]",
+            "piv.intermediate_certificates[2]",
             "piv.signature",
             "piv.slot_certificate",
         ];

@@ -25,6 +25,8 @@ struct Dongle {
     root: Draft,
     f9: Draft,
     slot: Draft,
+    /// What stands between root and f9, with the seed of each one's signer.
+    above: Vec<(Draft, u8)>,
     deny: DenyList,
     class: EndorsementClass,
     /// Who signed f9, and who signed the slot.
@@ -45,10 +47,33 @@ impl Dongle {
                 .with(extension(FIRMWARE, false, &[5, 4, 3]))
                 .with(extension(SERIAL, false, &[2, 4, 0, 0x98, 0x96, 0x7f]))
                 .with(extension(POLICIES, false, &[2, 1])),
+            above: Vec::new(),
             deny: DenyList::default(),
             class: EndorsementClass::Dongle,
             signers: (key(1), key(2)),
         }
+    }
+
+    /// As firmware 5.7 has it: two intermediates between root and f9.
+    fn newer() -> Self {
+        let mut dongle = Self::new();
+        dongle.root = dongle.root.without(BASIC_CONSTRAINTS);
+        dongle.root = dongle.root.with(basic_constraints(true, None));
+        dongle.f9.issuer = name("lower");
+        dongle.f9 = dongle.f9.with(basic_constraints(true, Some(0)));
+        dongle.signers.0 = key(6);
+        dongle.above = vec![
+            (Draft::authority("lower", "upper", &key(6)), 5),
+            (Draft::authority("upper", "root", &key(5)), 1),
+        ];
+        dongle
+    }
+
+    fn above(&self) -> Vec<Vec<u8>> {
+        let above = self.above.iter();
+        above
+            .map(|(draft, signer)| draft.by(&key(*signer)))
+            .collect()
     }
 
     fn endorsements(&self) -> Endorsements {
@@ -62,7 +87,8 @@ impl Dongle {
 
     fn judge(&self, policy: PivPolicy) -> Result<AttestedSlot, EvidenceError> {
         let (slot, f9) = self.certificates();
-        piv_attestation(&slot, &f9, &self.endorsements(), now(), policy)
+        let above = self.above();
+        piv_attestation(&slot, &f9, &above, &self.endorsements(), now(), policy)
     }
 
     fn verdict(&self) -> Option<EvidenceError> {
@@ -91,6 +117,43 @@ fn a_slot_is_attested() {
     assert_eq!(newer.verdict(), None);
 }
 
+/// Chains of two dongles that were sold, as the tests of go-piv (github.com/go-piv/piv-go v2.6.0, piv/key_test.go and key.go) publish
+/// them; the roots are Yubico's.
+#[test]
+fn dongles_from_the_shelf_are_attested() {
+    let (root_4, root_5) = (
+        &include_bytes!("yubikey/root-457200631.der")[..],
+        &include_bytes!("yubikey/root-263751.der")[..],
+    );
+    let judge = |root: &[u8], f9: &[u8], slot: &[u8]| {
+        let root = Anchor::from_der(root, EndorsementClass::Dongle).unwrap();
+        let endorsements = Endorsements::new(vec![root], DenyList::default());
+        let policy = PivPolicy {
+            min_firmware: [4, 3, 0],
+            pin_policy_at_least: PinPolicy::Once,
+        };
+        piv_attestation(slot, f9, &[], &endorsements, now(), policy)
+    };
+    let f9 = include_bytes!("yubikey/5.4.3-f9.der");
+    let slot = include_bytes!("yubikey/5.4.3-9a.der");
+    let attested = judge(root_5, f9, slot).unwrap();
+    assert_eq!(attested.firmware(), [5, 4, 3]);
+    assert_eq!(attested.serial(), Some(0x00f0_0f14));
+    assert_eq!(attested.pin_policy(), PinPolicy::Once);
+    assert!(matches!(attested.key(), SlotKey::P256(_)));
+    let older_f9 = include_bytes!("yubikey/4.3.7-f9.der");
+    let older_slot = include_bytes!("yubikey/4.3.7-9a.der");
+    let older = judge(root_4, older_f9, older_slot).unwrap();
+    assert_eq!((older.firmware(), older.serial()), ([4, 3, 7], None));
+    // Each is its own root's and its own slot's.
+    let refused = |root, f9, slot| judge(root, f9, slot).err();
+    assert_eq!(refused(root_4, f9, slot), Some(EvidenceError::PivNotPinned));
+    assert_eq!(
+        refused(root_5, f9, older_slot),
+        Some(EvidenceError::PivSlot)
+    );
+}
+
 #[test]
 fn step_31_certificates_are_exact_and_known() {
     let form = Some(EvidenceError::PivForm);
@@ -98,7 +161,7 @@ fn step_31_certificates_are_exact_and_known() {
     let (slot, f9) = dongle.certificates();
     let trail = |bytes: &[u8]| [bytes, &[0]].concat();
     let judge = |slot: &[u8], f9: &[u8]| {
-        piv_attestation(slot, f9, &dongle.endorsements(), now(), LENIENT).err()
+        piv_attestation(slot, f9, &[], &dongle.endorsements(), now(), LENIENT).err()
     };
     assert_eq!(judge(&slot, &f9), None);
     assert_eq!(judge(&trail(&slot), &f9), form);
@@ -166,9 +229,109 @@ fn step_32_the_root_is_pinned_by_its_key_and_as_a_dongle_s() {
     let (slot, f9) = Dongle::new().certificates();
     let nothing = Endorsements::default();
     assert_eq!(
-        piv_attestation(&slot, &f9, &nothing, now(), LENIENT).err(),
+        piv_attestation(&slot, &f9, &[], &nothing, now(), LENIENT).err(),
         not_pinned
     );
+}
+
+#[test]
+fn step_32_intermediates_lead_to_the_root() {
+    assert_eq!(Dongle::newer().verdict(), None);
+    let mut turned = Dongle::newer();
+    turned.above.reverse();
+    assert_eq!(turned.verdict(), None);
+    let not_pinned = Some(EvidenceError::PivNotPinned);
+    for n in 0..2 {
+        let mut gap = Dongle::newer();
+        gap.above.remove(n);
+        assert_eq!(gap.verdict(), not_pinned, "{n}");
+        let mut forged = Dongle::newer();
+        forged.above[n].1 = 8;
+        assert_eq!(forged.verdict(), not_pinned, "{n}");
+        for unfit in [
+            basic_constraints(false, None),
+            key_usage(&[0]),
+            extension(BASIC_CONSTRAINTS, true, &[0x30, 0]),
+        ] {
+            let mut dongle = Dongle::newer();
+            let draft = dongle.above[n].0.clone();
+            dongle.above[n].0 = draft.with(unfit);
+            assert_eq!(dongle.verdict(), not_pinned, "{n}");
+        }
+        let mut silent = Dongle::newer();
+        silent.above[n].0 = silent.above[n].0.clone().without(KEY_USAGE);
+        assert_eq!(silent.verdict(), not_pinned, "{n}");
+    }
+    let mut twice = Dongle::newer();
+    twice.above.resize(4, twice.above[0].clone());
+    assert_eq!(twice.verdict(), Some(EvidenceError::PivForm));
+    let mut three = Dongle::newer();
+    three.above.resize(3, three.above[0].clone());
+    assert_eq!(three.verdict(), None);
+}
+
+#[test]
+fn step_32_intermediates_are_no_more_than_allowed() {
+    for (most, expected) in [
+        (3, None),
+        (2, Some(EvidenceError::PivNotPinned)),
+        (0, Some(EvidenceError::PivNotPinned)),
+    ] {
+        let mut dongle = Dongle::newer();
+        dongle.root = dongle.root.with(basic_constraints(true, Some(most)));
+        assert_eq!(dongle.verdict(), expected, "root {most}");
+    }
+    for (n, most, fits) in [(0, 1, true), (0, 0, false), (1, 2, true), (1, 1, false)] {
+        let mut dongle = Dongle::newer();
+        let draft = dongle.above[n].0.clone();
+        dongle.above[n].0 = draft.with(basic_constraints(true, Some(most)));
+        let expected = (!fits).then_some(EvidenceError::PivNotPinned);
+        assert_eq!(dongle.verdict(), expected, "{n} {most}");
+    }
+}
+
+#[test]
+fn step_32_a_slot_s_key_is_no_authority() {
+    // The key of an attested slot signs what its holder likes, here a slot with another number.
+    let forged = |f9: Draft, slot: Draft| {
+        let mut dongle = Dongle::newer();
+        dongle.above.insert(0, (f9, 6));
+        dongle.f9 = slot;
+        dongle.signers = (key(2), key(3));
+        dongle.slot = Draft {
+            issuer: name("slot 9a"),
+            ..dongle.slot
+        };
+        dongle.slot.spki = key(4).public_key().to_spki_der();
+        dongle.verdict()
+    };
+    let genuine = Dongle::newer();
+    let signs = genuine.f9.clone().with(key_usage(&[5]));
+    assert_eq!(
+        forged(signs.clone(), genuine.slot.clone()),
+        Some(EvidenceError::PivNotPinned)
+    );
+    // Also where the dongle's maker set no bounds.
+    let unbound = signs.with(basic_constraints(true, None));
+    let refused = Some(EvidenceError::PivSlot);
+    let known = genuine.slot.without(FORM_FACTOR);
+    assert_eq!(forged(unbound.clone(), known.clone()), refused);
+    let leaf = known.with(basic_constraints(false, None));
+    assert_eq!(forged(unbound, leaf), refused);
+}
+
+#[test]
+fn steps_34_and_40_intermediates_are_valid_and_not_denied() {
+    for n in 0..2 {
+        let mut late = Dongle::newer();
+        late.above[n].0.not_after = now() - TimeDelta::seconds(1);
+        assert_eq!(late.verdict(), Some(EvidenceError::PivValidity), "{n}");
+        let mut denied = Dongle::newer();
+        let spki = &denied.above[n].0.spki;
+        let id = <sha2::Sha256 as sha2::Digest>::digest(spki);
+        denied.deny.authorities.insert(id.into());
+        assert_eq!(denied.verdict(), Some(EvidenceError::PivDenied), "{n}");
+    }
 }
 
 #[test]
@@ -242,7 +405,7 @@ fn step_35_the_slot_states_what_the_dongle_is() {
         (POLICIES, &[2]),
         (POLICIES, &[2, 1, 1]),
         (POLICIES, &[0, 1]),
-        (POLICIES, &[4, 1]),
+        (POLICIES, &[6, 1]),
         (POLICIES, &[2, 0]),
         (POLICIES, &[2, 4]),
         (FORM_FACTOR, &[]),
@@ -267,6 +430,7 @@ fn step_35_a_license_needs_a_dongle_that_tells_its_number() {
     let signature = key(3).sign_digest(&question);
     let silent = Dongle::with_slot(|slot| slot.without(SERIAL));
     assert_eq!(silent.judge(LENIENT).unwrap().serial(), None);
+    assert!(appraise(&Dongle::newer(), &question, &signature).is_ok());
     let verdict = appraise(&silent, &question, &signature);
     assert_eq!(verdict.err(), Some(EvidenceError::PivExtension));
 }
@@ -317,7 +481,10 @@ fn step_37_the_pin_is_asked_for_often_enough() {
             assert_eq!(dongle.judge(policy).err(), expected, "{has:?} {least:?}");
         }
     }
-    assert_eq!([0, 4].map(PinPolicy::from_number), [None; 2]);
+    // With a fingerprint in place of the PIN.
+    assert_eq!(PinPolicy::from_number(4), Some(PinPolicy::Once));
+    assert_eq!(PinPolicy::from_number(5), Some(PinPolicy::Always));
+    assert_eq!([0, 6].map(PinPolicy::from_number), [None; 2]);
 }
 
 #[test]
@@ -348,6 +515,7 @@ fn appraise(
     let evidence = PivEvidence {
         slot_certificate: &slot,
         attestation_certificate: &f9,
+        intermediate_certificates: &dongle.above(),
         signature,
     };
     appraise_piv(&evidence, &dongle.endorsements(), question, now(), LENIENT)
@@ -396,7 +564,7 @@ fn every_one_byte_mutant_of_a_dongle_s_certificates_is_refused() {
             bytes
         };
         let judge = |slot: &[u8], f9: &[u8]| {
-            piv_attestation(slot, f9, &endorsements, now(), LENIENT).is_err()
+            piv_attestation(slot, f9, &[], &endorsements, now(), LENIENT).is_err()
         };
         assert!(n >= slot.len() || judge(&mutate(&slot), &f9), "slot {n}");
         assert!(n >= f9.len() || judge(&slot, &mutate(&f9)), "f9 {n}");

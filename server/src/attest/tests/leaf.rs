@@ -14,6 +14,9 @@ fn step_03_the_leaf_is_for_an_endorsement_key_only() {
         &[EK_USAGE, "2.23.133.8.3"],
         &[EK_USAGE, "2.23.133.8.2"],
         &["1.3.6.1.5.5.7.3.1", EK_USAGE],
+        &[EK_USAGE, "1.3.6.1.5.5.7.3.2"],
+        &[EK_USAGE, "1.3.6.1.5.5.7.3.3"],
+        &[EK_USAGE, "2.5.29.37.0"],
     ] {
         let verdict = under_root(&ek().with(extended_key_usage(usages)));
         assert_eq!(verdict.err(), Some(EvidenceError::EkPurpose), "{usages:?}");
@@ -67,6 +70,7 @@ fn step_04_the_key_is_of_an_accepted_kind() {
         (2048, &[1, 0, 1][..], None),
         (3072, &[1, 0, 1], None),
         (4096, &[1, 0, 1], None),
+        (4104, &[1, 0, 1], bad),
         (2040, &[1, 0, 1], bad),
         (1024, &[1, 0, 1], bad),
         (2048, &[3], bad),

@@ -69,7 +69,7 @@ proptest! {
         prop_assert!(judge(&garbage, &[&garbage], ROOT).is_err());
         let policy = PivPolicy { min_firmware: [0; 3], pin_policy_at_least: PinPolicy::Never };
         let nothing = Endorsements::default();
-        prop_assert!(piv_attestation(&bytes, &garbage, &nothing, then(), policy).is_err());
-        prop_assert!(piv_attestation(&garbage, &bytes, &nothing, then(), policy).is_err());
+        prop_assert!(piv_attestation(&bytes, &garbage, &[], &nothing, then(), policy).is_err());
+        prop_assert!(piv_attestation(&garbage, &bytes, &[], &nothing, then(), policy).is_err());
     }
 }

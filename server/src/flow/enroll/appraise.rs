@@ -12,19 +12,38 @@ use crate::attest::{
     PivEvidence, PivPolicy, TpmEvidence, TpmFacts,
 };
 use crate::domain::enrollment::{Certified, PivShown, Shown, Tpm, TpmShown};
-use crate::flow::Deps;
+use crate::flow::{Deps, Fault, Outcome};
+
+/// Runs `work` off the threads that serve calls: a chain of certificates costs milliseconds that its sender chose. No more run at
+/// once than there are cores; the others wait.
+///
+/// # Errors
+/// A panic inside.
+pub(super) async fn apart<T: Send + 'static>(
+    deps: &Deps,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Outcome> {
+    // It is never closed.
+    let turn = deps.enrolling.turns().acquire_owned().await.ok();
+    let work = move || {
+        let _turn = turn;
+        work()
+    };
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| Fault::Inconsistent("the verifier panicked").into())
+}
 
 /// Appraises a TPM's evidence: true of one TPM only once its credential was activated.
 ///
 /// # Errors
 /// The check that failed.
 pub(super) fn tpm(
-    deps: &Deps,
+    endorsements: &Endorsements,
     shown: &TpmShown,
     b: &[u8; 32],
     at: DateTime<Utc>,
 ) -> Result<(AttestationResult, TpmFacts), EvidenceError> {
-    let result = tpm_result(&deps.endorsements, shown, b, at)?;
+    let result = tpm_result(endorsements, shown, b, at)?;
     match result.facts() {
         Facts::Tpm(facts) => {
             let facts = (**facts).clone();
@@ -48,6 +67,8 @@ pub(super) fn kept(shown: &TpmShown, result: &AttestationResult, facts: &TpmFact
         },
         firmware: facts.firmware,
         manufacturer: facts.ek.identity().manufacturer(),
+        // What is remembered of the TPM says which, when this is written down.
+        era: 0,
         warnings: result
             .warnings()
             .iter()
@@ -61,12 +82,12 @@ pub(super) fn kept(shown: &TpmShown, result: &AttestationResult, facts: &TpmFact
 /// # Errors
 /// The check that failed.
 pub(super) fn dongle(
-    deps: &Deps,
+    endorsements: &Endorsements,
     shown: &PivShown,
     b: &[u8; 32],
     at: DateTime<Utc>,
 ) -> Result<(PublicKey, DongleNumber, AssuranceLevel), EvidenceError> {
-    let result = piv_result(&deps.endorsements, shown, b, at)?;
+    let result = piv_result(endorsements, shown, b, at)?;
     let Facts::Dongle(slot) = result.facts() else {
         return Err(EvidenceError::PivNotPinned);
     };
@@ -141,6 +162,7 @@ fn piv_result(
     let evidence = PivEvidence {
         slot_certificate: &shown.slot_certificate,
         attestation_certificate: &shown.attestation_certificate,
+        intermediate_certificates: &shown.intermediate_certificates,
         signature: &shown.signature,
     };
     attest::appraise_piv(&evidence, endorsements, b, at, DONGLES)

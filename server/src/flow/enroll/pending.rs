@@ -4,9 +4,11 @@
 //! a restart a client begins again. A challenge begins one enrollment: those used are remembered here as long as they are good.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::num::NonZero;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::Semaphore;
 use upkeep::id::DeviceId;
 use upkeep::key::PublicKey;
 use upkeep::level::AssuranceLevel;
@@ -33,9 +35,11 @@ pub(crate) struct Session {
     pub(crate) expires_at: DateTime<Utc>,
 }
 
-/// The pending enrollments of this process.
-#[derive(Default)]
-pub(crate) struct Pending(Mutex<Inner>);
+/// The pending enrollments of this process, and how many of them are verified at once.
+pub(crate) struct Pending {
+    inner: Mutex<Inner>,
+    turns: Arc<Semaphore>,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -44,7 +48,22 @@ struct Inner {
     used: BTreeSet<(DateTime<Utc>, [u8; 16])>,
 }
 
+impl Default for Pending {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self {
+            inner: Mutex::default(),
+            turns: Arc::new(Semaphore::new(cores)),
+        }
+    }
+}
+
 impl Pending {
+    /// The turns at the verifier: as many as there are cores.
+    pub(crate) fn turns(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.turns)
+    }
+
     /// Whether this challenge has begun an enrollment already: asked before the evidence is looked at, which costs a millisecond.
     pub(crate) fn is_used(&self, challenge: &Fresh) -> bool {
         self.lock().used.contains(&name(challenge))
@@ -92,7 +111,7 @@ impl Pending {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Each change is one insertion or removal: after a panic elsewhere the maps are still good.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -174,6 +193,7 @@ mod tests {
                 shown: Shown::Piv(PivShown {
                     slot_certificate: Vec::new(),
                     attestation_certificate: Vec::new(),
+                    intermediate_certificates: Vec::new(),
                     signature: [0; 64],
                 }),
             },
@@ -191,6 +211,7 @@ mod tests {
                 counter: Counter { name, value: 1 },
                 firmware: 0,
                 manufacturer: 0,
+                era: 0,
                 warnings: Vec::new(),
             },
             clock: ClockInfo {
