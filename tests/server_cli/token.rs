@@ -301,4 +301,22 @@ async fn inside_a_token() {
     );
     fs::rename(&aside, &settings.pin_file).unwrap();
     assert!(verify_es256(&public, b"yes", &signer.sign(b"yes").unwrap()));
+
+    // A PIN that was refused is not tried again, here shown by a token that would take it by now.
+    let module = Pkcs11::new(&settings.module).unwrap();
+    module.finalize().unwrap();
+    let (right, wrong) = ("98765432", "11111111");
+    fs::write(&settings.pin_file, wrong).unwrap();
+    signer.sign(b"no").unwrap_err();
+    let change_pin = |old: &str, new: &str| {
+        let module = Pkcs11::new(&settings.module).unwrap();
+        let slots = module.get_slots_with_initialized_token().unwrap();
+        let session = module.open_rw_session(slots[0]).unwrap();
+        session.set_pin(&old.into(), &new.into()).unwrap();
+    };
+    change_pin(right, wrong);
+    signer.sign(b"no").unwrap_err();
+    change_pin(wrong, right);
+    fs::write(&settings.pin_file, right).unwrap();
+    assert!(verify_es256(&public, b"yes", &signer.sign(b"yes").unwrap()));
 }

@@ -223,12 +223,14 @@ pub fn piv_attestation(
         .collect();
     let path = path::to_anchor(&f9, &intermediates, &anchors, may_issue)
         .map_err(|unfit| unfit.unwrap_or(EvidenceError::PivNotPinned))?;
+    let is_below_root = path.intermediates.is_empty();
     let mut authorities = path.intermediates;
     authorities.extend([path.anchor.certificate(), &f9]);
-    // 33: an f9 that says that it is no authority is none; many say nothing.
+    // 33: an f9 that says that it is no authority is none; many say nothing, which is borne right below a root.
     let constraints: Option<BasicConstraints> =
         f9.extension().map_err(|_| EvidenceError::PivForm)?;
-    if constraints.is_some_and(|constraints| !constraints.ca) || !slot.is_signed_by(&f9) {
+    let is_authority = constraints.map_or(is_below_root, |constraints| constraints.ca);
+    if !is_authority || !slot.is_signed_by(&f9) {
         return Err(EvidenceError::PivSlot);
     }
     // 34
@@ -274,13 +276,17 @@ pub fn piv_attestation(
     })
 }
 
-/// Step 32 for an issuer above f9. A pinned root is taken as it is but for a path length that it states.
+/// Step 32 for an issuer above f9. A pinned root right above it is taken as it is. Everything else is held to its constraints, and
+/// there f9 counts as the authority that it is: else a slot's key, which signs whatever its holder likes, would pass for an f9.
 fn may_issue(issuer: &Certificate, below: u8) -> Result<(), EvidenceError> {
-    let fits = match issuer.authority() {
-        Some(authority) => authority.path_length.is_none_or(|most| below <= most),
-        None => issuer.is_pinned(),
-    };
-    fits.then_some(()).ok_or(EvidenceError::PivNotPinned)
+    if issuer.is_pinned() && below == 0 {
+        return Ok(());
+    }
+    issuer
+        .authority()
+        .filter(|authority| authority.path_length.is_none_or(|most| below < most))
+        .map(drop)
+        .ok_or(EvidenceError::PivNotPinned)
 }
 
 fn parse(der: &[u8]) -> Result<Certificate, EvidenceError> {

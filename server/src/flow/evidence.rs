@@ -23,11 +23,14 @@ pub(crate) struct Kept {
 }
 
 /// A live activation whose device would not be enrolled at its level today.
-pub(crate) struct Doubtful {
-    pub(crate) activation: ActivationId,
-    pub(crate) serial: SerialNumber,
+#[derive(Clone, Debug)]
+pub struct Doubtful {
+    /// The seat.
+    pub activation: ActivationId,
+    /// Its license.
+    pub serial: SerialNumber,
     /// The level today, or why there is none.
-    pub(crate) today: Result<AssuranceLevel, EvidenceError>,
+    pub today: Result<AssuranceLevel, EvidenceError>,
 }
 
 /// Appraises the evidence of all live activations again, page by page, and gives what is worth less by today's endorsements: the
@@ -35,7 +38,7 @@ pub(crate) struct Doubtful {
 ///
 /// # Errors
 /// Store faults.
-pub(crate) async fn doubtful(deps: &Deps, mut report: impl FnMut(Doubtful)) -> Result<(), Outcome> {
+pub async fn doubtful(deps: &Deps, mut report: impl FnMut(Doubtful)) -> Result<(), Outcome> {
     let mut store = &deps.store;
     let mut rest = keys::activations();
     loop {

@@ -18,7 +18,7 @@ pub(crate) mod deal;
 pub mod due;
 pub(crate) mod enroll;
 pub(crate) mod enrolled;
-pub(crate) mod evidence;
+pub mod evidence;
 pub(crate) mod expansion;
 pub(crate) mod expiring;
 pub(crate) mod extension;

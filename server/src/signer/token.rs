@@ -1,7 +1,8 @@
 //! A signing key that never leaves a PKCS#11 token: an HSM, a smart card, SoftHSM.
 //!
 //! The token signs SHA-256 digests with CKM_ECDSA; the digest and the low-S form are made here. One session is kept, opened anew
-//! when the token forgets it. The PIN is read from its file at each login and not kept. Source: PKCS #11 v3.1, section 6.3.
+//! when the token forgets it. The PIN is read from its file at each login and not kept, but a PIN that was refused is remembered by
+//! its digest: a token counts wrong ones and locks, so each is tried once. Source: PKCS #11 v3.1, section 6.3.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -132,6 +133,8 @@ pub struct TokenSigner {
     public: [u8; 65],
     key_id: String,
     session: Mutex<Option<Open>>,
+    /// SHA-256 of the PIN that the token refused last. Held while a session is opened, so that calls do not try it side by side.
+    refused_pin: Mutex<Option<[u8; 32]>>,
 }
 
 /// A session that is logged in, with the key in it.
@@ -182,7 +185,7 @@ impl TokenSigner {
     /// [`TokenError`] names what is missing, refused or unfit.
     pub fn open(settings: &TokenSettings) -> Result<Self, TokenError> {
         let module = load(&settings.module)?;
-        let open = settings.connect(&module)?;
+        let open = settings.connect(&module, &settings.pin()?)?;
         let public = settings.public_key(&open.session)?;
         let signer = Self {
             module,
@@ -190,6 +193,7 @@ impl TokenSigner {
             public,
             key_id: thumbprint(&public),
             session: Mutex::new(Some(open)),
+            refused_pin: Mutex::new(None),
         };
         let probe = signer
             .sign_digest(&Sha256::digest(PROBE).into())
@@ -216,11 +220,32 @@ impl TokenSigner {
         if let Ok(signature) = self.sign_digest(digest) {
             return Ok(signature);
         }
-        let open = self.settings.connect(&self.module)?;
+        let open = self.connect_again()?;
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
         tracing::warn!(token = %self.settings.token, "the token had ended the session; a new one is open");
         self.sign_digest(digest)
             .map_err(|e| self.settings.refused(e))
+    }
+}
+
+impl TokenSigner {
+    /// A new session, unless the PIN file still has what the token refused: then it is not asked again before the file is corrected.
+    /// A locked token counts no tries, so it is asked each time and works as soon as it is unlocked.
+    fn connect_again(&self) -> Result<Open, TokenError> {
+        let mut refused = self
+            .refused_pin
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let pin = self.settings.pin()?;
+        let digest = Sha256::digest(pin.as_bytes()).into();
+        if *refused == Some(digest) {
+            return Err(self.settings.wrong_pin());
+        }
+        let opened = self.settings.connect(&self.module, &pin);
+        if let Err(TokenError::Pin { .. }) = &opened {
+            *refused = Some(digest);
+        }
+        opened
     }
 }
 
@@ -269,7 +294,7 @@ impl TokenSettings {
     }
 
     fn log_in_for_new_key(&self, module: &Pkcs11) -> Result<Session, TokenError> {
-        let session = self.log_in(module, Access::ReadWrite)?;
+        let session = self.log_in(module, Access::ReadWrite, &self.pin()?)?;
         let held = session.find_objects(&[Attribute::Label(self.key.clone().into_bytes())]);
         if held.map_err(|e| self.refused(e))?.is_empty() {
             Ok(session)
@@ -282,13 +307,13 @@ impl TokenSettings {
     }
 
     /// A session in which the key is at hand.
-    fn connect(&self, module: &Pkcs11) -> Result<Open, TokenError> {
-        let session = self.log_in(module, Access::ReadOnly)?;
+    fn connect(&self, module: &Pkcs11, pin: &str) -> Result<Open, TokenError> {
+        let session = self.log_in(module, Access::ReadOnly, pin)?;
         let key = self.find(&session, ObjectClass::PRIVATE_KEY, "private keys")?;
         Ok(Open { session, key })
     }
 
-    fn log_in(&self, module: &Pkcs11, access: Access) -> Result<Session, TokenError> {
+    fn log_in(&self, module: &Pkcs11, access: Access, pin: &str) -> Result<Session, TokenError> {
         start(module).map_err(|e| self.refused(e))?;
         let slot = self.slot(module)?;
         let session = match access {
@@ -296,15 +321,12 @@ impl TokenSettings {
             Access::ReadWrite => module.open_rw_session(slot),
         };
         let session = session.map_err(|e| self.refused(e))?;
-        match session.login(UserType::User, Some(&self.pin()?)) {
+        match session.login(UserType::User, Some(&AuthPin::from(pin))) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
             Err(Error::Pkcs11(
                 RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange,
                 _,
-            )) => Err(TokenError::Pin {
-                token: self.token.clone(),
-                file: self.pin_file.clone(),
-            }),
+            )) => Err(self.wrong_pin()),
             Err(Error::Pkcs11(RvError::PinLocked, _)) => Err(TokenError::Locked {
                 token: self.token.clone(),
             }),
@@ -333,12 +355,13 @@ impl TokenSettings {
         }
     }
 
-    fn pin(&self) -> Result<AuthPin, TokenError> {
+    fn pin(&self) -> Result<Zeroizing<String>, TokenError> {
         let bytes = file::read_secret(&self.pin_file)?;
         let text = std::str::from_utf8(&bytes)
             .map_err(|_| KeyFileError::malformed(&self.pin_file, "the PIN is not text"))?;
-        let line = Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned());
-        Ok(AuthPin::from(line.as_str()))
+        Ok(Zeroizing::new(
+            text.trim_end_matches(['\r', '\n']).to_owned(),
+        ))
     }
 
     /// The one object of `class` that has the key's label.
@@ -393,6 +416,13 @@ impl TokenSettings {
         match <[u8; 65]>::try_from(sec1) {
             Ok(sec1) if sec1.starts_with(&[4]) => Ok(sec1),
             _ => Err(self.unfit("the token does not tell its public key")),
+        }
+    }
+
+    fn wrong_pin(&self) -> TokenError {
+        TokenError::Pin {
+            token: self.token.clone(),
+            file: self.pin_file.clone(),
         }
     }
 

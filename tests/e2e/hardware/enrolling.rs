@@ -4,9 +4,13 @@ use chrono::TimeDelta;
 use upkeep::rpc::v1;
 use upkeep_server::attest::EndorsementClass;
 use upkeep_server::flow::sweep;
+use upkeep_server::store::StoreError;
 
 use super::*;
 use crate::device::Device;
+
+/// More than the sweep takes at once, of each kind.
+const BATCH: u32 = 120;
 
 #[tokio::test]
 async fn a_secret_is_tried_once_and_in_time() {
@@ -323,6 +327,42 @@ async fn an_enrollment_that_nobody_uses_lapses_and_is_swept() {
     assert_eq!((count(b'E'), count(b'R'), count(b'L')), (2, 2, 1));
     sweep::sweep(opened.server.deps()).await.unwrap();
     assert_eq!((count(b'E'), count(b'R'), count(b'L')), (1, 1, 0));
+    opened.check_records();
+}
+
+#[tokio::test]
+async fn full_batches_of_every_kind_are_swept() {
+    let mut scene = Scene::new(EndorsementClass::Chip, 1).await;
+    scene.machine().await;
+    scene.world.clock.advance(TimeDelta::hours(49));
+    let opened = scene.world.opened().await;
+    let store = opened.server.deps().store();
+    let all = |table: u8| store.scan(&[table, b'/'], &[table, b'0'], 1_000).unwrap();
+    let (enrollment, evidence) = (all(b'E').remove(0).1, all(b'R').remove(0).1);
+    // So many of each that one transaction could not take them all.
+    for n in 0..BATCH {
+        let (enrollment, evidence) = (enrollment.clone(), evidence.clone());
+        store
+            .transact("filled", move |tx| {
+                let id = u128::from(n).to_be_bytes();
+                let over = 1_000_u64.to_be_bytes();
+                let key = |parts: &[&[u8]]| parts.concat();
+                tx.put(key(&[b"n/", &over, &id]), Vec::new());
+                let answer = key(&[b"i/", b"product/", &id]);
+                tx.put(key(&[b"j/", &over, &answer]), Vec::new());
+                tx.put(answer, Vec::new());
+                tx.put(key(&[b"L/", &over, &id]), Vec::new());
+                tx.put(key(&[b"E/", &id]), enrollment.clone());
+                tx.put(key(&[b"R/", &id]), evidence.clone());
+                Ok::<_, StoreError>(())
+            })
+            .await
+            .unwrap();
+    }
+    while sweep::sweep(opened.server.deps()).await.unwrap() == sweep::Swept::MoreLeft {}
+    for table in *b"nijLERD" {
+        assert_eq!(all(table).len(), 0, "{}", char::from(table));
+    }
     opened.check_records();
 }
 

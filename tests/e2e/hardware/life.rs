@@ -5,7 +5,8 @@ use upkeep::jws;
 use upkeep::key;
 use upkeep::rpc::v1;
 use upkeep::rpc::v1::partner_service_client::PartnerServiceClient;
-use upkeep_server::attest::EndorsementClass;
+use upkeep_server::attest::{EndorsementClass, EvidenceError};
+use upkeep_server::flow::evidence;
 use upkeep_server::pki::Role;
 
 use super::*;
@@ -371,4 +372,70 @@ async fn evidence_is_kept_and_judged_again_by_todays_endorsements() {
     );
     drop(device);
     scene.close().await;
+}
+
+#[tokio::test]
+async fn a_deny_list_reaches_what_is_enrolled() {
+    let mut scene = Scene::new(EndorsementClass::Chip, 2).await;
+    let (mut machine, seat) = scene.active().await;
+    let kept = scene
+        .support()
+        .await
+        .get_evidence(v1::GetEvidenceRequest {
+            activation_id: seat.activation_id.clone(),
+        })
+        .await
+        .unwrap()
+        .into_inner();
+    let lists = [
+        format!("[[ek]]\nsha256 = \"{}\"\nreason = \"stolen\"\n", kept.ek_id),
+        "[[firmware]]\nmanufacturer = \"IFX\"\nfrom = \"0007005500000000\"\n\
+         to = \"00070055ffffffff\"\nreason = \"a hole\"\n"
+            .to_owned(),
+    ];
+    let place = scene.world.settings.data_dir.join("endorsements/deny.toml");
+    for list in lists {
+        std::fs::write(&place, list).unwrap();
+        scene.world = scene.world.restart().await;
+        scene.api = scene.world.api().await;
+        let refused = machine.verify(&mut scene.api, &seat.activation_id).await;
+        assert_eq!(reason(refused), "ATTESTATION_FAILED");
+        let refused = machine.activate(&mut scene.api, &scene.wish).await;
+        assert_eq!(reason(refused), "ATTESTATION_FAILED");
+    }
+    std::fs::write(&place, "").unwrap();
+    scene.world = scene.world.restart().await;
+    scene.api = scene.world.api().await;
+    machine
+        .verify(&mut scene.api, &seat.activation_id)
+        .await
+        .unwrap();
+    scene.close().await;
+}
+
+#[tokio::test]
+async fn seats_of_a_removed_authority_are_told() {
+    for removed in [false, true] {
+        let mut scene = Scene::new(EndorsementClass::Chip, 2).await;
+        let (_, seat) = scene.active().await;
+        let (mut returned, gone) = scene.active().await;
+        let proof = returned.retire(&gone.activation_id);
+        deactivate(&mut scene.api, &proof).await.unwrap();
+        if removed {
+            let held = scene.world.settings.data_dir.join("endorsements");
+            std::fs::remove_dir_all(held).unwrap();
+        }
+        let opened = scene.world.opened().await;
+        let mut told = Vec::new();
+        evidence::doubtful(opened.server.deps(), |seat| told.push(seat))
+            .await
+            .unwrap();
+        let told: Vec<_> = told
+            .iter()
+            .map(|seat| (seat.activation.to_string(), seat.today))
+            .collect();
+        let expected = (seat.activation_id, Err(EvidenceError::NotPinned));
+        let expected: Vec<_> = removed.then_some(expected).into_iter().collect();
+        assert_eq!(told, expected);
+    }
 }

@@ -25,8 +25,8 @@ struct Dongle {
     root: Draft,
     f9: Draft,
     slot: Draft,
-    /// What stands between root and f9, with the signer of each.
-    above: Vec<(Draft, SigningKey)>,
+    /// What stands between root and f9, with the seed of each one's signer.
+    above: Vec<(Draft, u8)>,
     deny: DenyList,
     class: EndorsementClass,
     /// Who signed f9, and who signed the slot.
@@ -60,17 +60,20 @@ impl Dongle {
         dongle.root = dongle.root.without(BASIC_CONSTRAINTS);
         dongle.root = dongle.root.with(basic_constraints(true, None));
         dongle.f9.issuer = name("lower");
+        dongle.f9 = dongle.f9.with(basic_constraints(true, Some(0)));
         dongle.signers.0 = key(6);
         dongle.above = vec![
-            (Draft::authority("lower", "upper", &key(6)), key(5)),
-            (Draft::authority("upper", "root", &key(5)), key(1)),
+            (Draft::authority("lower", "upper", &key(6)), 5),
+            (Draft::authority("upper", "root", &key(5)), 1),
         ];
         dongle
     }
 
     fn above(&self) -> Vec<Vec<u8>> {
         let above = self.above.iter();
-        above.map(|(draft, signer)| draft.by(signer)).collect()
+        above
+            .map(|(draft, signer)| draft.by(&key(*signer)))
+            .collect()
     }
 
     fn endorsements(&self) -> Endorsements {
@@ -112,6 +115,43 @@ fn a_slot_is_attested() {
         ..Dongle::with_slot(|slot| slot.with(extension(FORM_FACTOR, false, &[1])))
     };
     assert_eq!(newer.verdict(), None);
+}
+
+/// Chains of two dongles that were sold, as the tests of go-piv (github.com/go-piv/piv-go v2.6.0, piv/key_test.go and key.go) publish
+/// them; the roots are Yubico's.
+#[test]
+fn dongles_from_the_shelf_are_attested() {
+    let (root_4, root_5) = (
+        &include_bytes!("yubikey/root-457200631.der")[..],
+        &include_bytes!("yubikey/root-263751.der")[..],
+    );
+    let judge = |root: &[u8], f9: &[u8], slot: &[u8]| {
+        let root = Anchor::from_der(root, EndorsementClass::Dongle).unwrap();
+        let endorsements = Endorsements::new(vec![root], DenyList::default());
+        let policy = PivPolicy {
+            min_firmware: [4, 3, 0],
+            pin_policy_at_least: PinPolicy::Once,
+        };
+        piv_attestation(slot, f9, &[], &endorsements, now(), policy)
+    };
+    let f9 = include_bytes!("yubikey/5.4.3-f9.der");
+    let slot = include_bytes!("yubikey/5.4.3-9a.der");
+    let attested = judge(root_5, f9, slot).unwrap();
+    assert_eq!(attested.firmware(), [5, 4, 3]);
+    assert_eq!(attested.serial(), Some(0x00f0_0f14));
+    assert_eq!(attested.pin_policy(), PinPolicy::Once);
+    assert!(matches!(attested.key(), SlotKey::P256(_)));
+    let older_f9 = include_bytes!("yubikey/4.3.7-f9.der");
+    let older_slot = include_bytes!("yubikey/4.3.7-9a.der");
+    let older = judge(root_4, older_f9, older_slot).unwrap();
+    assert_eq!((older.firmware(), older.serial()), ([4, 3, 7], None));
+    // Each is its own root's and its own slot's.
+    let refused = |root, f9, slot| judge(root, f9, slot).err();
+    assert_eq!(refused(root_4, f9, slot), Some(EvidenceError::PivNotPinned));
+    assert_eq!(
+        refused(root_5, f9, older_slot),
+        Some(EvidenceError::PivSlot)
+    );
 }
 
 #[test]
@@ -206,7 +246,7 @@ fn step_32_intermediates_lead_to_the_root() {
         gap.above.remove(n);
         assert_eq!(gap.verdict(), not_pinned, "{n}");
         let mut forged = Dongle::newer();
-        forged.above[n].1 = key(8);
+        forged.above[n].1 = 8;
         assert_eq!(forged.verdict(), not_pinned, "{n}");
         for unfit in [
             basic_constraints(false, None),
@@ -233,21 +273,51 @@ fn step_32_intermediates_lead_to_the_root() {
 #[test]
 fn step_32_intermediates_are_no_more_than_allowed() {
     for (most, expected) in [
-        (2, None),
-        (1, Some(EvidenceError::PivNotPinned)),
+        (3, None),
+        (2, Some(EvidenceError::PivNotPinned)),
         (0, Some(EvidenceError::PivNotPinned)),
     ] {
         let mut dongle = Dongle::newer();
         dongle.root = dongle.root.with(basic_constraints(true, Some(most)));
         assert_eq!(dongle.verdict(), expected, "root {most}");
     }
-    for (n, most, fits) in [(0, 0, true), (1, 1, true), (1, 0, false)] {
+    for (n, most, fits) in [(0, 1, true), (0, 0, false), (1, 2, true), (1, 1, false)] {
         let mut dongle = Dongle::newer();
         let draft = dongle.above[n].0.clone();
         dongle.above[n].0 = draft.with(basic_constraints(true, Some(most)));
         let expected = (!fits).then_some(EvidenceError::PivNotPinned);
         assert_eq!(dongle.verdict(), expected, "{n} {most}");
     }
+}
+
+#[test]
+fn step_32_a_slot_s_key_is_no_authority() {
+    // The key of an attested slot signs what its holder likes, here a slot with another number.
+    let forged = |f9: Draft, slot: Draft| {
+        let mut dongle = Dongle::newer();
+        dongle.above.insert(0, (f9, 6));
+        dongle.f9 = slot;
+        dongle.signers = (key(2), key(3));
+        dongle.slot = Draft {
+            issuer: name("slot 9a"),
+            ..dongle.slot
+        };
+        dongle.slot.spki = key(4).public_key().to_spki_der();
+        dongle.verdict()
+    };
+    let genuine = Dongle::newer();
+    let signs = genuine.f9.clone().with(key_usage(&[5]));
+    assert_eq!(
+        forged(signs.clone(), genuine.slot.clone()),
+        Some(EvidenceError::PivNotPinned)
+    );
+    // Also where the dongle's maker set no bounds.
+    let unbound = signs.with(basic_constraints(true, None));
+    let refused = Some(EvidenceError::PivSlot);
+    let known = genuine.slot.without(FORM_FACTOR);
+    assert_eq!(forged(unbound.clone(), known.clone()), refused);
+    let leaf = known.with(basic_constraints(false, None));
+    assert_eq!(forged(unbound, leaf), refused);
 }
 
 #[test]
