@@ -141,11 +141,11 @@ pub(super) fn verify(
     })
 }
 
-/// The nonce of the ticket inside and when it was made, if there is one: this server's, for this activation.
-fn answered(
-    deps: &Deps,
-    proof: &HardwareProof,
-) -> Result<Option<(TicketNonce, Option<DateTime<Utc>>)>, Refusal> {
+/// What a ticket says: its nonce, and when it was made.
+type Answered = (TicketNonce, Option<DateTime<Utc>>);
+
+/// The ticket inside, if there is one: this server's, for this activation.
+fn answered(deps: &Deps, proof: &HardwareProof) -> Result<Option<Answered>, Refusal> {
     let Some(ticket) = &proof.ticket else {
         return Ok(None);
     };

@@ -101,9 +101,9 @@ impl Deps {
 fn enrollment_limits(guesses: &GuessLimits) -> GuessLimits {
     GuessLimits {
         network: Backoff {
-            free: guesses.network.free.saturating_mul(16),
+            free: guesses.network.free.saturating_mul(5),
+            first: Duration::from_secs(1),
             longest: Duration::from_secs(10),
-            ..guesses.network
         },
         global_per_minute: guesses.global_per_minute.saturating_mul(6),
         forget_after: Duration::from_secs(60 * 60),

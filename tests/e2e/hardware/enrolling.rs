@@ -430,7 +430,7 @@ async fn one_network_gets_so_much_evidence_verified() {
         .await
         .unwrap();
     let mut answers = Vec::new();
-    for _ in 0..=481 {
+    for _ in 0..=501 {
         let again = v1::BeginEnrollmentRequest {
             challenge: challenge(&mut scene.api, v1::ChallengePurpose::Enroll)
                 .await
