@@ -22,6 +22,7 @@ use crate::challenged::challenged;
 use crate::client::Client;
 use crate::device::Device;
 use crate::error::{ClientError, Unfinished};
+use crate::hardware::Step;
 use crate::store::{
     AskedActivation, Held, LicenseStore, PendingActivation, State, VirtualEnvironment,
 };
@@ -84,6 +85,8 @@ pub struct Activated {
 ///
 /// Where the same license is active already, its certificate is renewed for this version.
 ///
+/// With a TPM's key this blocks the thread while the chip works, see [the crate](crate#a-tpm-blocks).
+///
 /// # Errors
 /// [`ClientError::Unfinished`] when another license or request stands here; [`ClientError::Refused`]; when
 /// [`ClientError::outcome_unknown`], call again with the same options.
@@ -93,24 +96,27 @@ pub async fn activate(
     options: &ActivateOptions,
 ) -> Result<Activated, ClientError> {
     let resumed = matches!(store.state(), State::Activating(_));
-    let sent = match send(store, client, options, Key::Held).await {
+    let mut sent = match send(store, client, options, Key::Held).await {
         // An earlier sending took effect, with another credential: this device gets its own seat again under a new id.
         Err(error) if resumed && error.reason() == Some("REQUEST_ID_REUSED") => {
             let device = attester::held(store.state(), &options.serial).cloned();
             undo(store)?;
             send(store, client, options, device.map_or(Key::Held, Key::This)).await
         }
-        // The key was enrolled too long ago, or its activation is over.
-        Err(error) if error.reason() == Some("ENROLLMENT_INVALID") => {
-            send(store, client, options, Key::New).await
-        }
         sent => sent,
     };
+    // The key was enrolled too long ago, or its activation is over; or the license has another here, lost and still at work.
+    for step in [Step::Beside, Step::Anew] {
+        if !matches!(&sent, Err(error) if error.reason() == Some("ENROLLMENT_INVALID")) {
+            break;
+        }
+        sent = send(store, client, options, Key::New(step)).await;
+    }
     match sent {
         Ok(answer) => accept_activation(store, answer),
         Err(error) => {
             if !resumed && matches!(error, ClientError::Refused(_)) && !error.outcome_unknown() {
-                undo(store)?;
+                refused(store)?;
             }
             Err(error)
         }
@@ -234,6 +240,23 @@ pub(crate) fn undo(store: &mut LicenseStore) -> Result<(), ClientError> {
         _ => return Ok(()),
     };
     store.put(before)?;
+    Ok(())
+}
+
+/// Goes back after a refusal that is certain. Where the license has no key here then, the counter that was defined for the one that asked
+/// is deleted; if that fails it stays, and the next try for the license uses it.
+pub(crate) fn refused(store: &mut LicenseStore) -> Result<(), ClientError> {
+    let (device, serial) = match store.state() {
+        State::Activating(pending) => (pending.device().clone(), pending.serial().clone()),
+        State::Redeeming(pending) => (pending.device().clone(), pending.serial().clone()),
+        _ => return Ok(()),
+    };
+    undo(store)?;
+    if let Device::Tpm(device) = device
+        && attester::held(store.state(), &serial).is_none()
+    {
+        drop(device.give_up(store.tpm()));
+    }
     Ok(())
 }
 

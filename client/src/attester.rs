@@ -21,7 +21,7 @@ use crate::tpm::TpmAddress;
 #[serde(rename_all = "snake_case")]
 #[allow(clippy::exhaustive_enums, reason = "a key is in a chip or in a file")]
 pub enum Attester {
-    /// A TPM's where one works and the server accepts it, else a software key, with the reason.
+    /// A TPM's; where the machine has none that is fit for it, or the server does not accept it, a software key, with the reason.
     #[default]
     Auto,
     /// A TPM's, or none.
@@ -81,8 +81,8 @@ pub(crate) enum Key {
     Held,
     /// This one.
     This(Device),
-    /// A new one: the server does not take the last one. A TPM moves its counter on for it, also one that licenses share.
-    New,
+    /// A new one of a TPM: the server does not take the last one.
+    New(Step),
 }
 
 /// The key that this license has here already: of the request that waits, else of the activation in force. It may be a TPM's that is
@@ -99,7 +99,7 @@ pub(crate) fn held<'a>(state: &'a State, serial: &SerialNumber) -> Option<&'a De
 /// The key to ask with. Where it is a new one of a TPM, the chip's counter has moved and the server has enrolled it.
 ///
 /// # Errors
-/// [`ClientError::Unfinished`] when the license is in force with the other kind of key; [`ClientError::Tpm`] when a TPM is wanted and
+/// [`ClientError::Unfinished`] when the license is in force with the other kind of key, or with one for another use; [`ClientError::Tpm`] when a TPM is wanted and
 /// can't be had; as every call.
 pub(crate) async fn device(
     store: &LicenseStore,
@@ -110,7 +110,7 @@ pub(crate) async fn device(
     let usable = match key {
         Key::Held => usable(store, wanted)?,
         Key::This(device) => return Ok(device),
-        Key::New => return hardware::enroll(store, client, wanted, Step::Anew).await,
+        Key::New(step) => return hardware::enroll(store, client, wanted, step).await,
     };
     match usable {
         Usable::This(device) => Ok(device),
@@ -147,7 +147,7 @@ pub(crate) fn device_by_hand(
 enum Usable {
     This(Device),
     None {
-        /// Whether the license has a TPM's key here, which is dead or was enrolled for something else.
+        /// Whether the license has a TPM's key here, which is dead or was asked for something else and has no answer yet.
         was_tpm: bool,
     },
 }
@@ -166,9 +166,16 @@ fn usable(store: &LicenseStore, wanted: Wanted<'_>) -> Result<Usable, ClientErro
             kind: device.kind(),
         }));
     }
-    let fits = device.fits(wanted.product, wanted.virtual_environment);
-    if fits && device.is_alive(store.tpm())? {
-        return Ok(Usable::This(device.clone()));
+    if device.is_alive(store.tpm())? {
+        if device.fits(wanted.product, wanted.virtual_environment) {
+            return Ok(Usable::This(device.clone()));
+        }
+        // A new key would end this one, which works.
+        if matches!(store.state(), State::Active(_)) {
+            return Err(ClientError::Unfinished(Unfinished::OtherUse {
+                serial: wanted.serial.clone(),
+            }));
+        }
     }
     Ok(Usable::None { was_tpm: true })
 }
@@ -193,7 +200,7 @@ async fn new_device(
 /// Why a software key will do instead; `None` where it would only hide what has to be seen to.
 fn instead_of_tpm(error: &ClientError) -> Option<String> {
     match error {
-        ClientError::Tpm(error) => Some(error.to_string()),
+        ClientError::Tpm(error) if error.is_unfit() => Some(error.to_string()),
         ClientError::Refused(refusal)
             if refusal.reason.as_deref() == Some("ATTESTATION_FAILED") =>
         {
@@ -203,5 +210,48 @@ fn instead_of_tpm(error: &ClientError) -> Option<String> {
             )
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::tpm::TpmError;
+
+    #[test]
+    fn only_a_tpm_that_is_unfit_is_stood_in_for() {
+        let address = || "/dev/tpmrm0".to_owned();
+        let unfit = [
+            TpmError::Unavailable {
+                address: address(),
+                why: "it is off".to_owned(),
+            },
+            TpmError::Denied { address: address() },
+            TpmError::NoEndorsement,
+            TpmError::EndorsementMismatch,
+            TpmError::Owned { command: "owner" },
+            TpmError::NoSpace,
+        ];
+        for error in unfit {
+            let said = error.to_string();
+            assert_eq!(instead_of_tpm(&ClientError::Tpm(error)), Some(said));
+        }
+        let passing = [
+            TpmError::Busy { address: address() },
+            TpmError::Io(io::ErrorKind::TimedOut.into()),
+            TpmError::Malformed {
+                command: "TPM2_Create",
+                why: "it is too short".to_owned(),
+            },
+            TpmError::Lockout,
+            TpmError::IndexTaken { index: 1 },
+        ];
+        for error in passing {
+            assert!(!error.next_step().is_empty());
+            let error = ClientError::Tpm(error);
+            assert_eq!(instead_of_tpm(&error), None, "{error}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use upkeep::rpc::v1::ChallengePurpose;
 
-use crate::client::Client;
+use crate::client::{Challenge, Client};
 use crate::error::ClientError;
 
 /// Makes and sends a signed request, with up to [`RENEWALS`] fresh challenges where the server says that the last one was too old or
@@ -15,6 +15,24 @@ use crate::error::ClientError;
 pub(crate) async fn challenged<Q, A, F>(
     client: &Client,
     purpose: ChallengePurpose,
+    make: impl FnMut(&[u8]) -> Result<Q, ClientError>,
+    send: impl Fn(Client, Q) -> F,
+) -> Result<A, ClientError>
+where
+    F: Future<Output = Result<A, ClientError>>,
+{
+    let first = client.challenge(purpose).await?;
+    challenged_with(first, client, purpose, make, send).await
+}
+
+/// As [`challenged`], where the first challenge is here already.
+///
+/// # Errors
+/// As [`challenged`].
+pub(crate) async fn challenged_with<Q, A, F>(
+    first: Challenge,
+    client: &Client,
+    purpose: ChallengePurpose,
     mut make: impl FnMut(&[u8]) -> Result<Q, ClientError>,
     send: impl Fn(Client, Q) -> F,
 ) -> Result<A, ClientError>
@@ -23,9 +41,8 @@ where
 {
     let mut renewals = 0;
     let mut sent_before = 0_u32;
+    let mut challenge = first;
     loop {
-        let challenge = client.challenge(purpose).await;
-        let challenge = challenge.map_err(|error| counted(error, sent_before))?;
         let request = make(&challenge.bytes)?;
         match send(client.clone(), request).await {
             Err(ClientError::Refused(refusal))
@@ -33,6 +50,8 @@ where
             {
                 renewals += 1;
                 sent_before = sent_before.saturating_add(refusal.attempts.saturating_sub(1));
+                let fresh = client.challenge(purpose).await;
+                challenge = fresh.map_err(|error| counted(error, sent_before))?;
             }
             answer => return answer.map_err(|error| counted(error, sent_before)),
         }

@@ -110,10 +110,11 @@ pub fn check(store: &LicenseStore, build: &Build) -> Result<Verdict, ClientError
     let found = rules::Device::Key(device.thumbprint());
     let verdict = rules::check(licensed_by, found, running).map_err(CheckError::Refused)?;
     if let LicensedBy::Activation(certificate) = licensed_by {
-        let mark = lease::judge(certificate.claims(), store.clock_mark(), clock::now_secs())?;
-        if let Some(mark) = mark {
+        let judged = lease::judge(certificate.claims(), store.clock_mark(), clock::now_secs());
+        if let Some(mark) = judged.mark {
             store.keep_clock_mark(mark);
         }
+        judged.verdict?;
     }
     Ok(verdict)
 }

@@ -333,6 +333,10 @@ fn the_check_says_why_not() {
         check(&store, &build()),
         Err(ClientError::Check(CheckError::LeaseEnded))
     ));
+    assert!(
+        store.clock_mark().is_some(),
+        "the check that finds it over says so to the next"
+    );
     activate_request(&mut store, b"two", &options()).expect("request");
     accept_activation(&mut store, vendor.answer(device)).expect("accept");
     for (build, refused) in [
@@ -370,6 +374,37 @@ fn the_check_says_why_not() {
             "{found:?}"
         );
     }
+}
+
+#[test]
+fn a_waived_seat_ends_the_license_that_no_key_can_return() {
+    let (vendor, stranger) = (Vendor::new(9), Vendor::new(8));
+    kill_points(
+        |dir| active(dir, &vendor),
+        |store| {
+            let device = store.device_thumbprint();
+            let other = vendor.receipt(Thumbprint::from_bytes([1; 32]));
+            for receipt in [stranger.receipt(device), other] {
+                record_receipt(store, &receipt).expect_err("refused");
+                assert!(matches!(store.state(), State::Active(_)));
+            }
+            record_receipt(store, &vendor.receipt(device))
+        },
+        |mut store, done| {
+            if matches!(store.state(), State::Active(_)) {
+                assert!(done.is_none());
+                let receipt = vendor.receipt(store.device_thumbprint());
+                record_receipt(&mut store, &receipt).expect("again");
+            }
+            assert!(matches!(
+                check(&store, &build()),
+                Err(ClientError::NotActivated(NotActivated::Deactivated))
+            ));
+            let text = std::fs::read_to_string(store.dir().join("state.json")).expect("state");
+            assert!(!text.contains("certificate"), "wiped");
+            assert!(receipt_file(&store).expect("receipt").is_some());
+        },
+    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ use upkeep::artefact::{
 use upkeep::binding;
 use upkeep::id::ActivationId;
 use upkeep::jws::SigningInput;
+use upkeep::level::AssuranceLevel;
 use upkeep::rpc::v1;
 
 use crate::challenged::challenged;
@@ -22,6 +23,7 @@ use crate::client::Client;
 use crate::device::{Device, SoftwareDevice, TpmDevice};
 use crate::error::{ClientError, NotActivated, Unfinished};
 use crate::store::{Journal, LicenseStore, State};
+use crate::tpm::TpmError;
 use crate::{clock, random, verify};
 
 /// A return that is complete.
@@ -35,6 +37,8 @@ pub struct Deactivated {
 }
 
 /// Returns the seat, from wherever the last call stopped; when it is returned, gives the receipt again.
+///
+/// With a TPM's key this blocks the thread while the chip works, see [the crate](crate#a-tpm-blocks).
 ///
 /// # Errors
 /// [`ClientError::NotActivated`], [`ClientError::Unfinished`], [`ClientError::Refused`]; when [`ClientError::outcome_unknown`], call
@@ -54,8 +58,7 @@ pub async fn deactivate(
     if !goes_without {
         match fetch_ticket(store, client).await {
             Ok(_) => {}
-            // The key is dead, so it signs for no ticket; the counter proves that.
-            Err(ClientError::NotActivated(NotActivated::KeyEnded)) => go_without_ticket(store)?,
+            Err(error) if needs_no_ticket(store.state(), &error) => go_without_ticket(store)?,
             Err(error) => return Err(error),
         }
     }
@@ -75,12 +78,23 @@ pub async fn deactivate(
                     prove(store, Some(&ticket))?;
                 }
             }
+            // What is held here may be another chip's word, or damaged. This chip's is as good as the first.
+            Err(error) if renewals < RENEWALS && error.reason() == Some("PROOF_INVALID") => {
+                let journal = journal(store.state())?.clone();
+                if matches!(journal.device(), Device::Software(_)) {
+                    return Err(error);
+                }
+                renewals += 1;
+                prove_again(store, journal.without_proof())?;
+            }
             Err(error) => return Err(close_if_ended(store, error)),
         }
     }
 }
 
 /// Fetches the ticket, or gives the one that is held. From here on the product stops.
+///
+/// With a TPM's key this blocks the thread while the chip works, see [the crate](crate#a-tpm-blocks).
 ///
 /// # Errors
 /// As [`deactivate`].
@@ -137,8 +151,9 @@ pub fn prove(store: &mut LicenseStore, ticket: Option<&str>) -> Result<String, C
                     ));
                 }
             }
-            // A chip that can't be asked ends it here, while the license is whole.
-            let works = device.is_alive(store.tpm())?;
+            // A chip that can't be asked, or another, ends it here, while the license is whole. The counter alone is asked for: it is what
+            // the proof is about.
+            let works = device.stands(store.tpm())?;
             let journal = Journal::begin(held.clone(), ticket, works);
             store.put(State::Releasing(journal.clone()))?;
             journal
@@ -148,8 +163,17 @@ pub fn prove(store: &mut LicenseStore, ticket: Option<&str>) -> Result<String, C
                 "this return has its receipt: no other ticket is answered".to_owned(),
             ));
         }
+        // The vendor ended it. Nothing was returned here, so there is nothing to prove.
+        State::Deactivated(journal)
+            if ticket.is_none() && journal.ticket().is_none() && journal.proof().is_none() =>
+        {
+            return Err(ClientError::NotActivated(NotActivated::Deactivated));
+        }
         state => {
             let journal = journal(state)?.clone();
+            if journal.held().is_some() {
+                journal.device().stands(store.tpm())?;
+            }
             match ticket {
                 Some(ticket) if journal.ticket() != Some(&ticket) => {
                     check_ticket(store, journal.device(), &ticket, journal.activation_id())?;
@@ -216,7 +240,8 @@ pub fn receipt_file(store: &LicenseStore) -> Result<Option<String>, ClientError>
     Ok(Some(armor::write(verified.claims(), receipt)))
 }
 
-/// Keeps a receipt that came by file: the return is complete.
+/// Keeps a receipt that came by file: the return is complete. One for the license in force, whose seat support waived because its key is
+/// out of reach, wipes the license.
 ///
 /// * `receipt` - bare or armoured, untrusted.
 ///
@@ -230,6 +255,14 @@ pub fn record_receipt(store: &mut LicenseStore, receipt: &str) -> Result<(), Cli
 fn record(store: &mut LicenseStore, receipt: &str) -> Result<Deactivated, ClientError> {
     let text = armor::read_either::<DeactivationReceipt>(receipt)
         .map_err(|error| ClientError::artefact("the deactivation receipt", error))?;
+    if let State::Active(held) = store.state() {
+        let ended = Journal::ended(held);
+        if let Ok(done) = returned(store, &ended, text.clone()) {
+            let ended = ended.with_receipt(done.receipt.clone());
+            store.put(State::Deactivated(ended))?;
+            return Ok(done);
+        }
+    }
     let journal = match store.state() {
         state @ (State::Activating(_) | State::Redeeming(_)) => journal(state)?,
         _ => store
@@ -295,12 +328,37 @@ async fn ask_for_ticket(store: &mut LicenseStore, client: &Client) -> Result<Str
     Ok(answer.ticket)
 }
 
+/// Whether a TPM's return goes on without the ticket that could not be had: the key is dead and signs for none, or the owner's password
+/// keeps it from being loaded. The latter only where the server is sure to take the proof: else it costs the license and frees no seat.
+fn needs_no_ticket(state: &State, error: &ClientError) -> bool {
+    match error {
+        ClientError::NotActivated(NotActivated::KeyEnded) => true,
+        ClientError::Tpm(TpmError::Owned { .. }) => {
+            let held = match state {
+                State::Active(held) => Some(held),
+                State::Releasing(journal) => journal.held(),
+                _ => None,
+            };
+            held.is_some_and(|held| held.claims().assurance == AssuranceLevel::Hardware)
+        }
+        _ => false,
+    }
+}
+
 /// Lets a TPM's return go on without a ticket: what answered one is given up, and the proof is made anew.
 fn go_without_ticket(store: &mut LicenseStore) -> Result<(), ClientError> {
-    let journal = match store.state() {
-        State::Active(held) => Journal::begin(held.clone(), None, false),
-        state => journal(state)?.clone().with_ticket(None),
-    };
+    match store.state() {
+        State::Active(_) => prove(store, None).map(|_| ()),
+        state => {
+            let journal = journal(state)?.clone().with_ticket(None);
+            prove_again(store, journal)
+        }
+    }
+}
+
+/// Has the TPM make another proof, once it is sure that this is the chip that can.
+fn prove_again(store: &mut LicenseStore, journal: Journal) -> Result<(), ClientError> {
+    journal.device().stands(store.tpm())?;
     store.put(State::Releasing(journal))?;
     prove(store, None).map(|_| ())
 }

@@ -1,7 +1,8 @@
 //! The key that an activation is bound to: a software key in the store's directory, or a TPM's, which dies with its counter.
 //!
 //! It answers for itself; which key an activation gets is decided by [`crate::attester`], and who enrolls a TPM's key is
-//! [`crate::hardware`]. Calls to a chip block: a signature takes a few hundred milliseconds at most.
+//! [`crate::hardware`]. Calls to a chip block the thread: most take tens of milliseconds, making a key seconds, and a chip that is busy is
+//! asked again for about five seconds more.
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,6 +42,9 @@ pub struct TpmDevice {
     product: ProductId,
     virtual_environment: VirtualEnvironment,
     key: TpmKey,
+    /// Whether the counter was defined for this key, by this process.
+    #[serde(skip)]
+    is_new_counter: bool,
 }
 
 impl Device {
@@ -147,6 +151,19 @@ impl Device {
         }
     }
 
+    /// Whether the key still works, as far as its return asks: a TPM's counter stands where it stood.
+    ///
+    /// * `tpm` - where the TPM is, if it was named.
+    ///
+    /// # Errors
+    /// [`ClientError::Tpm`] when the chip can't be asked, or another made the key.
+    pub(crate) fn stands(&self, tpm: Option<&TpmAddress>) -> Result<bool, ClientError> {
+        match self {
+            Self::Software(_) => Ok(true),
+            Self::Tpm(device) => Ok(open(tpm)?.stands(&device.key)?),
+        }
+    }
+
     /// As messages name it.
     pub(crate) fn to_wire(&self) -> v1::DeviceKey {
         use v1::device_key::Key;
@@ -195,7 +212,26 @@ impl TpmDevice {
             product,
             virtual_environment,
             key,
+            is_new_counter: false,
         }
+    }
+
+    /// The same, on a counter that was defined for it, if it was.
+    pub(crate) fn on_new_counter(self, is_new_counter: bool) -> Self {
+        Self {
+            is_new_counter,
+            ..self
+        }
+    }
+
+    /// Whether the counter was defined for this key, as far as this process knows.
+    pub(crate) fn is_new_counter(&self) -> bool {
+        self.is_new_counter
+    }
+
+    /// The key in the chip.
+    pub(crate) fn key(&self) -> &TpmKey {
+        &self.key
     }
 
     /// Kills the key for good, and has the chip say so over `q`. Repeating it moves the counter no further.
@@ -208,6 +244,17 @@ impl TpmDevice {
         q: &[u8; 32],
     ) -> Result<Certified, ClientError> {
         Ok(open(tpm)?.retire(&self.key, q)?)
+    }
+
+    /// Gives the chip the room of a counter that was defined for this key again, where no activation came of it.
+    ///
+    /// # Errors
+    /// [`ClientError::Tpm`]; then the counter stays, and does no harm.
+    pub(crate) fn give_up(&self, tpm: Option<&TpmAddress>) -> Result<(), ClientError> {
+        if self.is_new_counter {
+            open(tpm)?.give_up(&self.key)?;
+        }
+        Ok(())
     }
 
     /// Gives the chip the room of its counter again, once the return that ended the key is complete.

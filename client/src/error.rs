@@ -258,7 +258,7 @@ pub enum NotActivated {
     Deactivated,
     /// The TPM refuses the device key for good: its counter has moved past the value that the key works at.
     #[error(
-        "its TPM key has ended: the license was deactivated on this machine, or the counter moved, or the TPM was cleared"
+        "its TPM key has ended: the license, or one that shares its counter, was deactivated on this machine, or the counter moved, or the TPM was cleared"
     )]
     KeyEnded,
     /// The device was upgraded by file, so there is no activation on record at the server.
@@ -271,7 +271,7 @@ impl NotActivated {
         match self {
             Self::Never | Self::Deactivated => "run `upkeep activate`",
             Self::KeyEnded => {
-                "activate again: `upkeep activate SERIAL` makes a new key, and this machine gets its own seat again"
+                "activate again: `upkeep activate SERIAL` makes a new key, and this machine gets its own seat again; below the level `hardware` that counts as a return, of which a year has few"
             }
             Self::Releasing => "run `upkeep deactivate` again to finish it",
             Self::UpgradeFile => "redeem the 25-character code online: `upkeep upgrade redeem`",
@@ -321,6 +321,14 @@ pub enum Unfinished {
         /// The kind of its key: `software` or `tpm`.
         kind: &'static str,
     },
+    /// The license is in force here with a TPM's key that was enrolled for another product or declaration.
+    #[error(
+        "{serial} stands here with a TPM key for another product, or another `--virtual-environment`: a new key would end it"
+    )]
+    OtherUse {
+        /// The license.
+        serial: SerialNumber,
+    },
 }
 
 impl Unfinished {
@@ -340,8 +348,12 @@ impl Unfinished {
                     .to_owned()
             }
             Self::OtherKey { kind, .. } => format!(
-                "leave it at `--attester {kind}` or `auto`, or run `upkeep deactivate` first"
+                "leave it at `--attester {kind}` or `auto`, or run `upkeep deactivate` first; where its key is out of reach for good, the vendor's support can waive the seat: record their receipt with `upkeep deactivate --receipt FILE`"
             ),
+            Self::OtherUse { .. } => {
+                "name the values that it was activated with, or run `upkeep deactivate` first"
+                    .to_owned()
+            }
         }
     }
 }

@@ -6,11 +6,13 @@
 use std::sync::Arc;
 
 use upkeep::binding;
+use upkeep::id::ProductId;
 use upkeep::rpc::v1;
+use upkeep::serial::SerialNumber;
 
-use crate::attester::Wanted;
-use crate::challenged::challenged;
-use crate::client::Client;
+use crate::attester::{self, Wanted};
+use crate::challenged::challenged_with;
+use crate::client::{Challenge, Client};
 use crate::device::{Device, TpmDevice, certification, open};
 use crate::error::ClientError;
 use crate::store::LicenseStore;
@@ -55,20 +57,44 @@ async fn enroll_once(
     step: Step,
 ) -> Result<Device, ClientError> {
     let tpm = store.tpm();
-    // 1 A key is made that works only while the counter stands where it stands now; the license's own moves on first.
-    let (vendor, serial) = (vendor(store), wanted.serial.to_string());
-    let prepared = with_chip(tpm, move |chip| match step {
-        Step::Beside => chip.prepare(&vendor, &serial),
-        Step::Anew => chip.prepare_anew(&vendor, &serial),
-    })
-    .await?;
-    // Missing only now: where no TPM works a software key does without it.
+    // 1 Nothing moves in the chip before all that is needed is here. The TPM first: where none is, a software key does without the rest.
+    with_chip(tpm, |_| Ok(())).await?;
     let product = wanted.product.ok_or_else(|| {
         ClientError::Input("the product is missing: a TPM's key is enrolled for one".to_owned())
     })?;
+    let challenge = client.challenge(v1::ChallengePurpose::Enroll).await?;
+    // 2 A key is made that works only while the counter stands where it stands now; the license's own moves on first.
+    let last = last(store, wanted.serial);
+    let after = last.clone();
+    let (vendor, serial) = (vendor(store), wanted.serial.to_string());
+    let mut prepared = with_chip(tpm, move |chip| match (after, step) {
+        (None, Step::Beside) => chip.prepare(&vendor, &serial),
+        (None, Step::Anew) => chip.prepare_anew(&vendor, &serial),
+        (Some(last), Step::Beside) => chip.prepare_next(last.key()),
+        (Some(last), Step::Anew) => chip.prepare_next_anew(last.key()),
+    })
+    .await?;
+    prepared.is_new_counter |= last.as_deref().is_some_and(TpmDevice::is_new_counter);
+    let (is_new, key) = (prepared.is_new_counter, prepared.key.clone());
+    let enrolled = enroll_key(client, tpm, challenge, prepared, (wanted, product)).await;
+    if enrolled.is_err() && is_new && last.is_none() {
+        // A refusal for a mistyped serial must not cost a counter; if this fails, it does.
+        drop(with_chip(tpm, move |chip| chip.give_up(&key)).await);
+    }
+    enrolled
+}
+
+async fn enroll_key(
+    client: &Client,
+    tpm: Option<&TpmAddress>,
+    challenge: Challenge,
+    prepared: Prepared,
+    (wanted, product): (Wanted<'_>, &ProductId),
+) -> Result<Device, ClientError> {
     let is_virtual = wanted.virtual_environment.is_virtual();
-    // 2 The evidence, over a challenge.
-    let answer = challenged(
+    // 3 The evidence, over the challenge.
+    let answer = challenged_with(
+        challenge,
         client,
         v1::ChallengePurpose::Enroll,
         |challenge| {
@@ -87,13 +113,13 @@ async fn enroll_once(
         |client, request| async move { client.begin_enrollment(request).await },
     )
     .await?;
-    // 3 Only the chip that the endorsement certificate speaks of gets the secret out of the credential.
+    // 4 Only the chip that the endorsement certificate speaks of gets the secret out of the credential.
     let key = prepared.key.clone();
     let secret = with_chip(tpm, move |chip| {
         chip.activate_credential(&key, &answer.credential_blob, &answer.encrypted_secret)
     })
     .await?;
-    // 4 The server believes the evidence now.
+    // 5 The server believes the evidence now.
     let complete = v1::CompleteEnrollmentRequest {
         enrollment_id: answer.enrollment_id,
         secret: secret.to_vec(),
@@ -103,16 +129,25 @@ async fn enroll_once(
         .await?
         .device
         .ok_or_else(|| ClientError::Answer("it enrolled no device".to_owned()))?;
-    let device = Device::Tpm(Arc::new(TpmDevice::new(
+    let device = TpmDevice::new(
         enrolled.device_id,
         product.clone(),
         wanted.virtual_environment,
         prepared.key,
-    )));
+    );
+    let device = Device::Tpm(Arc::new(device.on_new_counter(prepared.is_new_counter)));
     if enrolled.device_thumbprint != device.thumbprint().to_string() {
         return Err(ClientError::Answer("it enrolled another key".to_owned()));
     }
     Ok(device)
+}
+
+/// The key of this chip that the license has here, dead or alive.
+fn last(store: &LicenseStore, serial: &SerialNumber) -> Option<Arc<TpmDevice>> {
+    match attester::held(store.state(), serial)? {
+        Device::Tpm(last) => Some(Arc::clone(last)),
+        Device::Software(_) => None,
+    }
 }
 
 fn evidence(

@@ -88,7 +88,7 @@ fn a_license_in_a_tpm_runs_until_its_counter_moves() {
     let store = LicenseStore::read(&dir).expect("what was written is read");
     assert_eq!(store.attester(), Attester::Tpm);
     check(&store, &build()).expect("runs");
-    // Another key on the same counter moves it on: as a sibling on a shared counter does.
+    // Another key on the same counter moves it on: as the return of a sibling on a shared counter does.
     new_key(&tpm);
     assert!(matches!(
         check(&store, &build()),
@@ -138,6 +138,28 @@ fn a_key_dies_once_wherever_its_return_stops() {
         },
     );
     assert_eq!(points, 18, "begun, wiped and proved, six operations each");
+}
+
+#[test]
+fn what_the_vendor_ended_moves_no_counter() {
+    let Some(tpm) = SoftwareTpm::provision(&Ca::new()) else {
+        return;
+    };
+    let vendor = Vendor::new(9);
+    let home = TempDir::new().expect("directory");
+    let mut store = activated(&home.path().join("store"), &vendor, &tpm);
+    let State::Active(held) = store.state() else {
+        panic!("{:?}", store.state());
+    };
+    let device = held.device().clone();
+    let ended = Journal::ended(held);
+    store.put(State::Deactivated(ended)).expect("ended");
+    assert!(matches!(
+        prove(&mut store, None),
+        Err(ClientError::NotActivated(NotActivated::Deactivated))
+    ));
+    assert!(matches!(store.state(), State::Deactivated(_)));
+    assert!(device.is_alive(store.tpm()).expect("a TPM"));
 }
 
 #[test]

@@ -19,33 +19,42 @@ pub(crate) struct Mark {
     seen_at: u64,
 }
 
-/// Judges a lease at `now`, and gives the mark to keep where it has risen. A perpetual certificate has neither.
+/// What a look at the clock comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Judged {
+    /// [`CheckError::LeaseEnded`] or [`CheckError::ClockSetBack`].
+    pub(crate) verdict: Result<(), CheckError>,
+    /// The mark to keep, where it has risen, whatever the verdict is: a lease that was once found over must stay over.
+    pub(crate) mark: Option<Mark>,
+}
+
+/// Judges a lease at `now`. A perpetual certificate always runs and has no mark.
 ///
 /// * `kept` - the mark that was kept; one for another certificate does not count.
-///
-/// # Errors
-/// [`CheckError::LeaseEnded`], [`CheckError::ClockSetBack`].
-pub(crate) fn judge(
-    certificate: &ActivationCertificate,
-    kept: Option<Mark>,
-    now: u64,
-) -> Result<Option<Mark>, CheckError> {
+pub(crate) fn judge(certificate: &ActivationCertificate, kept: Option<Mark>, now: u64) -> Judged {
     let Some(end) = certificate.exp else {
-        return Ok(None);
+        return Judged {
+            verdict: Ok(()),
+            mark: None,
+        };
     };
     let mark = kept
         .filter(|mark| mark.issued_at == certificate.iat)
         .map_or(certificate.iat, |mark| mark.seen_at.max(certificate.iat));
-    if now.saturating_add(SKEW) < mark {
-        return Err(CheckError::ClockSetBack);
+    let verdict = if now.saturating_add(SKEW) < mark {
+        Err(CheckError::ClockSetBack)
+    } else if end <= now.max(mark) {
+        Err(CheckError::LeaseEnded)
+    } else {
+        Ok(())
+    };
+    Judged {
+        verdict,
+        mark: (now > mark).then_some(Mark {
+            issued_at: certificate.iat,
+            seen_at: now,
+        }),
     }
-    if end <= now.max(mark) {
-        return Err(CheckError::LeaseEnded);
-    }
-    Ok((now > mark).then_some(Mark {
-        issued_at: certificate.iat,
-        seen_at: now,
-    }))
 }
 
 /// How far a clock may go back without suspicion: seconds. Clocks that are kept right jump by less.
@@ -69,22 +78,29 @@ mod tests {
     #[test]
     fn a_lease_ends_on_its_second() {
         let lease = lease(1_000, Some(9_000));
-        assert!(judge(&lease, None, 8_999).is_ok());
-        assert_eq!(judge(&lease, None, 9_000), Err(CheckError::LeaseEnded));
+        assert_eq!(judge(&lease, None, 8_999).verdict, Ok(()));
+        let over = judge(&lease, None, 9_000);
+        assert_eq!(over.verdict, Err(CheckError::LeaseEnded));
+        // Set back by less than the skew, or by more: it stays over.
+        let verdict = |now| judge(&lease, over.mark, now).verdict;
+        assert_eq!(verdict(8_999), Err(CheckError::LeaseEnded));
+        assert_eq!(verdict(5_000), Err(CheckError::ClockSetBack));
     }
 
     #[test]
     fn a_clock_before_the_certificate_or_the_mark_is_refused() {
         let lease = lease(1_000, Some(9_000));
-        assert_eq!(judge(&lease, None, 699), Err(CheckError::ClockSetBack));
-        assert_eq!(judge(&lease, None, 700), Ok(None), "within the skew");
-        let mark = judge(&lease, None, 5_000).expect("runs");
+        let verdict = |mark, now| judge(&lease, mark, now).verdict;
+        assert_eq!(verdict(None, 699), Err(CheckError::ClockSetBack));
+        assert_eq!(verdict(None, 700), Ok(()), "within the skew");
+        let mark = judge(&lease, None, 5_000).mark;
         assert_eq!(
-            judge(&lease, mark, 4_699),
+            verdict(mark, 4_699),
             Err(CheckError::ClockSetBack),
             "seen at 5000"
         );
-        assert_eq!(judge(&lease, mark, 4_700), Ok(None));
+        assert_eq!(verdict(mark, 4_700), Ok(()));
+        assert_eq!(judge(&lease, mark, 4_700).mark, None, "it only rises");
     }
 
     #[test]
@@ -94,18 +110,22 @@ mod tests {
             issued_at: 1_000,
             seen_at: 9_100,
         });
-        assert_eq!(judge(&lease, mark, 8_900), Err(CheckError::LeaseEnded));
+        assert_eq!(
+            judge(&lease, mark, 8_900).verdict,
+            Err(CheckError::LeaseEnded)
+        );
     }
 
     #[test]
     fn a_mark_counts_for_its_own_certificate() {
-        let mark = judge(&lease(1_000, Some(90_000)), None, 80_000).expect("runs");
+        let mark = judge(&lease(1_000, Some(90_000)), None, 80_000).mark;
         let renewed = lease(2_000, Some(90_000));
-        assert!(judge(&renewed, mark, 2_100).is_ok());
+        assert_eq!(judge(&renewed, mark, 2_100).verdict, Ok(()));
     }
 
     #[test]
     fn a_perpetual_license_needs_no_clock() {
-        assert_eq!(judge(&lease(1_000, None), None, 0), Ok(None));
+        let judged = judge(&lease(1_000, None), None, 0);
+        assert_eq!((judged.verdict, judged.mark), (Ok(()), None));
     }
 }

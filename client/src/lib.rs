@@ -4,6 +4,11 @@
 //! network nor lock. Each flow writes what it is about to do before it does it, so that after
 //! a crash or a lost answer the same call goes on where the last one stopped: no seat is taken twice, none is freed twice. What
 //! goes over the wire is in docs/protocol.md.
+//!
+//! # A TPM blocks
+//! The flows are async for the network alone. With a TPM's key they also run commands of the chip, and most of these block the thread
+//! that polls the flow: tens of milliseconds each, and up to some seconds where the chip is busy. Run a flow on a thread of its own where
+//! other tasks of the same runtime can't wait for that.
 
 pub mod check;
 pub mod error;

@@ -17,6 +17,7 @@ use crate::challenged::challenged;
 use crate::client::Client;
 use crate::device::Device;
 use crate::error::{ClientError, Unfinished};
+use crate::hardware::Step;
 use crate::store::{
     AskedRedeem, LicenseStore, PendingRedeem, State, UpgradeFile, VirtualEnvironment,
 };
@@ -51,6 +52,8 @@ pub struct Redeemed {
 
 /// Redeems an upgrade code online, or finishes the redeeming that a crash or a lost answer interrupted.
 ///
+/// With a TPM's key this blocks the thread while the chip works, see [the crate](crate#a-tpm-blocks).
+///
 /// # Errors
 /// [`ClientError::Unfinished`] when an activation or another request stands here; [`ClientError::Refused`]; when
 /// [`ClientError::outcome_unknown`], call again with the same options.
@@ -63,7 +66,7 @@ pub async fn redeem(
     let sent = match send(store, client, options, Key::Held).await {
         // The key was enrolled too long ago.
         Err(error) if error.reason() == Some("ENROLLMENT_INVALID") => {
-            send(store, client, options, Key::New).await
+            send(store, client, options, Key::New(Step::Beside)).await
         }
         // The code was made for the key whose name the reseller was given, which is the store's own.
         Err(error)
@@ -82,7 +85,7 @@ pub async fn redeem(
         Ok(answer) => accept_redeem(store, answer),
         Err(error) => {
             if !resumed && matches!(error, ClientError::Refused(_)) && !error.outcome_unknown() {
-                activate::undo(store)?;
+                activate::refused(store)?;
             }
             Err(error)
         }

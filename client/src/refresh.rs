@@ -30,6 +30,8 @@ pub struct Refreshed {
 /// simply active again (DOMAIN 7), and this call brings it back. Where the vendor ended the activation (declared lost, revoked), the
 /// certificate is destroyed here: its seat is another's now.
 ///
+/// With a TPM's key this blocks the thread while the chip works, see [the crate](crate#a-tpm-blocks).
+///
 /// # Errors
 /// [`ClientError::NotActivated`], [`ClientError::Refused`], [`ClientError::Artefact`] when the new certificate does not verify by
 /// the keys pinned at enrollment, which this call never replaces.

@@ -45,6 +45,7 @@ pub struct LicenseStore {
     keys: KeySet,
     software: Arc<SigningKey>,
     record: Record,
+    attester: Option<Attester>,
     tpm: Option<TpmAddress>,
     writable: Writable,
 }
@@ -125,6 +126,7 @@ impl LicenseStore {
             keys,
             software: device,
             record,
+            attester: None,
             tpm: None,
             writable: Writable::Yes,
         })
@@ -174,6 +176,7 @@ impl LicenseStore {
             keys,
             software: device,
             record,
+            attester: None,
             tpm: None,
             writable,
         })
@@ -199,9 +202,14 @@ impl LicenseStore {
         self.software.public_key()
     }
 
-    /// Which kind of device key a new activation gets.
+    /// Which kind of device key a new activation gets: as chosen for this process, else as remembered.
     pub fn attester(&self) -> Attester {
-        self.record.choice.attester
+        self.attester.unwrap_or(self.record.choice.attester)
+    }
+
+    /// Chooses the kind of device key for this process.
+    pub fn use_attester(&mut self, attester: Attester) {
+        self.attester = Some(attester);
     }
 
     /// Where the TPM is: as named for this process, else as remembered; `None` is the first of the usual places.
@@ -301,7 +309,8 @@ impl LicenseStore {
             .map(|text| text.mark)
     }
 
-    /// Keeps a clock mark where the disk lets it, whoever has the store locked: a check waits for nobody and needs no write.
+    /// Keeps a clock mark where the disk lets it, without the lock: a check waits for nobody. Of two at once the one that comes last stays;
+    /// where nothing can be written the mark is lost, and the check's verdict is the same.
     pub(crate) fn keep_clock_mark(&self, mark: Mark) {
         let text = ClockText {
             format: FORMAT,

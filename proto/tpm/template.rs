@@ -138,16 +138,30 @@ pub fn counter(index: u32, written: bool) -> NvPublic {
 ///
 /// * `attempt` - 0, then 1 and so on while another's index stands there.
 pub fn counter_index(vendor: &str, serial: &str, attempt: u32) -> u32 {
-    owner_index(b(
+    let index = owner_index(b(
         "counter",
         &[vendor.as_bytes(), serial.as_bytes(), &attempt.to_be_bytes()],
-    ))
+    ));
+    if is_shared(index) {
+        index & !OWN_RANGE
+    } else {
+        index
+    }
 }
 
-/// Where the one counter stands that all licenses of a vendor share in a TPM with few counters.
+/// Where the one counter stands that all licenses of a vendor share in a TPM with few counters, from `0x01BF0000` to `0x01BFFFFF`.
 pub fn shared_counter_index(vendor: &str) -> u32 {
-    owner_index(b("shared-counter", &[vendor.as_bytes()]))
+    SHARED_RANGE | owner_index(b("shared-counter", &[vendor.as_bytes()]))
 }
+
+/// Whether a counter there is one that licenses share: those have a range of their own, so that each side can tell.
+pub fn is_shared(index: u32) -> bool {
+    index & SHARED_RANGE == SHARED_RANGE
+}
+
+const SHARED_RANGE: u32 = 0x01BF_0000;
+/// Without this bit an index is no shared one.
+const OWN_RANGE: u32 = 0x0020_0000;
 
 /// Made inside this TPM, never to leave it.
 const BORN_HERE: Attributes = Attributes::FIXED_TPM
@@ -234,9 +248,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shared_can_be_told_by_its_place() {
+        let mut moved = 0;
+        for serial in 0..1_000 {
+            let serial = serial.to_string();
+            let index = counter_index("acme", &serial, 0);
+            assert!(!is_shared(index), "{index:#x}");
+            assert!(is_shared(shared_counter_index(&serial)));
+            moved += u32::from(is_shared(index | OWN_RANGE));
+        }
+        assert_ne!(moved, 0, "some were out of their range");
+    }
+
+    #[test]
     fn what_an_installation_derives_is_frozen() {
         assert_eq!(counter_index("acme", "S1", 0), 0x01a0_0b5e);
-        assert_eq!(shared_counter_index("acme"), 0x01b0_5bd5);
+        assert_eq!(shared_counter_index("acme"), 0x01bf_5bd5);
         assert_eq!(
             attestation_key("acme").name().to_string(),
             "000bff21730af79a19dbdab25cb04489f77a7e13fcd1748b5e71e4bb7782b4648926"

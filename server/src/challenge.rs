@@ -55,7 +55,7 @@ pub(crate) fn make(
 /// Checks a challenge that came back.
 ///
 /// # Errors
-/// CHALLENGE_INVALID for anything this server did not make for this purpose, CHALLENGE_EXPIRED after 120 seconds.
+/// CHALLENGE_INVALID for anything this server did not make for this purpose, CHALLENGE_EXPIRED after 120 seconds, and before it was made.
 pub(crate) fn check(
     pepper: &Pepper,
     purpose: Purpose,
@@ -82,7 +82,9 @@ pub(crate) fn check(
         .ok()
         .and_then(DateTime::from_timestamp_millis)
         .ok_or(Reason::ChallengeInvalid)?;
-    if now >= expires_at {
+    // One that would be good for longer was made before the clock was set back: it would pass for newer than what came after it.
+    let latest = now.checked_add_signed(LIFETIME).unwrap_or(now);
+    if now >= expires_at || expires_at > latest {
         return Err(Reason::ChallengeExpired);
     }
     Ok(Fresh { expires_at, nonce })
@@ -137,10 +139,12 @@ mod tests {
             check(&pepper, Purpose::Verify, &bytes, now).err(),
             Some(Reason::ChallengeInvalid)
         );
-        assert_eq!(
-            check(&pepper, Purpose::Activate, &bytes, expires_at).err(),
-            Some(Reason::ChallengeExpired)
-        );
+        for wrong in [expires_at, now - TimeDelta::milliseconds(1)] {
+            assert_eq!(
+                check(&pepper, Purpose::Activate, &bytes, wrong).err(),
+                Some(Reason::ChallengeExpired)
+            );
+        }
         for index in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[index] ^= 1;

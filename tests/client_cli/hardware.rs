@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use upkeep::tpm::template::counter_index;
 use upkeep_swtpm::{Ca, SoftwareTpm};
 
 use crate::world::World;
@@ -106,6 +107,41 @@ fn a_license_in_a_chip_lives_and_a_restored_disk_does_not_bring_it_back() {
     let back = activate(&world, "a", "LS-1000", "label-studio", &[]);
     assert!(back["license"]["counter"]["value"].as_u64() > Some(value + 1));
     world.ok("a", &check(&world));
+}
+
+#[test]
+fn a_key_that_works_is_not_replaced_by_one_for_another_use() {
+    let Some((world, _tpm)) = with_chip() else {
+        return;
+    };
+    let active = activate(&world, "a", "LS-1000", "label-studio", &[]);
+    let code = world.credential("LS-1000");
+    let again = ["activate", "LS-1000", "--activation-code-file", &code];
+    for other in [
+        ["--virtual-environment", "yes"],
+        ["--product", "smartermail"],
+    ] {
+        let asked = [&again[..], &other].concat();
+        world.fails("a", &asked, 5, "UNFINISHED", Some("OTHER_USE"));
+        world.ok("a", &check(&world));
+    }
+    // What is not said stays as it is.
+    assert_eq!(
+        world.ok("a", &again)["license"]["counter"],
+        active["license"]["counter"]
+    );
+}
+
+#[test]
+fn without_a_product_the_chip_is_left_alone() {
+    let Some((world, tpm)) = with_chip() else {
+        return;
+    };
+    let code = world.credential("LS-1000");
+    let redeem = ["upgrade", "redeem", "LS-1000", "--version", "11.0.2"];
+    let redeem = [&redeem[..], &["--code-file", &code]].concat();
+    world.fails("a", &redeem, 2, "USAGE", None);
+    assert!(!tpm.is_defined(counter_index("localhost", "LS-1000", 0)));
 }
 
 #[test]
@@ -252,7 +288,9 @@ fn a_key_falls_back_to_software_and_says_why() {
     fails(&["--attester", "tpm"], 5, "UNFINISHED", "OTHER_KIND_OF_KEY");
     world.ok("a", &["deactivate"]);
     fails(&["--attester", "tpm"], 1, "TPM", "NO_TPM");
-    let by_hand = activate(&[]);
+    // What did not succeed is not remembered.
+    assert_eq!(world.ok("a", &["status"])["attester_choice"], "auto");
+    let by_hand = activate(&["--attester", "tpm"]);
     let by_hand: Vec<&str> = ["request"]
         .into_iter()
         .chain(by_hand.iter().map(String::as_str))

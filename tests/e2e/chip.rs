@@ -154,6 +154,14 @@ impl Chip {
         self.key_at(index, value)
     }
 
+    /// A new key beside those that the counter has already, as a client makes it on one that licenses share.
+    pub(crate) fn prepare_beside(&mut self, index: u32) -> ChipKey {
+        match self.counters.get(&index) {
+            Some(value) => self.key_at(index, *value),
+            None => self.prepare(index),
+        }
+    }
+
     /// A new key for any value.
     pub(crate) fn key_at(&self, index: u32, value: u64) -> ChipKey {
         let nv = template::counter(index, true).name();

@@ -28,4 +28,5 @@ mod machine;
 mod owner;
 mod rolled_back;
 mod scene;
+mod shared;
 mod trust;

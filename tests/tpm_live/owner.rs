@@ -2,6 +2,7 @@
 
 use upkeep::level::ProofGrade;
 use upkeep::tpm::template;
+use upkeep_client::tpm::TpmError;
 use upkeep_client::{ClientError, NotActivated, State, deactivate, refresh};
 use upkeep_server::attest::EndorsementClass;
 use upkeep_swtpm::{Ca, SoftwareTpm};
@@ -81,6 +82,29 @@ async fn a_counter_that_is_deleted_still_proves_the_return() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_owner_password_stops_the_license_and_not_its_return() {
+    let ca = Ca::new();
+    let Some(tpm) = SoftwareTpm::provision(&ca) else {
+        return;
+    };
+    let mut scene = Scene::new(&ca, EndorsementClass::Chip, 1).await;
+    let client = scene.client();
+    let machine = scene.active(&tpm).await;
+    if !tool(&tpm, "tpm2_changeauth", &["-c", "o", "secret"]) {
+        return;
+    }
+    let stopped = machine.check();
+    assert!(
+        matches!(stopped, Err(ClientError::Tpm(TpmError::Owned { .. }))),
+        "{stopped:?}"
+    );
+    let returned = deactivate(&mut machine.open(), &client).await.unwrap();
+    assert_eq!(returned.claims.grade, ProofGrade::Hardware);
+    assert_eq!(scene.seats_taken().await, 0);
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tpm2_clear_costs_an_activation_and_no_seat() {
     let ca = Ca::new();
     let Some(tpm) = SoftwareTpm::provision(&ca) else {
@@ -101,6 +125,103 @@ async fn tpm2_clear_costs_an_activation_and_no_seat() {
     let returned = deactivate(&mut machine.open(), &client).await.unwrap();
     assert_ne!(returned.claims.activation_id.to_string(), old);
     assert_eq!(scene.seats_taken().await, 0);
+    scene.close().await;
+}
+
+/// Moves the counter on by the owner's hand: the key ends.
+fn end_key(machine: &Installation, tpm: &SoftwareTpm, index: u32) -> bool {
+    let name = template::counter(index, true).name();
+    assert_eq!(machine.counter().name, name);
+    let index = format!("{index:#010x}");
+    let moved = tool(tpm, "tpm2_nvincrement", &["-C", &index, &index]);
+    if moved {
+        assert_ended(machine);
+    }
+    moved
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_keeps_the_counter_that_the_license_shares() {
+    let ca = Ca::new();
+    let Some(tpm) = SoftwareTpm::provision(&ca) else {
+        return;
+    };
+    let mut scene = Scene::new(&ca, EndorsementClass::Chip, 1).await;
+    let last = tpm.fill();
+    tpm.undefine(last);
+    let machine = scene.active(&tpm).await;
+    // There is room again for one of its own.
+    for index in last - 4..last {
+        tpm.undefine(index);
+    }
+    if !end_key(&machine, &tpm, template::shared_counter_index("localhost")) {
+        return;
+    }
+    machine.activate(&scene.client()).await.unwrap();
+    machine.check().unwrap();
+    assert_eq!(scene.seats_taken().await, 1);
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_keeps_the_counter_beside_a_place_that_was_taken() {
+    let ca = Ca::new();
+    let Some(tpm) = SoftwareTpm::provision(&ca) else {
+        return;
+    };
+    let mut scene = Scene::new(&ca, EndorsementClass::Chip, 1).await;
+    let obstacle = template::counter_index("localhost", &scene.wish.serial, 0);
+    let place = format!("{obstacle:#010x}");
+    if !tool(&tpm, "tpm2_nvdefine", &["-C", "o", "-s", "8", &place]) {
+        return;
+    }
+    let machine = scene.active(&tpm).await;
+    tpm.undefine(obstacle);
+    let index = template::counter_index("localhost", &scene.wish.serial, 1);
+    if !end_key(&machine, &tpm, index) {
+        return;
+    }
+    machine.activate(&scene.client()).await.unwrap();
+    machine.check().unwrap();
+    assert_eq!(scene.seats_taken().await, 1);
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_keeps_its_counter_under_another_name_of_the_server() {
+    let ca = Ca::new();
+    let Some(tpm) = SoftwareTpm::provision(&ca) else {
+        return;
+    };
+    let mut scene = Scene::new(&ca, EndorsementClass::Chip, 1).await;
+    let machine = scene.active(&tpm).await;
+    let index = template::counter_index("localhost", &scene.wish.serial, 0);
+    if !end_key(&machine, &tpm, index) {
+        return;
+    }
+    scene.enroll_by_other_name(&machine).await;
+    machine.activate(&scene.client()).await.unwrap();
+    machine.check().unwrap();
+    assert_eq!(scene.seats_taken().await, 1);
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_server_the_chip_does_not_move() {
+    let ca = Ca::new();
+    let Some(tpm) = SoftwareTpm::provision(&ca) else {
+        return;
+    };
+    let scene = Scene::new(&ca, EndorsementClass::Chip, 1).await;
+    let machine = scene.active(&tpm).await;
+    // A new key on the license's counter would end the one that works.
+    let other = scene.installation(&tpm).await;
+    let error = other.activate(&scene.nobody()).await.unwrap_err();
+    assert!(
+        matches!(error, ClientError::Unreachable { .. }),
+        "{error:?}"
+    );
+    machine.check().unwrap();
     scene.close().await;
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tonic::transport::Channel;
+use upkeep::artefact::Counter;
 use upkeep::code::Code;
 use upkeep::date::CivilDate;
 use upkeep::id::ProductId;
@@ -15,7 +16,7 @@ use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 use upkeep_client::{
     ActivateOptions, Activated, Attester, Build, Client, ClientError, Credential, Deadlines,
-    LicenseStore, RetryPolicy, VirtualEnvironment, activate, check, enroll,
+    LicenseStore, RetryPolicy, State, VirtualEnvironment, activate, check, enroll,
 };
 use upkeep_server::attest::EndorsementClass;
 use upkeep_server::pki::Role;
@@ -48,7 +49,16 @@ impl Scene {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::builder(&self.endpoint())
+        self.client_of(&self.endpoint())
+    }
+
+    /// A client that reaches nobody.
+    pub(crate) fn nobody(&self) -> Client {
+        self.client_of("https://127.0.0.1:1")
+    }
+
+    fn client_of(&self, endpoint: &str) -> Client {
+        Client::builder(endpoint)
             .ca_pem(self.world.ca())
             .server_name("localhost")
             .deadlines(Deadlines {
@@ -60,15 +70,26 @@ impl Scene {
             .unwrap()
     }
 
+    /// Another license of one seat.
+    pub(crate) async fn second_license(&self, serial: &str) -> Wish {
+        let mut admin = self.world.admin().await;
+        world::license(&mut admin, serial, 1, "2040-01-15").await
+    }
+
     /// An installation that uses this TPM and no other key.
     pub(crate) async fn installation(&self, tpm: &SoftwareTpm) -> Installation {
+        self.installation_of(&self.wish, tpm).await
+    }
+
+    /// The same, for another license.
+    pub(crate) async fn installation_of(&self, wish: &Wish, tpm: &SoftwareTpm) -> Installation {
         let home = TempDir::new().unwrap();
         let dir = home.path().join("store");
         enroll(&dir, &self.endpoint(), Some("localhost"), self.world.ca())
             .await
             .unwrap();
         let installation = Installation {
-            options: self.options(),
+            options: options(wish),
             dir,
             home,
         };
@@ -77,6 +98,13 @@ impl Scene {
             .remember_attester(Some(Attester::Tpm), Some(tpm.address().parse().unwrap()))
             .unwrap();
         installation
+    }
+
+    /// Enrolls it again, at the same server by a name that is written in another way.
+    pub(crate) async fn enroll_by_other_name(&self, installation: &Installation) {
+        let name = Some("LOCALHOST");
+        let store = enroll(&installation.dir, &self.endpoint(), name, self.world.ca()).await;
+        assert_eq!(store.unwrap().enrollment().server_name.as_deref(), name);
     }
 
     /// The same, activated.
@@ -112,20 +140,6 @@ impl Scene {
     fn endpoint(&self) -> String {
         format!("https://{}", self.world.running.products_addr())
     }
-
-    fn options(&self) -> ActivateOptions {
-        let v1::credential::Secret::ActivationCode(code) = &self.wish.credential else {
-            panic!("a license with an activation code");
-        };
-        ActivateOptions {
-            serial: SerialNumber::parse(&self.wish.serial).unwrap(),
-            credential: Credential::ActivationCode(Code::parse(code).unwrap()),
-            product: ProductId::parse(&self.wish.product).unwrap(),
-            version: Version::parse(&self.wish.version).unwrap(),
-            virtual_environment: VirtualEnvironment::No,
-            release_manifest: None,
-        }
-    }
 }
 
 /// A product on a machine: its license store.
@@ -145,6 +159,18 @@ impl Installation {
         activate(&mut self.open(), client, &self.options).await
     }
 
+    /// Activates with options that are not quite those of the license.
+    pub(crate) async fn activate_in(
+        &self,
+        store: &mut LicenseStore,
+        client: &Client,
+        change: impl FnOnce(&mut ActivateOptions),
+    ) -> Result<Activated, ClientError> {
+        let mut options = self.options.clone();
+        change(&mut options);
+        activate(store, client, &options).await
+    }
+
     /// What the product does at its start.
     pub(crate) fn check(&self) -> Result<(), ClientError> {
         let build = Build {
@@ -153,6 +179,14 @@ impl Installation {
             date: CivilDate::parse("2025-05-01").unwrap(),
         };
         check(&self.open(), &build).map(drop)
+    }
+
+    /// The counter that its key is bound to.
+    pub(crate) fn counter(&self) -> Counter {
+        let State::Active(held) = self.open().state().clone() else {
+            panic!("an activation");
+        };
+        held.device().counter().unwrap()
     }
 
     /// The same license store on another disk.
@@ -170,16 +204,35 @@ impl Installation {
     /// The same license store, for another TPM.
     pub(crate) fn stolen(&self, tpm: &SoftwareTpm) -> Self {
         let copy = self.copied();
-        copy.open()
+        copy.uses(tpm);
+        copy
+    }
+
+    /// From now on it finds this TPM.
+    pub(crate) fn uses(&self, tpm: &SoftwareTpm) {
+        self.open()
             .remember_attester(None, Some(tpm.address().parse().unwrap()))
             .unwrap();
-        copy
     }
 
     /// A fresh store for the same TPM and license: all that this one knew is lost.
     pub(crate) async fn lost(self, scene: &Scene, tpm: &SoftwareTpm) -> Self {
         drop(self.home);
         scene.installation(tpm).await
+    }
+}
+
+fn options(wish: &Wish) -> ActivateOptions {
+    let v1::credential::Secret::ActivationCode(code) = &wish.credential else {
+        panic!("a license with an activation code");
+    };
+    ActivateOptions {
+        serial: SerialNumber::parse(&wish.serial).unwrap(),
+        credential: Credential::ActivationCode(Code::parse(code).unwrap()),
+        product: ProductId::parse(&wish.product).unwrap(),
+        version: Version::parse(&wish.version).unwrap(),
+        virtual_environment: VirtualEnvironment::No,
+        release_manifest: None,
     }
 }
 

@@ -29,7 +29,10 @@ and not shown. Serial numbers that start with NSP go with a password, all others
 
 Running it again with the same values takes no second seat. Where the machine has a TPM that works and that the server \
 accepts, the seat is bound to a key in it, which a copy of the disk does not have; else to a key in the store, and the \
-answer says why. --attester forces either. The choice is remembered.
+answer says why. --attester forces either. The choice is remembered once it has worked.
+
+A TPM key that has ended is replaced, and the machine gets its own seat again. At the level hardware that is always so; at \
+the levels that can be copied it counts as a return, of which the vendor allows few a year.
 
 It prints the product code, as `upkeep status` does: \
 it names this activation and authorises update requests for the license.")]
@@ -67,8 +70,9 @@ pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     }
     let (mut store, client) = global.open_with_client()?;
     let options = args.wanted.options(&store)?;
-    args.wanted.key.remember(&mut store, global)?;
+    args.wanted.key.choose(&mut store);
     upkeep_client::activate(&mut store, &client, &options).await?;
+    args.wanted.key.remember(&mut store, global)?;
     report(&store, global, "Activated.")
 }
 
@@ -86,8 +90,7 @@ pub(super) fn report(
 }
 
 impl Wanted {
-    /// What to ask the server for. What is not given is taken from the activation that waits to be finished, product and version also
-    /// from the one in force.
+    /// What to ask the server for. What is not given is taken from the activation that waits to be finished or that is in force.
     ///
     /// # Errors
     /// Exit 2: something is missing or can't be read. Exit 9: the release manifest is none.
@@ -118,10 +121,10 @@ impl Wanted {
             .ok_or_else(|| missing("--version VERSION", "the version of the product"))?;
         let virtual_environment = match self.machine.virtual_environment {
             Some(declared) => declared.into(),
-            None => waiting.map_or(
-                VirtualEnvironment::No,
-                PendingActivation::virtual_environment,
-            ),
+            None => waiting
+                .map(PendingActivation::virtual_environment)
+                .or_else(|| active.map(|claims| claims.virtual_environment.into()))
+                .unwrap_or(VirtualEnvironment::No),
         };
         Ok(ActivateOptions {
             credential: self.credential.credential(&serial)?,

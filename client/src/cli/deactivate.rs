@@ -3,6 +3,7 @@
 use serde::Serialize;
 use upkeep::armor;
 use upkeep::artefact::{DeactivationProof, DeactivationReceipt, HardwareProof};
+use upkeep::level::AssuranceLevel;
 use upkeep_client::Device;
 use upkeep_client::store::{LicenseStore, State};
 
@@ -28,7 +29,8 @@ more.
 --offline wipes and writes the proof file without a network. Carry the file to the reseller or the vendor, or run \
 `upkeep deactivate` later with a network. The proof can be written again at any time. A software key needs a ticket for \
 it. A TPM needs none: it kills its key by moving its counter on, and its word for that is the proof; the license can't \
-come back from a copy of the disk.")]
+come back from a copy of the disk. Below the level `hardware` the vendor may refuse such a proof (a yearly cap on returns), and \
+the key is dead all the same: there it wants a ticket too, or --without-ticket.")]
 pub(super) struct Args {
     /// Write the proof of deactivation there, `-` for standard output
     #[arg(long, value_name = "FILE")]
@@ -46,7 +48,11 @@ pub(super) struct Args {
     #[arg(long, requires = "export_proof")]
     offline: bool,
 
-    /// Record a receipt that came by file, `-` for standard input
+    /// With --offline: end a TPM's key below the level `hardware` although the vendor may refuse the proof
+    #[arg(long, requires = "offline", conflicts_with = "ticket")]
+    without_ticket: bool,
+
+    /// Record a receipt that came by file, `-` for standard input; also of a seat that support waived
     #[arg(long, value_name = "FILE", conflicts_with_all = ["ticket", "offline"])]
     receipt: Option<Place>,
 }
@@ -73,14 +79,9 @@ pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let ticket = ticket.as_ref().map(|text| text.as_str());
     if args.offline {
         let mut store = global.open()?;
-        let needs_ticket = matches!(
-            store.state(), State::Active(held) if matches!(held.device(), Device::Software(_))
-        );
-        if ticket.is_none() && needs_ticket {
-            return Err(Failure::usage(
-                "there is no deactivation ticket here, and without one a software key can sign no proof",
-                "give a ticket that came by file with --ticket, or deactivate with a network",
-            ));
+        if let (None, State::Active(held)) = (ticket, store.state()) {
+            let by_tpm = matches!(held.device(), Device::Tpm(_));
+            may_go_without(by_tpm, held.claims().assurance, args.without_ticket)?;
         }
         upkeep_client::prove(&mut store, ticket)?;
         return report(args, &store, global);
@@ -91,6 +92,24 @@ pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     }
     upkeep_client::deactivate(&mut store, &client).await?;
     report(args, &store, global)
+}
+
+/// Refuses what would cost the license and might free no seat.
+///
+/// * `wanted` - whether that was asked for all the same.
+fn may_go_without(by_tpm: bool, level: AssuranceLevel, wanted: bool) -> Result<(), Failure> {
+    match (by_tpm, level) {
+        (true, AssuranceLevel::Hardware) => Ok(()),
+        (true, _) if wanted => Ok(()),
+        (true, _) => Err(Failure::usage(
+            "there is no deactivation ticket here, and below the level `hardware` the vendor may refuse a proof without one, while the key is dead all the same",
+            "deactivate with a network, give a ticket that came by file with --ticket, or take the risk with --without-ticket",
+        )),
+        (false, _) => Err(Failure::usage(
+            "there is no deactivation ticket here, and without one a software key can sign no proof",
+            "give a ticket that came by file with --ticket, or deactivate with a network",
+        )),
+    }
 }
 
 /// Refuses before anything is wiped when a file could not be written after it.
@@ -203,4 +222,20 @@ fn is_proof(text: &str) -> bool {
 
 fn is_receipt(text: &str) -> bool {
     armor::read::<DeactivationReceipt>(text.as_bytes()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_without_a_ticket_is_made_where_it_is_sure_to_count() {
+        use AssuranceLevel::{CloudVtpm, Hardware, Software};
+        assert!(may_go_without(true, Hardware, false).is_ok());
+        for level in [CloudVtpm, Software] {
+            assert!(may_go_without(true, level, false).is_err(), "{level:?}");
+            assert!(may_go_without(true, level, true).is_ok(), "{level:?}");
+            assert!(may_go_without(false, level, true).is_err(), "{level:?}");
+        }
+    }
 }

@@ -66,6 +66,7 @@ fn of_unfinished(what: &Unfinished) -> Option<&'static str> {
         Unfinished::Redeem { .. } => Some("REDEEM_UNFINISHED"),
         Unfinished::Deactivation { .. } => Some("DEACTIVATION_UNFINISHED"),
         Unfinished::OtherKey { .. } => Some("OTHER_KIND_OF_KEY"),
+        Unfinished::OtherUse { .. } => Some("OTHER_USE"),
         Unfinished::Active { .. } => Some("OTHER_LICENSE_ACTIVE"),
         _ => None,
     }

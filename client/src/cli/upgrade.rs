@@ -60,7 +60,7 @@ pub(super) struct Wanted {
     #[command(flatten)]
     serial: Serial,
 
-    /// The product, needed where the machine has a TPM [default: the one that was licensed here]
+    /// The product; a TPM's key is enrolled for one [default: the one that was licensed here]
     #[arg(long, value_name = "ID", value_parser = ProductId::parse)]
     product: Option<ProductId>,
 
@@ -104,8 +104,9 @@ pub(super) async fn run(command: &Command, global: &Global) -> Result<Exit, Fail
     }
     let (mut store, client) = global.open_with_client()?;
     let options = args.wanted.options(&store)?;
-    args.wanted.key.remember(&mut store, global)?;
+    args.wanted.key.choose(&mut store);
     let redeemed = upkeep_client::redeem(&mut store, &client, &options).await?;
+    args.wanted.key.remember(&mut store, global)?;
     report(&store, &redeemed, global)
 }
 
@@ -171,7 +172,10 @@ impl Wanted {
 fn known_product(store: &LicenseStore) -> Option<ProductId> {
     match store.state() {
         State::Upgraded(file) => Some(file.claims().product.clone()),
-        _ => store.last_return()?.device().product().cloned(),
+        State::Redeeming(pending) if pending.device().product().is_some() => {
+            pending.device().product().cloned()
+        }
+        _ => store.last_return()?.product().cloned(),
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) struct Machine {
     #[arg(long, value_name = "VERSION", value_parser = Version::parse)]
     pub(super) version: Option<Version>,
 
-    /// Whether it runs in a virtual machine [default: no]
+    /// Whether it runs in a virtual machine [default: as it is active here, else no]
     #[arg(long, value_name = "yes|no", hide_possible_values = true)]
     pub(super) virtual_environment: Option<Virtual>,
 
@@ -79,7 +79,14 @@ pub(super) struct KeyArgs {
 }
 
 impl KeyArgs {
-    /// Remembers what was chosen, with the TPM's address where it was named.
+    /// Goes by what was chosen; the TPM's address is in the store already.
+    pub(super) fn choose(&self, store: &mut LicenseStore) {
+        if let Some(attester) = self.attester {
+            store.use_attester(attester);
+        }
+    }
+
+    /// Remembers what was chosen, with the TPM's address where it was named: once the command has succeeded.
     ///
     /// # Errors
     /// Exit 7.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::StoreError;
+use crate::random;
 
 /// A directory of the store; where it was opened for writing, the lock lasts as long as this value.
 #[derive(Debug)]
@@ -135,7 +136,13 @@ impl Disk {
     /// [`StoreError::Io`].
     pub(crate) fn replace(&self, name: &str, text: &str) -> Result<(), StoreError> {
         let path = self.path(name);
-        let temporary = self.path(&format!("{TEMPORARY}{name}"));
+        // Of its own, because a clock mark is written without the lock: another process's file is not for us to take away or to rename.
+        let unique = random::bytes::<8>()
+            .map_err(|error| StoreError::io(&path, &io::Error::other(error.to_string())))?;
+        let temporary = self.path(&format!(
+            "{TEMPORARY}{name}-{:016x}",
+            u64::from_be_bytes(unique)
+        ));
         self.replace_at(&path, &temporary, text)
             .map_err(|error| StoreError::io(&path, &error))?;
         self.step().map_err(|error| StoreError::io(&path, &error))?;
@@ -143,10 +150,6 @@ impl Disk {
     }
 
     fn replace_at(&self, path: &Path, temporary: &Path, text: &str) -> io::Result<()> {
-        match fs::remove_file(temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
         self.step()?;
         let mut file = OpenOptions::new()
             .write(true)

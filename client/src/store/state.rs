@@ -284,6 +284,9 @@ pub(crate) struct Tombstone {
     pub(crate) serial: SerialNumber,
     pub(crate) activation_id: ActivationId,
     pub(crate) jkt: Thumbprint,
+    /// For the upgrade that follows; not in what versions before this one wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) product: Option<ProductId>,
 }
 
 impl Tombstone {
@@ -293,6 +296,7 @@ impl Tombstone {
             serial: claims.serial.clone(),
             activation_id: claims.activation_id,
             jkt: claims.cnf.jkt,
+            product: Some(claims.product.clone()),
         }
     }
 }
@@ -302,6 +306,7 @@ impl Journal {
     ///
     /// * `works` - whether the key works, so that this return is what ends it.
     pub(crate) fn begin(held: Held, ticket: Option<String>, works: bool) -> Self {
+        let in_a_chip = matches!(held.device, Device::Tpm(_));
         Self {
             tombstone: Tombstone::of(&held),
             device: held.device.clone(),
@@ -309,7 +314,7 @@ impl Journal {
             held: Some(held),
             proof: None,
             receipt: None,
-            ended_key: works,
+            ended_key: works && in_a_chip,
         }
     }
 
@@ -330,6 +335,14 @@ impl Journal {
     pub(crate) fn with_ticket(self, ticket: Option<String>) -> Self {
         Self {
             ticket,
+            proof: None,
+            ..self
+        }
+    }
+
+    /// The same return, whose proof is to be made again.
+    pub(crate) fn without_proof(self) -> Self {
+        Self {
             proof: None,
             ..self
         }
@@ -358,7 +371,7 @@ impl Journal {
         }
     }
 
-    /// Whether the key worked until this return.
+    /// Whether a TPM's key worked until this return.
     pub(crate) fn ended_key(&self) -> bool {
         self.ended_key
     }
@@ -366,6 +379,11 @@ impl Journal {
     /// The license.
     pub fn serial(&self) -> &SerialNumber {
         &self.tombstone.serial
+    }
+
+    /// The product that was licensed, where it was written down.
+    pub fn product(&self) -> Option<&ProductId> {
+        self.tombstone.product.as_ref().or(self.device.product())
     }
 
     /// The activation that ends.
@@ -413,6 +431,13 @@ pub enum VirtualEnvironment {
     No,
     /// In a virtual machine.
     Yes,
+}
+
+impl From<bool> for VirtualEnvironment {
+    /// As certificates carry it.
+    fn from(is_virtual: bool) -> Self {
+        if is_virtual { Self::Yes } else { Self::No }
+    }
 }
 
 impl VirtualEnvironment {

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
+use crate::deactivate::prove;
 use crate::error::ClientError;
-use crate::testing::{Vendor, active, enrolled};
+use crate::testing::{Vendor, active, enrolled, product};
 
 struct Home {
     _temporary: TempDir,
@@ -135,6 +136,20 @@ fn reading_needs_neither_lock_nor_writing() {
     fs::remove_file(home.dir.join("lock")).expect("remove");
     drop(LicenseStore::read(&home.dir).expect("no lock there"));
     assert!(!home.dir.join("lock").exists(), "nothing is made");
+}
+
+#[test]
+fn a_file_that_another_process_is_writing_is_let_alone() {
+    let home = home();
+    drop(active(&home.dir, &Vendor::new(9)));
+    let store = LicenseStore::read(&home.dir).expect("read");
+    let mark: Mark =
+        serde_json::from_str(r#"{"issued_at": 1000, "seen_at": 2000}"#).expect("a mark");
+    let theirs = home.dir.join(".new-clock.json");
+    fs::write(&theirs, "half a ma").expect("write");
+    store.keep_clock_mark(mark);
+    assert_eq!(store.clock_mark(), Some(mark));
+    assert_eq!(fs::read_to_string(&theirs).expect("there"), "half a ma");
 }
 
 #[test]
@@ -338,6 +353,21 @@ fn what_is_wanted_of_a_tpm_is_remembered_beside_every_state() {
         store.remember_attester(None, Some(other)).is_err(),
         "read only"
     );
+}
+
+#[test]
+fn a_return_keeps_the_product_for_the_upgrade() {
+    let home = home();
+    let vendor = Vendor::new(9);
+    let mut store = active(&home.dir, &vendor);
+    let ticket = vendor.ticket(store.device_thumbprint(), 1);
+    prove(&mut store, Some(&ticket)).expect("proof");
+    drop(store);
+    let text = fs::read_to_string(home.dir.join("state.json")).expect("state");
+    assert!(!text.contains("ended_key"), "nothing of chips: {text}");
+    let store = LicenseStore::read(&home.dir).expect("read");
+    let returned = store.last_return().and_then(Journal::product);
+    assert_eq!(returned, Some(&product()));
 }
 
 #[test]

@@ -202,7 +202,7 @@ struct JournalText {
     proof: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     receipt: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     ended_key: bool,
 }
 

@@ -280,7 +280,8 @@ mod tests {
 
     use super::*;
 
-    const ALL: [CommandCode; 16] = [
+    const ALL: [CommandCode; 17] = [
+        CommandCode::UndefineSpace,
         CommandCode::DefineSpace,
         CommandCode::CreatePrimary,
         CommandCode::Increment,

@@ -107,11 +107,24 @@ pub enum TpmError {
 }
 
 impl TpmError {
+    /// Whether this TPM can't carry a license, so that a software key may stand in; else it is a fault that passes or has to be seen to.
+    pub fn is_unfit(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable { .. }
+                | Self::Denied { .. }
+                | Self::NoEndorsement
+                | Self::EndorsementMismatch
+                | Self::Owned { .. }
+                | Self::NoSpace
+        )
+    }
+
     /// What to do next, in one sentence.
     pub fn next_step(&self) -> &'static str {
         match self {
             Self::Unavailable { .. } => {
-                "switch the TPM on in the firmware's settings, or name its address; without one, activate at the level `software` if the vendor allows it"
+                "switch the TPM on in the firmware's settings, or name its address; without one, activate at the level `software` if the vendor allows it. Where the TPM of an active license is gone for good, the vendor's support can waive the seat: record their receipt with `upkeep deactivate --receipt FILE`"
             }
             Self::Denied { .. } => {
                 "let an administrator add this user to the group `tss` (`usermod -aG tss USER`), then log in again"
@@ -122,7 +135,9 @@ impl TpmError {
             Self::Io(_) => {
                 "run the same command again; if it fails again, restart the machine, then look at the kernel's log"
             }
-            Self::Malformed { .. } => "check the address: a TPM 2.0 must answer there",
+            Self::Malformed { .. } => {
+                "check the address: a TPM 2.0 must answer there; beside a TPM 1.2 choose `--attester software` if the vendor allows it"
+            }
             Self::NoEndorsement => {
                 "ask the maker of the machine for a firmware update that stores it; until then activate at the level `software` if the vendor allows it"
             }
@@ -143,7 +158,7 @@ impl TpmError {
             }
             Self::KeyEnded => "run `upkeep activate` again",
             Self::OtherTpm => {
-                "run `upkeep activate` again on this machine; a license store can't be moved to another one"
+                "name the TPM that made it (`--tpm`), or run `upkeep activate` again on this machine; a license store can't be moved to another one"
             }
             Self::IndexTaken { .. } => {
                 "let the TPM's owner delete that index, then run the same command again"

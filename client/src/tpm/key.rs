@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use upkeep::key::PublicKey;
 use upkeep::tpm::template::EkKind;
-use upkeep::tpm::{NvPublic, Public};
+use upkeep::tpm::{Name, NvPublic, Public};
 
 /// A device key in a TPM: its wrapped private part and what belongs to it.
 ///
@@ -15,6 +15,8 @@ use upkeep::tpm::{NvPublic, Public};
 pub struct TpmKey {
     pub(super) vendor: String,
     pub(super) endorsement: EkKind,
+    /// The Name of the attestation key, by which its TPM is known again.
+    pub(super) attestation_key: Name,
     pub(super) private: Vec<u8>,
     pub(super) public: Vec<u8>,
     pub(super) counter: NvPublic,
@@ -35,6 +37,8 @@ pub struct Prepared {
     pub device_public: Vec<u8>,
     /// TPMS_NV_PUBLIC of the counter, after its increment.
     pub nv_public: Vec<u8>,
+    /// Whether the counter was defined for this key.
+    pub is_new_counter: bool,
 }
 
 /// A statement of the TPM and the signature on it.
@@ -50,6 +54,7 @@ impl TpmKey {
     pub(super) fn new(
         vendor: &str,
         endorsement: EkKind,
+        attestation_key: Name,
         private: Vec<u8>,
         public: Vec<u8>,
         counter: NvPublic,
@@ -62,6 +67,7 @@ impl TpmKey {
         Ok(Self {
             vendor: vendor.to_owned(),
             endorsement,
+            attestation_key,
             private,
             public,
             counter,
@@ -109,6 +115,7 @@ impl fmt::Debug for TpmKey {
 struct Text {
     vendor: String,
     endorsement: EndorsementText,
+    attestation_key: Name,
     private: Bytes,
     public: Bytes,
     counter: Bytes,
@@ -134,6 +141,7 @@ impl From<TpmKey> for Text {
                 EkKind::P256 => EndorsementText::P256,
                 EkKind::P384 => EndorsementText::P384,
             },
+            attestation_key: key.attestation_key,
             private: Bytes(key.private),
             public: Bytes(key.public),
             counter: Bytes(key.counter.to_bytes()),
@@ -156,6 +164,7 @@ impl TryFrom<Text> for TpmKey {
         Self::new(
             &text.vendor,
             endorsement,
+            text.attestation_key,
             text.private.0,
             text.public.0,
             counter,

@@ -1,6 +1,6 @@
 //! The life of a key in a TPM: prepared, certified, used, retired.
 
-use upkeep::tpm::{Signature, policy, template};
+use upkeep::tpm::{Signature, name_of, policy, template};
 use zeroize::Zeroizing;
 
 use super::Tpm;
@@ -22,7 +22,7 @@ impl Tpm {
     /// # Errors
     /// [`TpmError::NoEndorsement`], [`TpmError::Owned`], [`TpmError::NoSpace`], and the rest of [`TpmError`].
     pub fn prepare(&mut self, vendor: &str, serial: &str) -> Result<Prepared, TpmError> {
-        self.prepare_at(vendor, serial, Shared::Stays)
+        self.prepare_at(Place::First { vendor, serial }, Shared::Stays)
     }
 
     /// As [`Tpm::prepare`], and moves a shared counter on too: the keys of all licenses on it end. So a license gets a new key whose
@@ -31,19 +31,37 @@ impl Tpm {
     /// # Errors
     /// As [`Tpm::prepare`].
     pub fn prepare_anew(&mut self, vendor: &str, serial: &str) -> Result<Prepared, TpmError> {
-        self.prepare_at(vendor, serial, Shared::MovesOn)
+        self.prepare_at(Place::First { vendor, serial }, Shared::MovesOn)
     }
 
-    fn prepare_at(
-        &mut self,
-        vendor: &str,
-        serial: &str,
-        shared: Shared,
-    ) -> Result<Prepared, TpmError> {
+    /// As [`Tpm::prepare`], on the counter and beside the attestation key of the license's last key: a key on another counter says
+    /// nothing about the last one, whose seat would be lost.
+    ///
+    /// # Errors
+    /// As [`Tpm::prepare`], and [`TpmError::IndexTaken`] when something else stands in the counter's place.
+    pub fn prepare_next(&mut self, last: &TpmKey) -> Result<Prepared, TpmError> {
+        self.prepare_at(Place::Next(last), Shared::Stays)
+    }
+
+    /// As [`Tpm::prepare_next`], and moves a shared counter on too, as [`Tpm::prepare_anew`].
+    ///
+    /// # Errors
+    /// As [`Tpm::prepare_next`].
+    pub fn prepare_next_anew(&mut self, last: &TpmKey) -> Result<Prepared, TpmError> {
+        self.prepare_at(Place::Next(last), Shared::MovesOn)
+    }
+
+    fn prepare_at(&mut self, place: Place<'_>, shared: Shared) -> Result<Prepared, TpmError> {
         let mut scope = self.scope();
         let (endorsement, ek_certificates) = scope.endorsement()?;
-        let index = scope.counter_for(vendor, serial)?;
-        let stays = shared == Shared::Stays && index == template::shared_counter_index(vendor);
+        let (vendor, (index, is_new)) = match place {
+            Place::First { vendor, serial } => (vendor, scope.counter_for(vendor, serial)?),
+            Place::Next(last) => {
+                let index = last.counter.index;
+                (last.vendor.as_str(), (index, scope.define_counter(index)?))
+            }
+        };
+        let stays = shared == Shared::Stays && template::is_shared(index);
         let stands = match scope.counter_value(index)? {
             Some(stands) if stays => Some(stands),
             // A key of before is bound to where the counter stands now; and the Name of an index changes when it is first written.
@@ -62,6 +80,7 @@ impl Tpm {
         let key = TpmKey::new(
             vendor,
             endorsement,
+            name_of(&ak_public),
             private,
             device_public.clone(),
             counter.clone(),
@@ -74,6 +93,7 @@ impl Tpm {
             ak_public,
             device_public,
             nv_public: counter.to_bytes(),
+            is_new_counter: is_new,
         })
     }
 
@@ -88,7 +108,7 @@ impl Tpm {
     ) -> Result<(Certified, Certified), TpmError> {
         let mut scope = self.scope();
         let device = scope.device_key(key)?;
-        let attestation_key = scope.attestation_key(&key.vendor)?;
+        let attestation_key = scope.attestation_key_of(key)?;
         let certified = scope.certify(&device, &attestation_key, qualifying_data)?;
         let counter = scope.counter_statement(key, &attestation_key, qualifying_data)?;
         Ok((certified, counter))
@@ -108,7 +128,7 @@ impl Tpm {
         secret: &[u8],
     ) -> Result<Zeroizing<[u8; 32]>, TpmError> {
         let mut scope = self.scope();
-        let attestation_key = scope.attestation_key(&key.vendor)?;
+        let attestation_key = scope.attestation_key_of(key)?;
         scope.open_credential(key.endorsement, &attestation_key, blob, secret)
     }
 
@@ -134,13 +154,16 @@ impl Tpm {
     /// deleted is defined again, and starts above where it stood.
     ///
     /// # Errors
-    /// [`TpmError::CounterBehind`], [`TpmError::IndexTaken`], and the rest of [`TpmError`].
+    /// [`TpmError::OtherTpm`], and then nothing was changed; [`TpmError::CounterBehind`], [`TpmError::IndexTaken`], and the rest of
+    /// [`TpmError`].
     pub fn retire(
         &mut self,
         key: &TpmKey,
         qualifying_data: &[u8; 32],
     ) -> Result<Certified, TpmError> {
         let mut scope = self.scope();
+        // First: another TPM's counters are none of this key's.
+        let attestation_key = scope.attestation_key_of(key)?;
         let index = key.counter.index;
         scope.define_counter(index)?;
         let stands = scope.counter_value(index)?;
@@ -154,8 +177,19 @@ impl Tpm {
                 activated: key.value,
             });
         }
-        let attestation_key = scope.attestation_key(&key.vendor)?;
         scope.counter_statement(key, &attestation_key, qualifying_data)
+    }
+
+    /// Deletes the counter that [`Tpm::prepare`] defined for a key that no activation came of, because a chip has room for few.
+    ///
+    /// * `key` - of a [`Prepared`] with a new counter; any other counter may be what proves the end of an earlier key.
+    ///
+    /// A counter that licenses share stays, and so does one that has moved on.
+    ///
+    /// # Errors
+    /// [`TpmError`]; then the counter stays, and does no harm.
+    pub fn give_up(&mut self, key: &TpmKey) -> Result<(), TpmError> {
+        self.delete_counter(key, 0)
     }
 
     /// Deletes the counter of a key whose return is complete, because a chip has room for few. One that is defined again starts above
@@ -167,13 +201,18 @@ impl Tpm {
     /// # Errors
     /// [`TpmError`]; then the counter stays, and does no harm.
     pub fn give_back(&mut self, key: &TpmKey) -> Result<(), TpmError> {
+        self.delete_counter(key, 1)
+    }
+
+    /// Deletes a license's own counter where it stands so many steps after the key.
+    fn delete_counter(&mut self, key: &TpmKey, steps: u64) -> Result<(), TpmError> {
         let index = key.counter.index;
-        if index == template::shared_counter_index(&key.vendor) {
+        if template::is_shared(index) {
             return Ok(());
         }
         let mut scope = self.scope();
         let stands = scope.own_counter_value(index)?;
-        if stands.is_some_and(|stands| stands.checked_sub(key.value) == Some(1)) {
+        if stands.is_some_and(|stands| stands.checked_sub(key.value) == Some(steps)) {
             scope.undefine(index)?;
         }
         Ok(())
@@ -189,8 +228,19 @@ impl Tpm {
         qualifying_data: &[u8; 32],
     ) -> Result<Certified, TpmError> {
         let mut scope = self.scope();
-        let attestation_key = scope.attestation_key(&key.vendor)?;
+        let attestation_key = scope.attestation_key_of(key)?;
         scope.counter_statement(key, &attestation_key, qualifying_data)
+    }
+
+    /// Whether the counter stands where the key works. That is all that [`Tpm::retire`] asks of a TPM, so an owner's password, which keeps
+    /// the key from being loaded, is no hindrance.
+    ///
+    /// # Errors
+    /// [`TpmError::OtherTpm`] when another TPM made the key, and the rest of [`TpmError`].
+    pub fn stands(&mut self, key: &TpmKey) -> Result<bool, TpmError> {
+        let mut scope = self.scope();
+        scope.attestation_key_of(key)?;
+        Ok(scope.own_counter_value(key.counter.index)? == Some(key.value))
     }
 
     /// Whether the key would sign now; it signs nothing.
@@ -207,8 +257,8 @@ impl Tpm {
 }
 
 impl Scope<'_> {
-    /// The counter of a license, defined if it is not there yet.
-    fn counter_for(&mut self, vendor: &str, serial: &str) -> Result<u32, TpmError> {
+    /// The counter of a license, defined if it is not there yet, and whether it was not.
+    fn counter_for(&mut self, vendor: &str, serial: &str) -> Result<(u32, bool), TpmError> {
         let few = self.counters_left()?.is_some_and(|left| left <= RESERVE);
         for attempt in 0..ATTEMPTS {
             let index = template::counter_index(vendor, serial, attempt);
@@ -216,14 +266,14 @@ impl Scope<'_> {
                 break;
             }
             match self.define_counter(index) {
-                Ok(()) => return Ok(index),
+                Ok(is_new) => return Ok((index, is_new)),
                 Err(TpmError::IndexTaken { .. }) => (),
                 Err(TpmError::NoSpace) => break,
                 Err(error) => return Err(error),
             }
         }
         let shared = template::shared_counter_index(vendor);
-        self.define_counter(shared).map(|()| shared)
+        self.define_counter(shared).map(|is_new| (shared, is_new))
     }
 
     fn storage_root(&mut self) -> Result<Loaded, TpmError> {
@@ -237,6 +287,16 @@ impl Scope<'_> {
         )
     }
 
+    /// The attestation key that vouches for `key`. It is made again from its template, so another TPM makes another.
+    fn attestation_key_of(&mut self, key: &TpmKey) -> Result<Loaded, TpmError> {
+        let made = self.attestation_key(&key.vendor)?;
+        if name_of(&made.public) == key.attestation_key {
+            Ok(made)
+        } else {
+            Err(TpmError::OtherTpm)
+        }
+    }
+
     fn device_key(&mut self, key: &TpmKey) -> Result<Loaded, TpmError> {
         let root = self.storage_root()?;
         let device = self.load_key(&root, &key.private, &key.public)?;
@@ -248,7 +308,15 @@ impl Scope<'_> {
     fn usable_key(&mut self, key: &TpmKey) -> Result<(Loaded, Auth), TpmError> {
         // The counter first: it is the answer that matters most, and the cheaper one.
         let session = self.start_policy()?;
-        self.policy_counter(session, &key.counter, key.value)?;
+        match self.policy_counter(session, &key.counter, key.value) {
+            // Another TPM has no such counter, or one that stands elsewhere.
+            Err(TpmError::KeyEnded)
+                if matches!(self.attestation_key_of(key), Err(TpmError::OtherTpm)) =>
+            {
+                return Err(TpmError::OtherTpm);
+            }
+            stands => stands?,
+        }
         Ok((self.device_key(key)?, Auth::Policy(session)))
     }
 
@@ -271,6 +339,15 @@ impl Scope<'_> {
     }
 }
 
+/// Where a new key's counter is.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    /// Where there is room for the license's.
+    First { vendor: &'a str, serial: &'a str },
+    /// Where the license's last key has it.
+    Next(&'a TpmKey),
+}
+
 /// What becomes of a counter that licenses share when another key is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shared {
@@ -278,7 +355,7 @@ enum Shared {
     MovesOn,
 }
 
-/// As many counters are left to other programs.
+/// With room for so few a license gets no counter of its own: the last one is for all licenses of its vendor.
 const RESERVE: u32 = 1;
 /// How many places are tried for a counter of a license's own.
 const ATTEMPTS: u32 = 8;

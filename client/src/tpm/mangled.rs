@@ -123,6 +123,7 @@ fn key() -> TpmKey {
     TpmKey::new(
         "acme",
         upkeep::tpm::template::EkKind::Rsa2048,
+        upkeep::tpm::Name::from_digest([3; 32]),
         vec![1; 100],
         public.to_bytes(),
         upkeep::tpm::template::counter(0x0180_0001, true),

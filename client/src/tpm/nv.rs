@@ -101,21 +101,21 @@ impl Scope<'_> {
         self.run(&command).map(drop)
     }
 
-    /// Makes sure that our counter is defined at `index`.
+    /// Makes sure that our counter is defined at `index`; `true` when it was not before.
     ///
     /// # Errors
     /// [`TpmError::IndexTaken`] when something else is, [`TpmError::NoSpace`].
-    pub(super) fn define_counter(&mut self, index: u32) -> Result<(), TpmError> {
+    pub(super) fn define_counter(&mut self, index: u32) -> Result<bool, TpmError> {
         let command = Command::new(CommandCode::DefineSpace)
             .authorized(TPM_RH_OWNER, Auth::EmptyPassword)
             .sized(&[])
             .sized(&template::counter(index, false).to_bytes());
         // Looked at first: a TPM without space may still have it.
         match self.nv_public(index)? {
-            Some(there) if is_ours(&there) => Ok(()),
+            Some(there) if is_ours(&there) => Ok(false),
             Some(_) => Err(TpmError::IndexTaken { index }),
             None => match self.run(&command) {
-                Ok(_) => Ok(()),
+                Ok(_) => Ok(true),
                 Err(error) if error.code() == Some(ResponseCode::NV_DEFINED) => {
                     Err(TpmError::IndexTaken { index })
                 }

@@ -2,9 +2,8 @@
 
 use upkeep::tpm::template::{counter_index, shared_counter_index};
 use upkeep_client::tpm::TpmError;
-use upkeep_swtpm::SoftwareTpm;
 
-use crate::machine::{Q, SERIAL, VENDOR, counter_in, machine, open, raw, statement, tool};
+use crate::machine::{Q, SERIAL, VENDOR, counter_in, machine, open, statement, tool};
 
 #[test]
 fn a_counter_that_is_deleted_and_defined_again_ends_the_key() {
@@ -93,11 +92,11 @@ fn something_else_in_the_counters_place_ends_the_key_without_a_proof() {
 fn a_tpm_with_few_counters_shares_one() {
     let Some(machine) = machine() else { return };
     let own = open(&machine).prepare(VENDOR, "own").unwrap().key;
-    let last = fill(&machine);
+    let last = machine.fill();
     let full = open(&machine).prepare(VENDOR, "one");
     assert!(matches!(full, Err(TpmError::NoSpace)), "{full:?}");
 
-    assert_eq!(raw(&machine, &undefine(last)), 0);
+    machine.undefine(last);
     let mut tpm = open(&machine);
     let one = tpm.prepare(VENDOR, "one").unwrap().key;
     assert_eq!(one.counter().index, shared_counter_index(VENDOR));
@@ -148,38 +147,6 @@ fn a_counter_that_is_given_back_is_gone_and_its_key_stays_dead() {
     // It is the newer key's counter now.
     tpm.give_back(&key).unwrap();
     assert!(tpm.is_alive(&next).unwrap());
-}
-
-/// Defines indices until not one more counter has room, and returns the last.
-fn fill(machine: &SoftwareTpm) -> u32 {
-    const ORDINARY: u8 = 0x04;
-    const COUNTER: u8 = 0x14;
-    let mut index = 0x0150_0000;
-    for (size, kind) in [(2048, ORDINARY), (64, ORDINARY), (8, COUNTER)] {
-        while raw(machine, &define(index, size, kind)) == 0 {
-            index += 1;
-        }
-    }
-    index - 1
-}
-
-/// TPM2_NV_DefineSpace by the owner: AUTHREAD, AUTHWRITE and a type.
-fn define(index: u32, size: u16, kind: u8) -> Vec<u8> {
-    let mut command = vec![0x80, 0x02, 0, 0, 0, 45, 0, 0, 0x01, 0x2A];
-    command.extend([0x40, 0, 0, 1, 0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 1, 0, 0]);
-    command.extend([0, 0, 0, 14]);
-    command.extend(index.to_be_bytes());
-    command.extend([0, 0x0B, 0, 4, 0, kind, 0, 0]);
-    command.extend(size.to_be_bytes());
-    command
-}
-
-/// TPM2_NV_UndefineSpace by the owner.
-fn undefine(index: u32) -> Vec<u8> {
-    let mut command = vec![0x80, 0x02, 0, 0, 0, 31, 0, 0, 0x01, 0x22, 0x40, 0, 0, 1];
-    command.extend(index.to_be_bytes());
-    command.extend([0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 1, 0, 0]);
-    command
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use upkeep_client::tpm::{Tpm, TpmAddress, TpmError};
 
-use crate::machine::{Q, SERIAL, VENDOR, machine, open, raw, tool};
+use crate::machine::{Q, SERIAL, VENDOR, machine, open, tool};
 
 /// TPM2_StartAuthSession for an HMAC session that nobody ends.
 const LEAK: [u8; 43] = [
@@ -32,7 +32,7 @@ fn nothing_stays_loaded_whatever_happens() {
 fn what_others_left_in_the_tpm_is_said_clearly() {
     let Some(machine) = machine() else { return };
     let key = open(&machine).prepare(VENDOR, SERIAL).unwrap().key;
-    while raw(&machine, &LEAK) == 0 {}
+    while machine.send(&LEAK) == 0 {}
     let full = open(&machine).sign(&key, &Q).unwrap_err();
     assert!(matches!(full, TpmError::Exhausted { .. }), "{full}");
     assert!(full.next_step().contains("/dev/tpmrm0"));

@@ -1,7 +1,5 @@
 //! A machine with a TPM, and the eyes to check what it says.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use sha2::{Digest, Sha256};
@@ -45,15 +43,6 @@ pub(crate) fn tool(tpm: &SoftwareTpm, name: &str, arguments: &[&str]) -> bool {
         String::from_utf8_lossy(&output.stderr)
     );
     true
-}
-
-/// Sends one raw command and returns the response code.
-pub(crate) fn raw(machine: &SoftwareTpm, command: &[u8]) -> u32 {
-    let mut stream = UnixStream::connect(machine.unix_path()).unwrap();
-    stream.write_all(command).unwrap();
-    let mut header = [0; 10];
-    stream.read_exact(&mut header).unwrap();
-    u32::from_be_bytes(header[6..].try_into().unwrap())
 }
 
 /// The public key of a TPMT_PUBLIC.

@@ -61,6 +61,8 @@ pub struct TpmSeat {
     pub(crate) ek_id: [u8; 32],
     pub(crate) ak_name: TpmName,
     pub(crate) counter: Counter,
+    /// The TPM's era when the key was enrolled.
+    pub(crate) era: u32,
 }
 
 impl Enrolled {
@@ -72,6 +74,7 @@ impl Enrolled {
                 ek_id: tpm.ek_id,
                 ak_name: tpm.ak_name,
                 counter: tpm.counter,
+                era: tpm.era,
             }),
         }
     }

@@ -8,6 +8,7 @@ use upkeep::id::{ActivationId, DeviceId, DongleNumber, ProductId};
 use upkeep::key::PublicKey;
 use upkeep::level::AssuranceLevel;
 use upkeep::serial::SerialNumber;
+use upkeep::tpm::{NvPublic, template};
 
 use crate::domain::license::VirtualEnvironment;
 use crate::domain::refusal::{Reason, Refusal};
@@ -64,8 +65,17 @@ pub struct Tpm {
     pub(crate) firmware: u64,
     /// The maker's number in the TCG Vendor ID Registry.
     pub(crate) manufacturer: u32,
+    /// The TPM's era when it was enrolled.
+    pub(crate) era: u32,
     /// What was remarkable when it was enrolled.
     pub(crate) warnings: Vec<String>,
+}
+
+impl Tpm {
+    /// Whether the counter is one that licenses share.
+    pub(crate) fn shares_counter(&self) -> bool {
+        NvPublic::parse(&self.nv_public).is_ok_and(|counter| template::is_shared(counter.index))
+    }
 }
 
 impl Enrollment {

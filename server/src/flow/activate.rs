@@ -19,7 +19,6 @@ use super::supersede::{self, supersede};
 use super::{Call, Deps, Fault, Outcome, lease, seconds, whole_micros};
 use crate::challenge::{self, Fresh, Purpose};
 use crate::domain::activation::{self, Activation, Ask, Granted};
-use crate::domain::assurance;
 use crate::domain::catalogue::{Product, Release};
 use crate::domain::credential::Authenticated;
 use crate::domain::license::{Carrier, License, VirtualEnvironment, VmPermission};
@@ -122,7 +121,8 @@ pub(crate) async fn activate(
             let held = live_activation(tx, &license, &device.appraised.thumbprint())?
                 .map(|held| held.at(now, &license));
             let wanted = (&license.serial, &release.product, vm);
-            device.check_use(tx, wanted, held.as_ref().map(|held| &held.id), now)?;
+            let asked_at = fresh?.made_at();
+            device.check_use(tx, note, wanted, held.as_ref(), asked_at, now)?;
             if let Some(enrollment) = &device.enrollment
                 && let Some(older) =
                     supersede(&inner, tx, &mut license, enrollment, end_of_older, now)?
@@ -225,11 +225,17 @@ pub(crate) fn seat(
     };
     activation.version = ask.release.version.clone();
     activation.declare(ask);
-    lease::extend(deps, license, &mut activation, ask.now)?;
+    // A TPM's seat is renewed by a heartbeat and by nothing else; a new one has just shown its counter.
+    let exp = match granted {
+        Granted::SameSeat if activation.tpm().is_some() => activation.lease_end,
+        Granted::SameSeat | Granted::NewSeat => {
+            lease::extend(deps, license, &mut activation, ask.now)?
+        }
+    };
     if granted == Granted::NewSeat {
         device.bind(tx, &mut activation)?;
     }
-    activation.certificate = certificate(deps, license, &activation, ask.now)?;
+    activation.certificate = certificate(deps, license, &activation, exp, ask.now)?;
     if granted == Granted::NewSeat {
         let code = deps.codes.product(&activation.id);
         let mac = deps.pepper.product_code(&license.serial, &code);
@@ -260,10 +266,13 @@ pub(crate) fn seat(
 }
 
 /// The signing input of an activation certificate.
+///
+/// * `exp` - when its lease ends.
 pub(crate) fn certificate(
     deps: &Deps,
     license: &License,
     activation: &Activation,
+    exp: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Result<String, Outcome> {
     let programme = deps.programme(license)?;
@@ -271,7 +280,7 @@ pub(crate) fn certificate(
         iss: deps.issuer.clone(),
         activation_id: activation.id,
         iat: seconds(now),
-        exp: assurance::lease_end(programme, activation.level, now).map(seconds),
+        exp: exp.map(seconds),
         serial: license.serial.clone(),
         cnf: Confirmation {
             jkt: activation.device,

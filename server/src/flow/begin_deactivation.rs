@@ -110,8 +110,8 @@ async fn begin(
                 }
                 let (activation, mut license) = load_own(&inner, tx, &caller, &id, now)?;
                 note.serial = Some(license.serial.clone());
-                if let (Asked::ByDevice(_), Some(seat)) = (asked, activation.tpm()) {
-                    tpm::check_thawed(tx, &seat.ek_id)?;
+                if let (Asked::ByDevice(fresh), Some(seat)) = (asked, activation.tpm()) {
+                    tpm::check_key(tx, note, &seat.ek_id, seat.era, fresh?.made_at())?;
                 }
                 let mut activation = activation.at(now, &license);
                 let today = inner.today(&license, now)?;

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use upkeep::artefact::{DeactivationTicket, HardwareProof, TicketNonce};
 use upkeep::{binding, jws};
 
@@ -56,8 +57,8 @@ pub(super) async fn deactivate(
                 note.silence();
                 return Ok((activation, license));
             }
-            let seat = *activation.tpm().ok_or(Reason::ProofInvalid)?;
-            tpm::check_thawed(tx, &seat.ek_id)?;
+            let said = &verified.reading;
+            tpm::proof(tx, note, &activation, said, verified.asked_at, now)?;
             let end = proven(&inner, &activation, &license, receipt_id, now)?;
             let (programme, today) = (inner.programme(&license)?, inner.today(&license, now)?);
             match &verified.nonce {
@@ -78,8 +79,6 @@ pub(super) async fn deactivate(
                 )?,
             }
             license.count_return(programme, activation.level, today);
-            let value = verified.reading.value();
-            tpm::raise(tx, &seat.ek_id, &seat.counter.name, value, now)?;
             tx.put(keys::proof(id), proof.to_text().into_bytes());
             seat_is_free(&inner, tx, &mut license, &activation, now)?;
             Ok((activation, license))
@@ -96,6 +95,8 @@ pub(super) struct Verified {
     reading: CounterReading,
     /// The nonce of the ticket that it answers.
     nonce: Option<TicketNonce>,
+    /// When that ticket was made.
+    asked_at: Option<DateTime<Utc>>,
 }
 
 /// Verifies a proof with what is on record. An activation that does not exist, or is in no TPM, has no proof.
@@ -116,8 +117,9 @@ pub(super) fn verify(
     let Some(of) = enrollment.as_ref().and_then(Enrollment::tpm) else {
         return Ok(Err(Reason::ProofInvalid.into()));
     };
-    let nonce = match answered(deps, proof) {
-        Ok(nonce) => nonce,
+    let (nonce, asked_at) = match answered(deps, proof) {
+        Ok(Some((nonce, asked_at))) => (Some(nonce), asked_at),
+        Ok(None) => (None, None),
         Err(refusal) => return Ok(Err(refusal)),
     };
     let b = match &nonce {
@@ -130,20 +132,29 @@ pub(super) fn verify(
     };
     let beyond = Relation::Greater(of.counter.value);
     Ok(match tpm::read(of, &said, &b, beyond) {
-        Ok(reading) => Ok(Verified { reading, nonce }),
+        Ok(reading) => Ok(Verified {
+            reading,
+            nonce,
+            asked_at,
+        }),
         Err(_) => Err(Reason::ProofInvalid.into()),
     })
 }
 
-/// The nonce of the ticket inside, if there is one: this server's, for this activation.
-fn answered(deps: &Deps, proof: &HardwareProof) -> Result<Option<TicketNonce>, Refusal> {
+/// The nonce of the ticket inside and when it was made, if there is one: this server's, for this activation.
+fn answered(
+    deps: &Deps,
+    proof: &HardwareProof,
+) -> Result<Option<(TicketNonce, Option<DateTime<Utc>>)>, Refusal> {
     let Some(ticket) = &proof.ticket else {
         return Ok(None);
     };
     let read = jws::verify::<DeactivationTicket>(ticket, |kid| deps.own_key(kid), verify_es256);
     match read {
         Ok(ticket) if ticket.claims().activation_id == proof.activation_id => {
-            Ok(Some(ticket.claims().nonce))
+            let made = i64::try_from(ticket.claims().iat).ok();
+            let made = made.and_then(|made| DateTime::from_timestamp(made, 0));
+            Ok(Some((ticket.claims().nonce, made)))
         }
         Ok(_) => Err(Refusal::new(Reason::ProofInvalid)
             .detail("the ticket inside is for another activation")),

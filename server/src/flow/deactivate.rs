@@ -202,6 +202,21 @@ pub(crate) fn seat_is_free(
     activation: &Activation,
     now: DateTime<Utc>,
 ) -> Result<(), Outcome> {
+    seat_is_left(deps, tx, license, activation, now);
+    approve_waiting(deps, tx, license, now)?;
+    deps.save_license(tx, license)?;
+    Ok(())
+}
+
+/// The part of [`seat_is_free`] that is true of a seat, too, that the same transaction takes again: it approves no request that
+/// waits for free seats. The caller saves the license.
+pub(crate) fn seat_is_left(
+    deps: &Deps,
+    tx: &mut Tx<'_>,
+    license: &mut License,
+    activation: &Activation,
+    now: DateTime<Utc>,
+) {
     tx.delete(keys::live(
         &license.serial,
         activation.generation,
@@ -216,10 +231,7 @@ pub(crate) fn seat_is_free(
     }
     forget_product_code(deps, tx, &license.serial, activation);
     lease::cool(tx, license, activation, now);
-    approve_waiting(deps, tx, license, now)?;
     save(tx, activation);
-    deps.save_license(tx, license)?;
-    Ok(())
 }
 
 /// The product code exists only while the product is activated.

@@ -15,7 +15,8 @@ use crate::domain::seat::Cooling;
 use crate::record::{Reads, keys};
 use crate::store::Tx;
 
-/// Gives the activation the certificate's lease. An older certificate may end later, where the server's clock was set back.
+/// Gives the activation the lease of a certificate that is issued at `now`, and says when that ends. An older certificate may end
+/// later, where the server's clock was set back.
 ///
 /// # Errors
 /// Faults only.
@@ -24,10 +25,10 @@ pub(crate) fn extend(
     license: &License,
     activation: &mut Activation,
     now: DateTime<Utc>,
-) -> Result<(), Outcome> {
+) -> Result<Option<DateTime<Utc>>, Outcome> {
     let fresh = assurance::lease_end(deps.programme(license)?, activation.level, now);
     activation.lease_end = fresh.map(|end| activation.lease_end.map_or(end, |old| old.max(end)));
-    Ok(())
+    Ok(fresh)
 }
 
 /// Forgets the seats that have cooled by `now`; the caller saves the license when it says that there were any.
@@ -39,7 +40,7 @@ pub(crate) fn forget_cooled(
     license: &mut License,
     now: DateTime<Utc>,
 ) -> Result<bool, Outcome> {
-    let cooled = cooled(tx, license, now)?;
+    let cooled = cooled(tx, license, now, BATCH)?;
     for (end, device) in &cooled {
         tx.delete(keys::cooling(&license.serial, *end, device));
         tx.delete(keys::left_behind(&license.serial, device));
@@ -57,7 +58,7 @@ pub(crate) fn as_of(
     mut license: License,
     now: DateTime<Utc>,
 ) -> Result<License, Outcome> {
-    let cooled = cooled(reads, &license, now)?.len();
+    let cooled = cooled(reads, &license, now, usize::MAX)?.len();
     discount(&mut license, cooled);
     Ok(license)
 }
@@ -132,11 +133,12 @@ fn own(
         .transpose()
 }
 
-/// The first that have cooled by `now`.
+/// The first `most` that have cooled by `now`.
 fn cooled(
     reads: &mut impl Reads,
     license: &License,
     now: DateTime<Utc>,
+    most: usize,
 ) -> Result<Vec<(DateTime<Utc>, Thumbprint)>, Outcome> {
     if license.usage.seats_cooling == 0 {
         return Ok(Vec::new());
@@ -147,7 +149,7 @@ fn cooled(
         .checked_add_signed(TimeDelta::milliseconds(1))
         .unwrap_or(now);
     let to = keys::cooling_until(&license.serial, behind);
-    parts(&range, &reads.range(&range.from, &to, BATCH)?)
+    parts(&range, &reads.range(&range.from, &to, most)?)
 }
 
 fn parts(

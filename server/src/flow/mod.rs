@@ -95,6 +95,8 @@ pub struct Deps {
     pub(crate) status_queries: Mutex<GuessLimiter>,
     /// Refusals of callers who proved nothing: how many of them are put on record.
     pub(crate) strangers: Mutex<GuessLimiter>,
+    /// Calls of BeginEnrollment, good and bad: each costs the same.
+    pub(crate) enrollments: Mutex<GuessLimiter>,
     pub(crate) passwords: authenticate::Passwords,
     pub(crate) issuer: Issuer,
     pub(crate) kid: Thumbprint,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use upkeep::artefact::Issuer;
 use upkeep::jwks::KeySet;
@@ -12,7 +13,7 @@ use super::enroll::Pending;
 use super::{Deps, Fault};
 use crate::attest::Endorsements;
 use crate::clock::Clock;
-use crate::domain::guess::{GuessLimiter, GuessLimits};
+use crate::domain::guess::{Backoff, GuessLimiter, GuessLimits};
 use crate::domain::programme::Programmes;
 use crate::keys::Keys;
 use crate::mail::Stationery;
@@ -81,6 +82,7 @@ impl Deps {
             guesses: Mutex::new(GuessLimiter::new(parts.guess_limits)),
             status_queries: Mutex::new(GuessLimiter::new(parts.guess_limits)),
             strangers: Mutex::new(GuessLimiter::new(parts.guess_limits)),
+            enrollments: Mutex::new(GuessLimiter::new(enrollment_limits(&parts.guess_limits))),
             passwords,
             issuer: parts.issuer,
             kid,
@@ -92,5 +94,19 @@ impl Deps {
     /// The store, for closing it and for looking at its head.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+}
+
+/// How often BeginEnrollment may be called: a site that sets up some hundred machines at once fits, and then one in ten seconds.
+fn enrollment_limits(guesses: &GuessLimits) -> GuessLimits {
+    GuessLimits {
+        network: Backoff {
+            free: guesses.network.free.saturating_mul(16),
+            longest: Duration::from_secs(10),
+            ..guesses.network
+        },
+        global_per_minute: guesses.global_per_minute.saturating_mul(6),
+        forget_after: Duration::from_secs(60 * 60),
+        ..*guesses
     }
 }

@@ -123,7 +123,7 @@ pub(crate) async fn redeem(
                 None => None,
                 Some((shown, fresh)) => {
                     spend(tx, *fresh)?;
-                    Some(shown.device(tx)?)
+                    Some((shown.device(tx)?, (*fresh)?.made_at()))
                 }
             };
             let (mut upgrade, mut old) = load(&inner, tx, &id, &serial, now)?;
@@ -131,9 +131,11 @@ pub(crate) async fn redeem(
                 return Err(Reason::CodeTooOld.into());
             }
             upgrade = upgrade.at(now);
-            if let Some(device) = &device {
-                device.check_use(tx, (&old.serial, &old.product, vm), None, now)?;
+            if let Some((device, asked_at)) = &device {
+                let wanted = (&old.serial, &old.product, vm);
+                device.check_use(tx, note, wanted, None, *asked_at, now)?;
             }
+            let device = device.map(|(device, _)| device);
             let key = device.as_ref().map(|device| device.appraised.thumbprint());
             let mut new = supersede(&mut upgrade, &mut old, key, dongle.as_ref(), vm, now)?;
             tx.put(

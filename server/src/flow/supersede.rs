@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use upkeep::id::ActivationId;
 use uuid::Uuid;
 
-use super::deactivate::{proven, seat_is_free};
+use super::deactivate::{proven, seat_is_left};
 use super::{Deps, Fault, Outcome};
 use crate::domain::activation::Activation;
 use crate::domain::enrollment::Enrollment;
@@ -25,6 +25,7 @@ pub(crate) struct Fresh {
 }
 
 /// Records the return of the activation that this TPM held on the license at a smaller value of the same counter, if there is one.
+/// The caller takes its seat again and saves the license.
 ///
 /// # Errors
 /// ENROLLMENT_INVALID when its key works still: on a counter that licenses share, another key was enrolled beside it. What [`Activation::return_at_once`] refuses.
@@ -62,7 +63,7 @@ pub(crate) fn supersede(
     // The proof is the new enrollment's statement, which stands with its evidence.
     let proof = format!("{PROOF_BY_ENROLLMENT}{}", enrollment.id);
     tx.put(keys::proof(&id), proof.into_bytes());
-    seat_is_free(deps, tx, license, &older, now)?;
+    seat_is_left(deps, tx, license, &older, now);
     Ok(Some(id))
 }
 

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
 use upkeep::artefact::TpmName;
 use upkeep::id::DeviceId;
+use upkeep::level::AssuranceLevel;
 
 use super::{Deps, Note, Outcome};
 use crate::attest::{self, CounterReading, EvidenceError, Relation};
@@ -16,11 +17,9 @@ use crate::store::Tx;
 
 /// What is known of a TPM; of a new one nothing.
 pub(crate) fn known(reads: &mut impl Records, ek_id: &[u8; 32]) -> Result<KnownTpm, Outcome> {
-    Ok(reads.load(&keys::tpm(ek_id))?.unwrap_or(KnownTpm {
-        ek_id: *ek_id,
-        clock: None,
-        frozen: None,
-    }))
+    Ok(reads
+        .load(&keys::tpm(ek_id))?
+        .unwrap_or_else(|| KnownTpm::new(*ek_id)))
 }
 
 /// The largest value that was seen of a counter.
@@ -79,7 +78,22 @@ pub(crate) fn freeze(tx: &mut Tx<'_>, note: &mut Note, mut tpm: KnownTpm, why: S
     Reason::DeviceFrozen.into()
 }
 
-/// Takes an enrollment, used or forgotten, from those that wait at its counter.
+/// Takes an enrollment that is used from those that wait at its counter.
+pub(crate) fn used(
+    tx: &mut Tx<'_>,
+    ek_id: &[u8; 32],
+    name: &TpmName,
+    id: &DeviceId,
+) -> Result<(), Outcome> {
+    if let Some(mut counter) = known_counter(tx, ek_id, name)? {
+        counter.unused.retain(|waiting| waiting != id);
+        counter.activated = true;
+        save(tx, &counter);
+    }
+    Ok(())
+}
+
+/// Takes an enrollment that is forgotten from those that wait at its counter, and the counter with the last of them.
 pub(crate) fn no_longer_unused(
     tx: &mut Tx<'_>,
     ek_id: &[u8; 32],
@@ -89,31 +103,75 @@ pub(crate) fn no_longer_unused(
     let known = known_counter(tx, ek_id, name)?;
     if let Some(mut counter) = known.filter(|known| known.unused.contains(id)) {
         counter.unused.retain(|waiting| waiting != id);
-        save(tx, &counter);
+        if counter.is_worth_keeping() {
+            save(tx, &counter);
+        } else {
+            tx.delete(keys::counter(ek_id, name));
+        }
     }
     Ok(())
 }
 
-/// Puts a larger value of a counter on record; the enrollment that waited at a smaller one is for the caller.
-pub(crate) fn raise(
+/// Refuses a TPM's key that signs although it can't: its TPM is frozen, or was cleared since. Such a clear was none, and freezes.
+///
+/// * `era` - the TPM's when the key was enrolled.
+/// * `asked_at` - when the challenge was made that it signed.
+///
+/// # Errors
+/// DEVICE_FROZEN, by now or since before; CHALLENGE_EXPIRED when the TPM was cleared while the call was on its way.
+pub(crate) fn check_key(
     tx: &mut Tx<'_>,
+    note: &mut Note,
     ek_id: &[u8; 32],
-    name: &TpmName,
-    value: u64,
+    era: u32,
+    asked_at: DateTime<Utc>,
+) -> Result<(), Outcome> {
+    check_thawed(tx, ek_id)?;
+    let tpm = known(tx, ek_id)?;
+    match tpm.judge_key(era, asked_at) {
+        Judgement::Back(why) => Err(freeze(tx, note, tpm, why)),
+        Judgement::OutOfDate => Err(Reason::ChallengeExpired.into()),
+        Judgement::Forward | Judgement::Cleared => Ok(()),
+    }
+}
+
+/// Judges and remembers what a proof of deactivation says. A chip's clock is not judged: its counter can't go back.
+///
+/// * `asked_at` - when the ticket was made that it answers.
+///
+/// # Errors
+/// DEVICE_FROZEN, by now or since before.
+pub(crate) fn proof(
+    tx: &mut Tx<'_>,
+    note: &mut Note,
+    activation: &Activation,
+    reading: &CounterReading,
+    asked_at: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Result<(), Outcome> {
-    let known = known_counter(tx, ek_id, name)?;
-    let mut counter = known.unwrap_or(KnownCounter {
-        ek_id: *ek_id,
-        name: *name,
-        value,
-        seen_at: now,
-        unused: Vec::new(),
-    });
-    if value > counter.value {
-        counter.value = value;
-        counter.seen_at = now;
+    let seat = activation.tpm().ok_or(Reason::ProofInvalid)?;
+    check_thawed(tx, &seat.ek_id)?;
+    let mut tpm = known(tx, &seat.ek_id)?;
+    let mut counter = known_counter(tx, &seat.ek_id, &seat.counter.name)?
+        .unwrap_or_else(|| KnownCounter::new(seat.ek_id, seat.counter, now));
+    let ever = DateTime::<Utc>::MIN_UTC;
+    let said = statement(reading, asked_at.unwrap_or(ever), now);
+    let judged = match activation.level {
+        AssuranceLevel::Hardware => Judgement::Forward,
+        _ => said.judge_proof(&tpm, &counter),
+    };
+    if let Judgement::Back(why) = judged {
+        return Err(freeze(tx, note, tpm, why));
     }
+    if judged == Judgement::Cleared || said.is_next(&tpm, &counter) {
+        tpm.remember(&said, &judged);
+        counter.remember(&said, tpm.era);
+    } else {
+        // Its clock may be that of before a TPM2_Clear.
+        counter.raise(said.counter, now);
+        tpm.largest = tpm.largest.max(said.counter);
+    }
+    save(tx, &tpm);
     save(tx, &counter);
     Ok(())
 }
@@ -131,7 +189,7 @@ pub(crate) fn heartbeat(
     asked_at: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<(), Outcome> {
-    check_thawed(tx, &seat.ek_id)?;
+    check_key(tx, note, &seat.ek_id, seat.era, asked_at)?;
     let mut tpm = known(tx, &seat.ek_id)?;
     let counter = known_counter(tx, &seat.ek_id, &seat.counter.name)?;
     let said = statement(reading, asked_at, now);
@@ -149,7 +207,9 @@ pub(crate) fn heartbeat(
     }
     tpm.remember(&said, &judged);
     save(tx, &tpm);
-    raise(tx, &seat.ek_id, &seat.counter.name, reading.value(), now)?;
+    let mut counter = counter.unwrap_or_else(|| KnownCounter::new(seat.ek_id, seat.counter, now));
+    counter.remember(&said, tpm.era);
+    save(tx, &counter);
     if ended {
         return Err(Refusal::new(Reason::AttestationFailed)
             .detail("the counter has moved on, so the device key has ended: activate again")

@@ -45,8 +45,7 @@ pub(crate) async fn unfreeze(
             note.serial = Some(license.serial.clone());
             let seat = activation.tpm().ok_or_else(not_frozen)?;
             let mut known = tpm::known(tx, &seat.ek_id)?;
-            known.frozen.take().ok_or_else(not_frozen)?;
-            known.clock = None;
+            known.thaw().ok_or_else(not_frozen)?;
             save(tx, &known);
             Ok(Kept {
                 activation: Some(activation.to_wire()),

@@ -82,8 +82,8 @@ pub(crate) async fn verify(
                     let reading = heartbeat.as_ref().map_err(|reason| *reason)?;
                     tpm::heartbeat(tx, note, seat, reading, fresh?.made_at(), now)?;
                 }
-                lease::extend(&inner, &license, &mut activation, now)?;
-                activation.certificate = certificate(&inner, &license, &activation, now)?;
+                let exp = lease::extend(&inner, &license, &mut activation, now)?;
+                activation.certificate = certificate(&inner, &license, &activation, exp, now)?;
                 save(tx, &activation);
                 Ok(Refreshed {
                     activation: Some(activation.to_wire()),

@@ -64,6 +64,8 @@ struct TpmSeatWire {
     counter_name: Vec<u8>,
     #[prost(uint64, tag = "4")]
     counter_value: u64,
+    #[prost(uint32, tag = "5")]
+    era: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -138,6 +140,7 @@ impl Record for Activation {
                     ak_name: tpm.ak_name.as_bytes().to_vec(),
                     counter_name: tpm.counter.name.as_bytes().to_vec(),
                     counter_value: tpm.counter.value,
+                    era: tpm.era,
                 }),
             }),
         }
@@ -179,6 +182,7 @@ fn enrolled_from_wire(wire: EnrolledWire) -> Result<Enrolled, Bad> {
                 name: name(&tpm.counter_name, "counter_name")?,
                 value: tpm.counter_value,
             },
+            era: tpm.era,
         })
     });
     Ok(Enrolled {

@@ -63,6 +63,8 @@ struct TpmWire {
     manufacturer: u32,
     #[prost(string, repeated, tag = "10")]
     warnings: Vec<String>,
+    #[prost(uint32, tag = "11")]
+    era: u32,
 }
 
 impl Record for Enrollment {
@@ -134,6 +136,7 @@ fn tpm_to_wire(tpm: &Tpm) -> TpmWire {
         firmware: tpm.firmware,
         manufacturer: tpm.manufacturer,
         warnings: tpm.warnings.clone(),
+        era: tpm.era,
     }
 }
 
@@ -151,6 +154,7 @@ fn tpm_from_wire(wire: TpmWire) -> Result<Tpm, Bad> {
         firmware: wire.firmware,
         manufacturer: wire.manufacturer,
         warnings: wire.warnings,
+        era: wire.era,
     })
 }
 

@@ -15,6 +15,12 @@ pub(crate) struct KnownTpmWire {
     clock: Option<ClockWire>,
     #[prost(string, optional, tag = "3")]
     frozen: Option<String>,
+    #[prost(uint32, tag = "4")]
+    era: u32,
+    #[prost(uint32, tag = "5")]
+    dead_before: u32,
+    #[prost(uint64, tag = "6")]
+    largest: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -37,29 +43,40 @@ impl Record for KnownTpm {
     fn to_wire(&self) -> KnownTpmWire {
         KnownTpmWire {
             ek_id: self.ek_id.to_vec(),
-            clock: self.clock.map(|clock| ClockWire {
-                reset_count: clock.reset_count,
-                millis: clock.millis,
-                seen_at: clock.seen_at.timestamp_micros(),
-            }),
+            clock: self.clock.map(clock_to_wire),
             frozen: self.frozen.clone(),
+            era: self.era,
+            dead_before: self.dead_before,
+            largest: self.largest,
         }
     }
 
     fn from_wire(wire: KnownTpmWire) -> Result<Self, Bad> {
-        let clock = wire.clock.map(|clock| {
-            Ok(Clock {
-                reset_count: clock.reset_count,
-                millis: clock.millis,
-                seen_at: from_micros(clock.seen_at, "clock.seen_at")?,
-            })
-        });
         Ok(Self {
             ek_id: array(&wire.ek_id, "ek_id")?,
-            clock: clock.transpose()?,
+            clock: wire.clock.map(clock_from_wire).transpose()?,
             frozen: wire.frozen,
+            era: wire.era,
+            dead_before: wire.dead_before,
+            largest: wire.largest,
         })
     }
+}
+
+fn clock_to_wire(clock: Clock) -> ClockWire {
+    ClockWire {
+        reset_count: clock.reset_count,
+        millis: clock.millis,
+        seen_at: clock.seen_at.timestamp_micros(),
+    }
+}
+
+fn clock_from_wire(wire: ClockWire) -> Result<Clock, Bad> {
+    Ok(Clock {
+        reset_count: wire.reset_count,
+        millis: wire.millis,
+        seen_at: from_micros(wire.seen_at, "clock.seen_at")?,
+    })
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -74,6 +91,12 @@ pub(crate) struct KnownCounterWire {
     seen_at: i64,
     #[prost(bytes = "vec", repeated, tag = "5")]
     unused: Vec<Vec<u8>>,
+    #[prost(message, optional, tag = "6")]
+    clock: Option<ClockWire>,
+    #[prost(uint32, tag = "7")]
+    era: u32,
+    #[prost(bool, tag = "8")]
+    activated: bool,
 }
 
 impl Record for KnownCounter {
@@ -94,6 +117,9 @@ impl Record for KnownCounter {
                 .iter()
                 .map(|id| id.as_bytes().to_vec())
                 .collect(),
+            clock: self.clock.map(clock_to_wire),
+            era: self.era,
+            activated: self.activated,
         }
     }
 
@@ -107,6 +133,9 @@ impl Record for KnownCounter {
             name: name(&wire.name, "name")?,
             value: wire.value,
             seen_at: from_micros(wire.seen_at, "seen_at")?,
+            clock: wire.clock.map(clock_from_wire).transpose()?,
+            era: wire.era,
+            activated: wire.activated,
             unused,
         })
     }

@@ -152,3 +152,20 @@ async fn a_dongle_of_another_maker_and_anothers_signature_are_refused() {
     );
     scene.close().await;
 }
+
+#[tokio::test]
+async fn so_many_enrollments_wait_on_one_dongle() {
+    let mut scene = Scene::new(EndorsementClass::Dongle, 1).await;
+    let dongle = scene.maker.dongle(NUMBER);
+    let named = |number: u32| Wish {
+        serial: format!("LS-{}", 3_000 + number),
+        ..scene.wish.clone()
+    };
+    let names: Vec<_> = (0..17).map(named).collect();
+    for wish in names.iter().take(16).chain(names.first()) {
+        enroll(&mut scene.api, &dongle, wish).await.unwrap();
+    }
+    let full = enroll(&mut scene.api, &dongle, &names[16]).await;
+    assert_eq!(reason(full), "TOO_MANY_TRIES");
+    scene.close().await;
+}

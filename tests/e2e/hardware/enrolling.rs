@@ -380,3 +380,71 @@ async fn an_unused_enrollment_ends_with_the_next_on_its_counter() {
     machine.activate(&mut scene.api, &scene.wish).await.unwrap();
     scene.close().await;
 }
+
+/// Nobody has shown a license's secret yet, so what a chip's owner may have written down is bounded, and goes away.
+#[tokio::test]
+async fn so_many_enrollments_wait_on_one_chip_and_leave_nothing() {
+    let mut scene = Scene::new(EndorsementClass::Chip, 1).await;
+    let mut chip = scene.maker.chip();
+    let named = |number: u32| Wish {
+        serial: format!("LS-{}", 3_000 + number),
+        ..scene.wish.clone()
+    };
+    let names: Vec<_> = (0..17).map(named).collect();
+    for (wish, index) in names.iter().zip(INDEX + 1..).take(16) {
+        let machine = Machine::enroll_at(&mut scene.api, chip, index, wish).await;
+        chip = machine.unwrap().chip;
+    }
+    let full = Machine::enroll_at(&mut scene.api, chip.clone(), INDEX, &names[16]).await;
+    assert_eq!(reason(full), "TOO_MANY_TRIES");
+    // One of those begins again; another chip is not affected.
+    let machine = Machine::enroll_at(&mut scene.api, chip, INDEX + 3, &names[2]).await;
+    let chip = machine.unwrap().chip;
+    scene.machine().await;
+    // What has lapsed makes room, before any sweep.
+    scene.world.clock.advance(TimeDelta::hours(25));
+    let machine = Machine::enroll_at(&mut scene.api, chip, INDEX, &scene.wish).await;
+    let machine = machine.unwrap();
+    machine.activate(&mut scene.api, &scene.wish).await.unwrap();
+    let opened = scene.world.opened().await;
+    sweep::sweep(opened.server.deps()).await.unwrap();
+    let store = opened.server.deps().store();
+    let count = |table: u8| {
+        store
+            .scan(&[table, b'/'], &[table, b'0'], 100)
+            .unwrap()
+            .len()
+    };
+    assert_eq!((count(b'E'), count(b'D'), count(b'W')), (1, 1, 0));
+    assert_eq!(count(b'I'), 1, "the counter that carries an activation");
+    opened.check_records();
+}
+
+/// Evidence costs the verifier a millisecond, whether it is good or not.
+#[tokio::test]
+async fn one_network_gets_so_much_evidence_verified() {
+    let mut scene = Scene::new(EndorsementClass::Chip, 1).await;
+    let mut chip = scene.maker.chip();
+    let key = chip.prepare(INDEX);
+    let asked = begin_request(&mut scene.api, &mut chip, &key, &scene.wish, false)
+        .await
+        .unwrap();
+    let mut answers = Vec::new();
+    for _ in 0..=481 {
+        let again = v1::BeginEnrollmentRequest {
+            challenge: challenge(&mut scene.api, v1::ChallengePurpose::Enroll)
+                .await
+                .unwrap(),
+            ..asked.clone()
+        };
+        answers.push(reason(scene.api.begin_enrollment(again).await));
+    }
+    let (last, verified) = answers.split_last().unwrap();
+    assert!(verified.iter().all(|answer| answer == "ATTESTATION_FAILED"));
+    assert_eq!(last, "TOO_MANY_TRIES");
+    scene.world.clock.advance(TimeDelta::seconds(10));
+    begin(&mut scene.api, &mut chip, &key, &scene.wish, false)
+        .await
+        .unwrap();
+    scene.close().await;
+}

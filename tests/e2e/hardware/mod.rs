@@ -3,8 +3,11 @@
 mod dongle;
 mod enrolling;
 mod life;
+mod restored;
 mod rolled_back;
 mod superseded;
+
+use std::path::PathBuf;
 
 use tonic::Status;
 use tonic::transport::Channel;
@@ -30,12 +33,28 @@ struct Scene {
     maker: Maker,
     api: Api,
     wish: Wish,
+    /// Its programme file, where it has one of its own: read again at every start.
+    programme: Option<tempfile::NamedTempFile>,
 }
 
 impl Scene {
     async fn new(class: EndorsementClass, seats: u32) -> Self {
+        Self::with(class, seats, Vec::new()).await
+    }
+
+    /// The same with certificates that are leases of 30 days.
+    async fn leased(class: EndorsementClass, seats: u32) -> Self {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), LEASED).unwrap();
+        let mut scene = Self::with(class, seats, vec![file.path().to_owned()]).await;
+        scene.programme = Some(file);
+        scene
+    }
+
+    async fn with(class: EndorsementClass, seats: u32, programmes: Vec<PathBuf>) -> Self {
         let maker = Maker::new("Chip Works");
-        let world = World::believing("2026-06-01", &[(maker.certificate(), class)]).await;
+        let makers = [(maker.certificate(), class)];
+        let world = World::prepared("2026-06-01", programmes, &makers).await;
         let mut admin = world.admin().await;
         world::seed(&mut admin).await;
         let wish = world::license(&mut admin, "LS-1000", seats, "2025-01-15").await;
@@ -44,6 +63,7 @@ impl Scene {
             world,
             maker,
             wish,
+            programme: None,
         }
     }
 
@@ -111,10 +131,37 @@ struct Machine {
 
 /// The counter of the license of these tests.
 const INDEX: u32 = 0x0180_0001;
+/// One that licenses share.
+const SHARED: u32 = 0x01BF_0001;
 
 impl Machine {
-    async fn enroll(api: &mut Api, mut chip: Chip, wish: &Wish) -> Result<Self, Status> {
-        let key = chip.prepare(INDEX);
+    async fn enroll(api: &mut Api, chip: Chip, wish: &Wish) -> Result<Self, Status> {
+        Self::enroll_at(api, chip, INDEX, wish).await
+    }
+
+    /// The same with another counter of the chip.
+    async fn enroll_at(
+        api: &mut Api,
+        mut chip: Chip,
+        index: u32,
+        wish: &Wish,
+    ) -> Result<Self, Status> {
+        let key = chip.prepare(index);
+        Self::enroll_key(api, chip, key, wish).await
+    }
+
+    /// As [`Machine::enroll`], where the counter stays as it is.
+    async fn enroll_beside(api: &mut Api, mut chip: Chip, wish: &Wish) -> Result<Self, Status> {
+        let key = chip.prepare_beside(SHARED);
+        Self::enroll_key(api, chip, key, wish).await
+    }
+
+    async fn enroll_key(
+        api: &mut Api,
+        mut chip: Chip,
+        key: ChipKey,
+        wish: &Wish,
+    ) -> Result<Self, Status> {
         let begun = begin(api, &mut chip, &key, wish, false).await?;
         let device = complete(api, &chip, &begun).await?;
         Ok(Self {
@@ -375,4 +422,6 @@ fn reason<T>(answer: Result<T, Status>) -> String {
     status.get_details_error_info().unwrap().reason
 }
 
+const LEASED: &str = "[programme]\nid = \"teklynx-sma\"\nrev = 1\ntz = \"UTC\"\n\
+    [cover]\nincluded_months = 600\n[assurance]\nlease_days = 30\n";
 const BUILD: &str = "e2e 1.0";

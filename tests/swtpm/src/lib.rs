@@ -1,7 +1,7 @@
 //! Software TPMs for tests: each a real `swtpm` process of its own, with endorsement certificates of a throwaway CA.
 //!
 //! A test that asks for one where `swtpm` is not installed gets `None` and a line on stderr; with `UPKEEP_REQUIRE_SWTPM=1` it fails
-//! instead. Nothing here speaks the TPM's language, but for the two commands that a firmware sends at shutdown.
+//! instead. Nothing here speaks the TPM's language, but for what a firmware sends at shutdown and what fills the NV memory.
 //!
 //! A socket of `swtpm` serves one connection at a time: close yours before another one opens, and before [`SoftwareTpm::stop`].
 
@@ -12,6 +12,7 @@
 )]
 
 mod ca;
+mod nv;
 mod process;
 
 use std::process::{Command, Stdio};

@@ -26,7 +26,7 @@ pub(super) struct Facts {
 /// Whether anything here needs the TPM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
-    /// A license is bound to it, or it is asked for.
+    /// A license is bound to it, a return waits for its proof, or it is asked for.
     Needed,
     /// A software key will do instead.
     Welcome,
@@ -36,10 +36,12 @@ enum Need {
 pub(super) fn look(store: Option<&LicenseStore>, named: Option<&TpmAddress>, report: &mut Report) {
     let attester = store.map_or(Attester::Auto, LicenseStore::attester);
     let key = store.and_then(|store| in_force(store.state()));
-    let need = match (attester, key) {
-        (_, Some(_)) | (Attester::Tpm, None) => Need::Needed,
-        (Attester::Auto, None) => Need::Welcome,
-        (Attester::Software, None) => {
+    let owes_proof = store.is_some_and(|store| owes_proof(store.state()));
+    let need = match attester {
+        _ if key.is_some() || owes_proof => Need::Needed,
+        Attester::Tpm => Need::Needed,
+        Attester::Auto => Need::Welcome,
+        Attester::Software => {
             report.ok("tpm", "not looked at: the attester is `software`");
             return;
         }
@@ -79,6 +81,14 @@ fn in_force(state: &State) -> Option<&Device> {
     matches!(device, Device::Tpm(_)).then_some(device)
 }
 
+/// Whether a return waits for what only the TPM can prove.
+fn owes_proof(state: &State) -> bool {
+    matches!(
+        state,
+        State::Releasing(journal) if journal.proof().is_none() && matches!(journal.device(), Device::Tpm(_))
+    )
+}
+
 fn judge(facts: &TpmFacts, need: Need, report: &mut Report) {
     report.ok(
         "tpm",
@@ -112,10 +122,15 @@ fn judge(facts: &TpmFacts, need: Need, report: &mut Report) {
         report.ok("hierarchies", "open: no password is set");
     }
     match facts.counters_left {
+        Some(0) => report.warn(
+            "counters",
+            "no room for another: only where a vendor's licenses share a counter already can one more of theirs be activated with the TPM",
+            TpmError::NoSpace.next_step(),
+        ),
         Some(left) if left <= FEW => report.warn(
             "counters",
             format_args!(
-                "room for {left} more: further licenses of one vendor share a counter, and deactivating one ends the others' keys"
+                "room for {left} more: further licenses of one vendor share it, and deactivating one ends the others' keys"
             ),
             "activate those again when it happens; each gets its own seat again",
         ),
@@ -143,6 +158,11 @@ fn problem(need: Need, report: &mut Report, check: &'static str, error: TpmError
                 check,
                 format_args!("{error}; activations get a software key"),
             );
+        }
+        (Need::Welcome, passing) if !passing.is_unfit() => {
+            let next = passing.next_step();
+            let message = format!("{passing}; until that is over nothing is activated by itself");
+            report.warn(check, message, next);
         }
         (Need::Welcome, _) => {
             let next = error.next_step();
@@ -192,7 +212,7 @@ fn name(kind: EkKind) -> &'static str {
     }
 }
 
-/// So few counters are left to other programs.
+/// With room for so few, licenses share a counter.
 const FEW: u32 = 1;
 
 #[cfg(test)]
@@ -265,6 +285,23 @@ mod tests {
         );
         assert_eq!(exit, Exit::Ok, "a software key will do");
         assert_eq!(levels(&bad, Need::Needed).1, Exit::Fault);
+    }
+
+    #[test]
+    fn sharing_is_promised_only_while_there_is_room_for_it() {
+        for (left, promised) in [(0, false), (1, true), (2, false)] {
+            let facts = TpmFacts {
+                counters_left: Some(left),
+                ..facts()
+            };
+            let mut report = Report::default();
+            judge(&facts, Need::Needed, &mut report);
+            let said = report.findings.iter().find(|one| one.check == "counters");
+            let said = said.expect("a finding");
+            assert_eq!(said.message.contains("share it"), promised, "{said:?}");
+            let no_room = TpmError::NoSpace.next_step();
+            assert_eq!(said.next.as_deref() == Some(no_room), left == 0, "{said:?}");
+        }
     }
 
     #[test]

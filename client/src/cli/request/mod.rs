@@ -100,12 +100,13 @@ pub(super) async fn run(command: &Command, global: &Global) -> Result<Exit, Fail
         Command::Activate(args) => {
             let mut store = global.open()?;
             let options = args.wanted.options(&store)?;
-            args.wanted.key.remember(&mut store, global)?;
+            args.wanted.key.choose(&mut store);
             let challenge = args
                 .challenge
                 .bytes(&store, ChallengePurpose::Activate)
                 .await?;
             let request = upkeep_client::activate_request(&mut store, &challenge, &options)?;
+            args.wanted.key.remember(&mut store, global)?;
             output::json(&body::Activate::from(request))?;
         }
         Command::Deactivate(args) => {
@@ -118,12 +119,13 @@ pub(super) async fn run(command: &Command, global: &Global) -> Result<Exit, Fail
         Command::Redeem(args) => {
             let mut store = global.open()?;
             let options = args.wanted.options(&store)?;
-            args.wanted.key.remember(&mut store, global)?;
+            args.wanted.key.choose(&mut store);
             let challenge = args
                 .challenge
                 .bytes(&store, ChallengePurpose::Redeem)
                 .await?;
             let request = upkeep_client::redeem_request(&mut store, &challenge, &options)?;
+            args.wanted.key.remember(&mut store, global)?;
             output::json(&body::Redeem::from(request))?;
         }
         Command::Accept(args) => return accept::run(args, global),

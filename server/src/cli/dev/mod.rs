@@ -38,7 +38,7 @@ Examples:
   upkeep-server dev
   upkeep-server dev --products 127.0.0.1:0 --staff 127.0.0.1:0
   upkeep-server dev --keep ./try
-  upkeep-server dev --endorsement-root /var/lib/swtpm-localca/swtpm-localca-rootca-cert.pem
+  upkeep-server dev --endorsement-root /var/lib/swtpm-localca/issuercert.pem
 
 Prints lines to copy: the client's and grpcurl's. DIR/samples.json has all serials, credentials,
 certificates and addresses for scripts; --json prints the same on standard output. Ctrl-C stops

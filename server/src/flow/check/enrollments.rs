@@ -15,7 +15,7 @@ pub(super) fn enrollments(deps: &Deps, all: &All, found: &mut Found) -> Result<(
     let mut store = &deps.store;
     let stored = store.load_range::<Enrollment>(&keys::table(b'E'), usize::MAX)?;
     let held: BTreeMap<_, _> = all.activations.iter().map(|one| (one.id, one)).collect();
-    let mut expected: BTreeMap<u8, BTreeSet<Vec<u8>>> = b"RLDH"
+    let mut expected: BTreeMap<u8, BTreeSet<Vec<u8>>> = b"RLDHW"
         .iter()
         .map(|table| (*table, BTreeSet::new()))
         .collect();
@@ -27,6 +27,7 @@ pub(super) fn enrollments(deps: &Deps, all: &All, found: &mut Found) -> Result<(
         match one.activation {
             None => {
                 add(b'L', keys::lapse(one.expires_at, &one.id));
+                add(b'W', keys::waiting(&one.hardware));
             }
             Some(id) => {
                 let own = held.get(&id).is_some_and(|held| is_of(held, one));

@@ -67,6 +67,8 @@ pub(super) fn kept(shown: &TpmShown, result: &AttestationResult, facts: &TpmFact
         },
         firmware: facts.firmware,
         manufacturer: facts.ek.identity().manufacturer(),
+        // What is remembered of the TPM says which, when this is written down.
+        era: 0,
         warnings: result
             .warnings()
             .iter()

@@ -5,8 +5,9 @@
 
 pub(crate) mod appraise;
 mod pending;
+pub(crate) mod waiting;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use data_encoding::HEXLOWER;
@@ -26,7 +27,7 @@ use crate::domain::enrollment::{
 };
 use crate::domain::guess::Network;
 use crate::domain::license::VirtualEnvironment;
-use crate::domain::refusal::Reason;
+use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::tpm::{Judgement, KnownCounter, Statement};
 use crate::random::{bytes32, uuid_v7};
 use crate::record::{Reads, Records, keys, save};
@@ -56,11 +57,12 @@ pub(crate) enum Begun {
 /// # Errors
 /// The challenge; ATTESTATION_FAILED for whatever is wrong with the evidence.
 pub(crate) async fn begin(deps: &Arc<Deps>, call: Call, ask: Request) -> Result<Begun, Outcome> {
-    // 1 The challenge: a digest and a look into memory, before any signature.
+    // 1 The challenge: a digest and a look into memory, before any signature; and how often this network asked.
     let fresh = challenge::check(&deps.pepper, Purpose::Enroll, &ask.challenge, call.now)?;
     if deps.enrolling.is_used(&fresh) {
         return Err(Reason::ChallengeSpent.into());
     }
+    budget(deps, &call)?;
     let b = binding_of(&ask.challenge, &ask.subject);
     match ask.shown {
         Shown::Tpm(shown) => {
@@ -70,6 +72,15 @@ pub(crate) async fn begin(deps: &Arc<Deps>, call: Call, ask: Request) -> Result<
             enroll_dongle(deps, call, fresh, &b, ask.challenge, ask.subject, shown).await
         }
     }
+}
+
+/// Every call costs the verifier a millisecond, and a good one is written down: each network has so many.
+fn budget(deps: &Deps, call: &Call) -> Result<(), Refusal> {
+    let calls = deps.enrollments.lock();
+    let mut calls = calls.unwrap_or_else(PoisonError::into_inner);
+    calls.check_network(call.now, call.caller.ip)?;
+    calls.fail_network(call.now, call.caller.ip);
+    Ok(())
 }
 
 /// What the evidence of an enrollment is over.
@@ -211,11 +222,11 @@ fn write_tpm(
     if tx.value(&name)?.is_some() {
         return Err(Reason::AttestationFailed.into());
     }
-    // The counter is not below what was seen, or the TPM went back.
+    // The counter is beyond what was seen, or among its like at it, or the TPM went back.
     tpm::check_thawed(tx, &tpm.ek_id)?;
     let mut known = tpm::known(tx, &tpm.ek_id)?;
     let counter = tpm::known_counter(tx, &tpm.ek_id, &tpm.counter.name)?;
-    let judged = said.judge_enrollment(&known, counter.as_ref());
+    let judged = said.judge_enrollment(&known, counter.as_ref(), tpm.shares_counter());
     match &judged {
         Judgement::Back(why) => return Err(tpm::freeze(tx, note, known, why.clone())),
         Judgement::OutOfDate => return Err(Reason::EnrollmentInvalid.into()),
@@ -225,8 +236,9 @@ fn write_tpm(
     note.reason = tpm.warnings.join("; ");
     known.remember(said, &judged);
     save(tx, &known);
+    tpm.era = known.era;
     tx.put(name, enrollment.id.as_bytes().to_vec());
-    wait(tx, &enrollment, counter, said.now)?;
+    wait(tx, &enrollment, counter, said)?;
     write(tx, &enrollment, evidence);
     Ok(enrollment)
 }
@@ -237,13 +249,14 @@ fn wait(
     tx: &mut Tx<'_>,
     enrollment: &Enrollment,
     counter: Option<KnownCounter>,
-    now: DateTime<Utc>,
+    said: &Statement,
 ) -> Result<(), Outcome> {
     let Some(tpm) = enrollment.tpm() else {
         return Ok(());
     };
     let mut siblings = Vec::new();
-    for id in counter.map(|counter| counter.unused).unwrap_or_default() {
+    let mut known = counter.unwrap_or_else(|| KnownCounter::new(tpm.ek_id, tpm.counter, said.now));
+    for id in std::mem::take(&mut known.unused) {
         let Some(other) = tx.load::<Enrollment>(&keys::enrollment(&id))? else {
             continue;
         };
@@ -260,17 +273,10 @@ fn wait(
         forget(tx, &siblings.remove(0))?;
     }
     siblings.push(enrollment.id);
-    save(
-        tx,
-        &KnownCounter {
-            ek_id: tpm.ek_id,
-            name: tpm.counter.name,
-            value: tpm.counter.value,
-            seen_at: now,
-            unused: siblings,
-        },
-    );
-    Ok(())
+    known.remember(said, tpm.era);
+    known.unused = siblings;
+    save(tx, &known);
+    waiting::join(tx, enrollment, said.now)
 }
 
 fn write(tx: &mut Tx<'_>, enrollment: &Enrollment, evidence: &Evidence) {
@@ -282,7 +288,8 @@ fn write(tx: &mut Tx<'_>, enrollment: &Enrollment, evidence: &Evidence) {
     );
 }
 
-/// Removes an enrollment that was never activated, with everything about it but what is known of its TPM.
+/// Removes an enrollment that was never activated, with everything about it but what is known of its TPM and of counters that
+/// carried an activation.
 pub(crate) fn forget(tx: &mut Tx<'_>, id: &DeviceId) -> Result<(), Outcome> {
     let Some(enrollment) = tx.load::<Enrollment>(&keys::enrollment(id))? else {
         return Ok(());
@@ -294,6 +301,7 @@ pub(crate) fn forget(tx: &mut Tx<'_>, id: &DeviceId) -> Result<(), Outcome> {
         tx.delete(keys::device_name(&tpm.device_name));
         tpm::no_longer_unused(tx, &tpm.ek_id, &tpm.counter.name, id)?;
     }
+    waiting::leave(tx, &enrollment)?;
     tx.delete(keys::lapse(enrollment.expires_at, id));
     tx.delete(keys::evidence(id));
     tx.delete(keys::enrollment(id));
@@ -341,6 +349,7 @@ async fn enroll_dongle(
         .commit(call, move |tx, note| {
             note.subject = id.to_string();
             spend(tx, Ok(fresh))?;
+            waiting::join(tx, &enrollment, now)?;
             write(tx, &enrollment, &evidence);
             Ok(enrollment.clone())
         })

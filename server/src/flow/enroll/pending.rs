@@ -211,6 +211,7 @@ mod tests {
                 counter: Counter { name, value: 1 },
                 firmware: 0,
                 manufacturer: 0,
+                era: 0,
                 warnings: Vec::new(),
             },
             clock: ClockInfo {

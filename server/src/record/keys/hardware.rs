@@ -6,6 +6,7 @@ use upkeep::id::DeviceId;
 use upkeep::serial::SerialNumber;
 
 use super::{Key, Range};
+use crate::domain::enrollment::Hardware;
 
 pub(crate) fn enrollment(id: &DeviceId) -> Vec<u8> {
     Key::table(b'E').raw(id.as_bytes()).done()
@@ -30,6 +31,15 @@ pub(crate) fn lapsed(now: DateTime<Utc>) -> Range {
 /// The enrollment of a key of [`lapse`].
 pub(crate) fn lapsed_device(key: &[u8]) -> Option<DeviceId> {
     DeviceId::from_slice(key.get(10..)?).ok()
+}
+
+/// Where the enrollments stand that wait for their activation on one TPM or dongle.
+pub(crate) fn waiting(hardware: &Hardware) -> Vec<u8> {
+    let key = Key::table(b'W');
+    match hardware {
+        Hardware::Tpm(tpm) => key.raw(b"t").raw(&tpm.ek_id).done(),
+        Hardware::Dongle(number) => key.raw(b"d").raw(number.as_str().as_bytes()).done(),
+    }
 }
 
 pub(crate) fn attestation_key(name: &TpmName) -> Vec<u8> {
