@@ -140,6 +140,25 @@ impl Running {
         assert!(sent.success());
     }
 
+    /// Waits until it has this file open. Source: proc(5), `/proc/PID/fd`.
+    pub(crate) fn wait_to_open(&mut self, path: &Path) {
+        let path = path.canonicalize().expect("the file is there");
+        let open = format!("/proc/{}/fd", self.child.id());
+        loop {
+            let found = std::fs::read_dir(&open).is_ok_and(|files| {
+                files
+                    .flatten()
+                    .any(|file| std::fs::read_link(file.path()).is_ok_and(|to| to == path))
+            });
+            if found {
+                return;
+            }
+            let ended = self.child.try_wait().expect("it is a child");
+            assert!(ended.is_none(), "it ended: {ended:?}");
+            thread::yield_now();
+        }
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let until = Instant::now() + PATIENCE;

@@ -1,7 +1,9 @@
 //! As in [`crate::resume`], with keys in a software TPM: every call goes wrong in every way once, and no seat is taken or lost.
 
 use upkeep::artefact::HardwareProof;
-use upkeep_client::{Attester, Device, State, activate, check, deactivate, redeem, refresh};
+use upkeep_client::{
+    Attester, Device, RedeemOptions, State, activate, check, deactivate, redeem, refresh,
+};
 use upkeep_swtpm::{Ca, SoftwareTpm};
 
 use crate::relay::Fault;
@@ -147,6 +149,35 @@ async fn a_code_for_the_stores_own_key_activates_that_key() {
     assert!(key(&machine).because().is_some());
     check(&machine.open(), &new_build()).unwrap();
     assert_eq!(site.seats_taken(&machine).await, 1);
+}
+
+/// README's way: the software key is returned, and the upgrade goes into the TPM without the product being named.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_returned_software_key_tells_the_tpms_product() {
+    let Some((mut site, tpm)) = site().await else {
+        return;
+    };
+    let machine = site.machine("LS-TP-1").await;
+    let client = site.client(5);
+    let mut store = machine.open();
+    activate(&mut store, &client, &machine.options)
+        .await
+        .unwrap();
+    deactivate(&mut store, &client).await.unwrap();
+    let product = store.last_return().and_then(|journal| journal.product());
+    let product = product.cloned();
+    drop(store);
+    machine.use_tpm(&tpm);
+    let code = site.upgrade_code(&machine, "").await.code;
+    let options = RedeemOptions {
+        product,
+        ..machine.redeem_options(&code)
+    };
+    redeem(&mut machine.open(), &client, &options)
+        .await
+        .unwrap();
+    assert!(matches!(key(&machine), Device::Tpm(_)));
+    check(&machine.open(), &new_build()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

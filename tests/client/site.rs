@@ -51,7 +51,7 @@ impl Site {
     /// A vendor who takes the software TPMs of this CA for chips, on a day when their certificates are valid.
     pub(crate) async fn trusting(ca: &Ca) -> Self {
         let makers = [(ca.root_der(), EndorsementClass::Chip)];
-        let world = World::believing("2040-06-01", &makers).await;
+        let world = World::prepared("2040-06-01", Vec::new(), &makers).await;
         Self::on(world, "2040-01-15").await
     }
 

@@ -1,6 +1,8 @@
 //! `upkeep` with and without a TPM: software TPMs, one for each test, and a development server that believes their CA.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use serde_json::Value;
@@ -46,6 +48,25 @@ fn check(world: &World) -> [&str; 5] {
     ["check", "--version", version, "--build-date", build_date]
 }
 
+/// How many counters the chip holds. Source: TPM 2.0 Part 3 section 30.2, TPM2_GetCapability(TPM_CAP_HANDLES, 0x01800000, 32).
+fn counters(tpm: &SoftwareTpm) -> usize {
+    let mut stream = UnixStream::connect(tpm.unix_path()).unwrap();
+    let asked = [
+        0x80, 1, 0, 0, 0, 22, 0, 0, 1, 0x7A, 0, 0, 0, 1, 1, 0x80, 0, 0, 0, 0, 0, 32,
+    ];
+    stream.write_all(&asked).unwrap();
+    // Header, moreData, capability, count; then the handles. The maker's certificates begin at 0x01C00000.
+    let mut head = [0; 19];
+    stream.read_exact(&mut head).unwrap();
+    let mut handles = vec![0; 4 * usize::from(head[18])];
+    stream.read_exact(&mut handles).unwrap();
+    let before = [1, 0xC0, 0, 0];
+    let ours = handles
+        .chunks(4)
+        .filter(|handle| *handle < before.as_slice());
+    ours.count()
+}
+
 fn copy(from: &Path, to: &Path) {
     let status = std::process::Command::new("cp")
         .arg("-a")
@@ -56,7 +77,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn a_license_in_a_chip_lives_and_a_restored_disk_does_not_bring_it_back() {
-    let Some((world, _tpm)) = with_chip() else {
+    let Some((world, tpm)) = with_chip() else {
         return;
     };
     let active = activate(&world, "a", "LS-1000", "label-studio", &[]);
@@ -85,7 +106,9 @@ fn a_license_in_a_chip_lives_and_a_restored_disk_does_not_bring_it_back() {
         "--export-receipt",
         "receipt.txt",
     ];
+    assert_eq!(counters(&tpm), 1);
     world.ok("a", &papers);
+    assert_eq!(counters(&tpm), 0, "its room is given back");
     let receipt = world.ok("a", &["inspect", "receipt.txt"]);
     assert_eq!(receipt["claims"]["grade"], "HARDWARE");
     let (exit, proof, _) = world.upkeep("a", &["inspect", "proof.txt", "--json"]);
@@ -155,6 +178,19 @@ fn a_proof_needs_no_ticket_and_no_network() {
     assert_eq!(stopped["state"], "releasing");
     assert!(stopped["receipt"].is_null());
     world.fails("a", &check(&world), 5, "NOT_ACTIVATED", Some("RELEASING"));
+    // While the proof is not made, the chip is needed.
+    let state = world.path("a").join("state.json");
+    let proved = fs::read_to_string(&state).unwrap();
+    let unproved: Vec<&str> = proved
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("\"proof\""))
+        .collect();
+    fs::write(&state, unproved.join("\n")).unwrap();
+    let elsewhere = ["doctor", "--tpm", "unix:/nowhere/tpm"];
+    let (exit, stdout, _) = world.upkeep("a", &elsewhere);
+    assert_eq!(exit, 1, "{stdout}");
+    assert!(stdout.contains("FAIL  tpm"), "{stdout}");
+    fs::write(&state, proved).unwrap();
     let first = fs::read_to_string(world.path("proof.txt")).unwrap();
     world.ok("a", &offline);
     assert_eq!(fs::read_to_string(world.path("proof.txt")).unwrap(), first);
@@ -193,8 +229,12 @@ fn a_dead_key_is_returned_and_replaced_without_a_second_seat() {
     assert_eq!(world.ok("b", &["status"])["attester_works"], true);
     // The older store hears from the server that it is over.
     let (exit, _, stderr) = world.upkeep("a", &["deactivate", "--json"]);
-    assert!(exit == 3 || exit == 0, "{stderr}");
+    assert_eq!(exit, 0, "{stderr}");
+    // The key of the younger one lives on.
+    assert_eq!(counters(&tpm), 1);
+    world.ok("b", &check(&world));
     world.ok("b", &["deactivate"]);
+    assert_eq!(counters(&tpm), 0);
 }
 
 #[test]

@@ -339,10 +339,9 @@ fn a_store_in_use_is_waited_for() {
     lock.lock().unwrap();
     // Looking and checking need no lock.
     assert_eq!(world.ok("a", &["status"])["state"], "empty");
-    let waiting = Running::start(&mut world.command("a", &["refresh"]), Stdio::null());
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    let mut waiting = Running::start(&mut world.command("a", &["refresh"]), Stdio::null());
+    waiting.wait_to_open(&world.path("a").join("lock"));
     lock.unlock().unwrap();
-    let mut waiting = waiting;
     assert_eq!(waiting.wait().code(), Some(5));
     lock.lock().unwrap();
     world.fails("a", &["refresh"], 7, "STORE", Some("LOCKED"));

@@ -47,11 +47,6 @@ impl World {
     }
 
     /// The same with makers of hardware, by certificate, each believed as the class says.
-    pub(crate) async fn believing(now: &str, makers: &[(&[u8], EndorsementClass)]) -> Self {
-        Self::prepared(now, Vec::new(), makers).await
-    }
-
-    /// All of it.
     pub(crate) async fn prepared(
         now: &str,
         programmes: Vec<PathBuf>,

@@ -37,7 +37,7 @@ pub(crate) struct Scene {
 impl Scene {
     /// A vendor with one license of so many seats, for whom the CA vouches for `class`.
     pub(crate) async fn new(ca: &Ca, class: EndorsementClass, seats: u32) -> Self {
-        let world = World::believing(TODAY, &[(ca.root_der(), class)]).await;
+        let world = World::prepared(TODAY, Vec::new(), &[(ca.root_der(), class)]).await;
         let mut admin = world.admin().await;
         world::seed(&mut admin).await;
         let wish = world::license(&mut admin, "LS-1000", seats, "2040-01-15").await;

@@ -4,7 +4,7 @@ use upkeep::artefact::HardwareProof;
 use upkeep::level::AssuranceLevel;
 use upkeep::tpm::template;
 use upkeep_client::tpm::TpmError;
-use upkeep_client::{Attester, ClientError, NotActivated, State, deactivate, prove, refresh};
+use upkeep_client::{Attester, ClientError, State, deactivate, prove, refresh};
 use upkeep_server::attest::EndorsementClass;
 use upkeep_swtpm::{Ca, SoftwareTpm};
 
