@@ -49,10 +49,14 @@ pub(crate) fn is_leased(programme: &Programme, level: AssuranceLevel) -> bool {
     programme.lease_days() > 0 && can_be_copied(level)
 }
 
-/// Whether a license of the programme may run on a key that the server has not appraised, for as long as it likes. Only then may
-/// an upgrade code be given as a file, which carries neither level nor lease.
-pub(crate) fn files_are_enough(programme: &Programme, license: &License) -> bool {
-    programme.lease_days() == 0 && least_level(programme, license) == AssuranceLevel::Software
+/// Whether a license may run for as long as it likes on a key that the server takes for `level` without having appraised it. Only
+/// then may an upgrade code be given as a file, which carries neither level nor lease.
+pub(crate) fn files_are_enough(
+    programme: &Programme,
+    license: &License,
+    level: AssuranceLevel,
+) -> bool {
+    !is_leased(programme, level) && least_level(programme, license) <= level
 }
 
 /// A dongle's license moves with it, and nothing proves that it was deleted there.

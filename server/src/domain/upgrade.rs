@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use upkeep::date::CivilDate;
 use upkeep::id::{LicenseType, UpgradeId};
 use upkeep::key::Thumbprint;
+use upkeep::level::AssuranceLevel;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
@@ -185,15 +186,15 @@ fn seal(upgrade: &Upgrade, license: &mut License, programme: &Programme) {
     });
 }
 
-/// Whether the code can be given as a file: it must be bound to a dongle, or to a device key that the request named where the
-/// programme asks neither a level nor a lease. A file is a license by itself, for a key that nobody has appraised.
+/// Whether the code can be given as a file: it must be bound to a dongle, or to a device key that the request named, and the
+/// programme must ask neither a lease nor more than that. A file is a license by itself, for a key that nobody has appraised.
 pub fn has_file_form(upgrade: &Upgrade, license: &License, programme: &Programme) -> bool {
-    match license.carrier {
-        Carrier::HardwareKey(_) => true,
-        Carrier::SoftwareKey => {
-            upgrade.wish.device.is_some() && assurance::files_are_enough(programme, license)
-        }
-    }
+    let level = match license.carrier {
+        Carrier::HardwareKey(_) => AssuranceLevel::Dongle,
+        Carrier::SoftwareKey if upgrade.wish.device.is_some() => AssuranceLevel::Software,
+        Carrier::SoftwareKey => return false,
+    };
+    assurance::files_are_enough(programme, license, level)
 }
 
 /// Marks the code used by `device`; none for a hardware key.
@@ -321,4 +322,93 @@ fn choose_target(
 fn code_end(programme: &Programme, now: DateTime<Utc>) -> DateTime<Utc> {
     now.checked_add_signed(chrono::TimeDelta::days(i64::from(programme.request_days())))
         .unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+    use upkeep::date::Term;
+    use upkeep::id::{CustomerId, DongleNumber, Edition, LicenseKind, ProductId, ProgrammeId};
+
+    use super::*;
+    use crate::domain::license::{Contract, Placed, Usage};
+
+    fn license(carrier: Carrier) -> License {
+        let day = CivilDate::parse("2026-01-01").unwrap();
+        License {
+            serial: SerialNumber::parse("LS-1000").unwrap(),
+            generation: 1,
+            state: LicenseState::Issued,
+            product: ProductId::parse("label").unwrap(),
+            programme: ProgrammeId::parse("p").unwrap(),
+            programme_rev: 1,
+            customer: CustomerId::parse("c").unwrap(),
+            partner: None,
+            carrier,
+            kind: LicenseKind::parse("perpetual").unwrap(),
+            license_type: LicenseType::parse("single-user").unwrap(),
+            edition: Edition::parse("standard").unwrap(),
+            add_ons: Vec::new(),
+            modules: Vec::new(),
+            seats: 1,
+            vm: VmPermission::NotAllowed,
+            purchased_on: day,
+            paid: None,
+            terms: vec![Term::of_months(day, 12).unwrap()],
+            terms_on_record: 1,
+            contract: Contract::default(),
+            placed: Placed::default(),
+            password: None,
+            usage: Usage::default(),
+            open_upgrade: None,
+            seal: None,
+            created_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    fn upgrade(device: Option<Thumbprint>) -> Upgrade {
+        Upgrade {
+            id: UpgradeId::parse("0198f1c2-5b7e-7cc0-8a36-3f0d3f6f2a11").unwrap(),
+            serial: SerialNumber::parse("LS-1000").unwrap(),
+            generation: 1,
+            state: UpgradeState::CodeIssued,
+            wish: Wish {
+                email: Vec::new(),
+                vm: VirtualEnvironment::No,
+                license_type: LicenseType::parse("single-user").unwrap(),
+                target: None,
+                device,
+            },
+            target: Version::parse("2").unwrap(),
+            target_build_date: CivilDate::parse("2026-01-01").unwrap(),
+            created_at: DateTime::UNIX_EPOCH,
+            expires_at: DateTime::UNIX_EPOCH,
+            code_number: 1,
+            file: None,
+        }
+    }
+
+    /// A file is a license without an end, so it is given only where such a license may be had on such a key.
+    #[test]
+    fn a_file_is_no_way_round_levels_and_leases() {
+        let device = upkeep::key::SigningKey::from_seed(&[1; 32]).unwrap();
+        let device = Some(device.public_key().thumbprint());
+        let dongle = license(Carrier::HardwareKey(DongleNumber::parse("17").unwrap()));
+        let software = license(Carrier::SoftwareKey);
+        for (assurance, on_software, on_dongle) in [
+            ("assurance.lease_days = 0", true, true),
+            ("assurance.lease_days = 30", false, false),
+            ("assurance.activate_min_level = \"dongle\"", false, true),
+            ("assurance.activate_min_level = \"hardware\"", false, false),
+        ] {
+            let text = format!("programme = {{ id = \"p\", rev = 1, tz = \"UTC\" }}\n{assurance}");
+            let programme = Programme::parse("p.toml", &text).unwrap();
+            let given = has_file_form(&upgrade(device), &software, &programme);
+            assert_eq!(given, on_software, "{assurance}");
+            let given = has_file_form(&upgrade(None), &dongle, &programme);
+            assert_eq!(given, on_dongle, "{assurance}");
+            assert!(!has_file_form(&upgrade(None), &software, &programme));
+        }
+    }
 }
