@@ -227,7 +227,9 @@ pub(crate) fn seat(
     activation.declare(ask);
     // A TPM's seat is renewed by a heartbeat and by nothing else; a new one has just shown its counter.
     let exp = match granted {
-        Granted::SameSeat if activation.tpm().is_some() => activation.lease_end,
+        Granted::SameSeat if activation.tpm().is_some() => {
+            lease::rest(deps, license, &activation, ask.now)?
+        }
         Granted::SameSeat | Granted::NewSeat => {
             lease::extend(deps, license, &mut activation, ask.now)?
         }

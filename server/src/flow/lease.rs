@@ -31,6 +31,21 @@ pub(crate) fn extend(
     Ok(fresh)
 }
 
+/// The end of a certificate that renews nothing: that of the lease as it runs, and not beyond a lease from `now`, where the server's
+/// clock was set back.
+///
+/// # Errors
+/// Faults only.
+pub(crate) fn rest(
+    deps: &Deps,
+    license: &License,
+    activation: &Activation,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, Outcome> {
+    let fresh = assurance::lease_end(deps.programme(license)?, activation.level, now);
+    Ok(fresh.map(|end| activation.lease_end.map_or(end, |held| held.min(end))))
+}
+
 /// Forgets the seats that have cooled by `now`; the caller saves the license when it says that there were any.
 ///
 /// # Errors
