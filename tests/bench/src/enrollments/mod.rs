@@ -41,8 +41,8 @@ pub(crate) struct Arguments {
     /// Rounds.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// Enrollments in a round; a server holds 2048 that are begun.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=2_000))]
+    /// Enrollments in a round; a server holds 512 that are begun from one network.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=512))]
     enrollments: u16,
     /// 2 rounds of 100: shows the shape in seconds.
     #[arg(long, conflicts_with_all = ["rounds", "enrollments"])]
