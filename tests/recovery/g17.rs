@@ -31,16 +31,16 @@ const CLIENTS: usize = 8;
 const ANSWERS_PER_ROUND: usize = 60;
 
 /// The running program, where it listens, and whom it knows.
-struct World {
-    dir: TempDir,
-    running: Running,
-    products: SocketAddr,
+pub(crate) struct World {
+    pub(crate) dir: TempDir,
+    pub(crate) running: Running,
+    pub(crate) products: SocketAddr,
     staff: SocketAddr,
     ca: String,
 }
 
 impl World {
-    fn start(dir: TempDir, data: &Path) -> Self {
+    pub(crate) fn start(dir: TempDir, data: &Path) -> Self {
         let mut command = upkeep_server(["serve", "--log-format", "json", "--data"]);
         command
             .arg(data)
@@ -57,7 +57,7 @@ impl World {
         }
     }
 
-    async fn admin(&self, data: &Path) -> AdminServiceClient<tonic::transport::Channel> {
+    pub(crate) async fn admin(&self, data: &Path) -> AdminServiceClient<tonic::transport::Channel> {
         let read = |name: &str| fs::read_to_string(data.join("admin").join(name)).unwrap();
         let admin = Identity {
             certificate: read("admin.crt"),
@@ -67,7 +67,7 @@ impl World {
     }
 }
 
-fn command(arguments: &[&str]) -> Value {
+pub(crate) fn command(arguments: &[&str]) -> Value {
     let (code, out, err) = execute(&mut upkeep_server(arguments));
     assert_eq!(code, 0, "{arguments:?}: {out}\n{err}");
     serde_json::from_str(&out).unwrap_or_default()
@@ -313,7 +313,7 @@ async fn a_restore_is_announced_by_log_rpc_and_checkpoint() {
     drop(again);
 }
 
-fn ten_months_ago() -> String {
+pub(crate) fn ten_months_ago() -> String {
     let now = chrono::Utc::now().date_naive();
     now.checked_sub_months(chrono::Months::new(10))
         .unwrap()

@@ -23,6 +23,7 @@ mod world;
 
 mod audits;
 mod backups;
+mod checks;
 mod forger;
 mod g17;
 mod place;

@@ -159,6 +159,11 @@ impl Verified {
     }
 }
 
+/// How many entries stand in any stretch of a segment's bytes.
+pub(crate) fn count_entries(bytes: &[u8]) -> usize {
+    frame::search(bytes).filter_map(Entry::decode).count()
+}
+
 /// Checks a store that no server is using: walks the whole ledger and its hash chain, and compares
 /// the snapshots and the index with what a replay of the ledger from its first entry gives.
 ///

@@ -13,7 +13,7 @@ use crate::flow::{Deps, Fault};
 use crate::record::keys;
 
 /// The tables that follow from other records, and the names under which they are found wrong.
-const TABLES: [(u8, &str); 27] = [
+const TABLES: [(u8, &str); 28] = [
     (b'a', "index b"),
     (b'b', "index"),
     (b'd', "index"),
@@ -41,6 +41,7 @@ const TABLES: [(u8, &str); 27] = [
     (b'W', "index"),
     (b'y', "index"),
     (b'z', "index by date"),
+    (b'Z', "index"),
 ];
 
 /// So many keys of a table are held at once, at most.
