@@ -12,6 +12,7 @@ pub mod domain;
 pub mod endorsement;
 pub mod flow;
 pub mod keys;
+pub mod license_file;
 pub mod listener;
 pub mod logging;
 pub mod mail;

@@ -12,8 +12,10 @@ mod connect;
 mod dev;
 mod endorsement;
 mod exit;
+mod export;
 mod files;
 mod health;
+mod import;
 mod init;
 mod mail;
 mod output;
@@ -108,6 +110,8 @@ enum Command {
     Mail(mail::Command),
     #[command(subcommand)]
     Prices(prices::Command),
+    Import(import::Args),
+    Export(export::Args),
     Health(health::Args),
     #[command(subcommand)]
     Reminders(reminders::Command),
@@ -135,6 +139,8 @@ impl Command {
             Self::Staff(command) => staff::run(&command),
             Self::Mail(command) => mail::run(&command),
             Self::Prices(command) => prices::run(&command),
+            Self::Import(args) => import::run(&args),
+            Self::Export(args) => export::run(&args),
             Self::Health(args) => health::run(&args),
             Self::Reminders(command) => reminders::run(&command),
             Self::Release(command) => release::run(&command),

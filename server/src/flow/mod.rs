@@ -21,12 +21,15 @@ pub(crate) mod enrolled;
 pub mod evidence;
 pub(crate) mod expansion;
 pub(crate) mod expiring;
+pub(crate) mod export;
 pub(crate) mod extension;
 pub(crate) mod give_up;
+pub(crate) mod import;
 pub(crate) mod lease;
 pub(crate) mod letter;
 pub(crate) mod license;
 pub(crate) mod maintenance;
+pub(crate) mod new_license;
 pub(crate) mod once;
 pub(crate) mod order;
 pub(crate) mod outbox;
@@ -173,6 +176,8 @@ pub(crate) struct Note {
     pub(crate) serial: Option<SerialNumber>,
     pub(crate) subject: String,
     pub(crate) reason: String,
+    /// The licenses that an import made, each with what was agreed about it: each gets the event in its history.
+    pub(crate) made: Vec<(SerialNumber, String)>,
     silent: bool,
     stands: bool,
 }
@@ -267,7 +272,10 @@ impl Deps {
         if caller.role != Role::Partner {
             return Ok(());
         }
-        let own = caller.id.as_deref().and_then(|id| PartnerId::parse(id).ok());
+        let own = caller
+            .id
+            .as_deref()
+            .and_then(|id| PartnerId::parse(id).ok());
         let listed = match own {
             Some(own) => reads.value(&keys::partner_license(&own, serial))?,
             None => None,
@@ -427,6 +435,16 @@ fn write_event(tx: &mut Tx<'_>, call: &Call, note: Note, outcome: &str) {
             .map(ToString::to_string)
             .unwrap_or_default(),
     };
+    for (serial, agreed) in note.made {
+        let own = Event {
+            serial: serial.to_string(),
+            subject: String::new(),
+            reason: agreed,
+            ..event.clone()
+        };
+        let key = keys::history_entry(&serial, tx.sequence());
+        tx.put(key, record::encode(&own));
+    }
     let stored = record::encode(&event);
     if let Some(serial) = &note.serial {
         tx.put(keys::history_entry(serial, tx.sequence()), stored.clone());

@@ -7,6 +7,8 @@
 //! | `v/product 0 version` | release |
 //! | `c/customer`, `r/partner` | customer, partner |
 //! | `l/serial` | the current generation of a license |
+//! | `X/external` | the serial of the license that was imported under this id |
+//! | `S/c 0 external`, `S/r 0 external` | the customer, the partner that an external id stands for |
 //! | `k/serial 0 generation` | a superseded generation |
 //! | `s/partner 0 serial`, `u/customer 0 serial`, `w/dongle 0 serial` | empty: find licenses |
 //! | `a/activation` | activation with its return |
@@ -57,6 +59,7 @@ use upkeep::key::Thumbprint;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
+use crate::domain::external::ExternalId;
 use crate::domain::price_book::Thing;
 
 pub(crate) use self::hardware::*;
@@ -153,6 +156,27 @@ pub(crate) fn license(serial: &SerialNumber) -> Vec<u8> {
 /// All current licenses, by serial.
 pub fn licenses() -> Range {
     Range::of_prefix(Key::table(b'l').done())
+}
+
+/// The serial of the license that was imported under an id.
+pub(crate) fn external_license(id: &ExternalId) -> Vec<u8> {
+    Key::table(b'X').raw(id.as_str().as_bytes()).done()
+}
+
+/// The id of the customer that an external id stands for.
+pub(crate) fn external_customer(id: &ExternalId) -> Vec<u8> {
+    Key::table(b'S')
+        .text("c")
+        .raw(id.as_str().as_bytes())
+        .done()
+}
+
+/// The id of the partner that an external id stands for.
+pub(crate) fn external_partner(id: &ExternalId) -> Vec<u8> {
+    Key::table(b'S')
+        .text("r")
+        .raw(id.as_str().as_bytes())
+        .done()
 }
 
 pub(crate) fn superseded(serial: &SerialNumber, generation: u32) -> Vec<u8> {
@@ -289,10 +313,7 @@ pub(crate) fn code_number(id: &UpgradeId, number: u32) -> Vec<u8> {
 /// Reads what [`code_number`] wrote.
 pub(crate) fn read_code_number(value: &[u8]) -> Option<(UpgradeId, u32)> {
     let (id, number) = value.split_last_chunk::<4>()?;
-    Some((
-        UpgradeId::from_slice(id).ok()?,
-        u32::from_be_bytes(*number),
-    ))
+    Some((UpgradeId::from_slice(id).ok()?, u32::from_be_bytes(*number)))
 }
 
 pub(crate) fn spent_challenge(expires_at: DateTime<Utc>, nonce: &[u8; 16]) -> Vec<u8> {

@@ -6,6 +6,7 @@
 //! [`crate::store::verify`]'s.
 
 mod enrollments;
+mod external;
 mod indexes;
 mod leases;
 mod mail;
@@ -105,12 +106,14 @@ fn pass(deps: &Deps, named: &BTreeSet<u8>) -> Result<(Checked, BTreeSet<u8>), Fa
         terms::terms(&all, &mut found);
         terms::places(deps, &all, &mut found)?;
         indexes::indexes(deps, &all, &mut found)?;
+        external::licenses(deps, &all, &mut found)?;
         found.tables.fold();
     }
     enrollments::enrollments(deps, &mut found)?;
     orders::orders(deps, &mut found)?;
     mail::outbox(deps, &mut found)?;
     indexes::kept_answers(deps, &mut found)?;
+    external::parties(deps, &mut found)?;
     let Found {
         mut checked,
         mut tables,

@@ -13,7 +13,7 @@ use crate::flow::{Deps, Fault};
 use crate::record::keys;
 
 /// The tables that follow from other records, and the names under which they are found wrong.
-const TABLES: [(u8, &str); 28] = [
+const TABLES: [(u8, &str); 30] = [
     (b'a', "index b"),
     (b'b', "index"),
     (b'd', "index"),
@@ -33,12 +33,14 @@ const TABLES: [(u8, &str); 28] = [
     (b'q', "index"),
     (b'R', "index"),
     (b's', "index"),
+    (b'S', "external ids"),
     (b't', "index by date"),
     (b'T', "index by date"),
     (b'u', "index"),
     (b'U', "I1 cooling"),
     (b'w', "index"),
     (b'W', "index"),
+    (b'X', "external ids"),
     (b'y', "index"),
     (b'z', "index by date"),
     (b'Z', "index"),
