@@ -5,6 +5,8 @@ mod challenge;
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[doc(hidden)]
+pub mod decoders;
 pub mod domain;
 pub mod endorsement;
 pub mod flow;

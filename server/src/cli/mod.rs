@@ -42,6 +42,11 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+/// Whether a price file is good in every row.
+pub(crate) fn is_price_file(bytes: &[u8]) -> bool {
+    prices::is_good(bytes)
+}
+
 /// Runs the program with `arguments`, the program's name first.
 fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {

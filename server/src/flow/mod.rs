@@ -30,6 +30,7 @@ pub(crate) mod maintenance;
 pub(crate) mod once;
 pub(crate) mod order;
 pub(crate) mod outbox;
+pub(crate) mod page_token;
 pub mod parts;
 pub(crate) mod party;
 pub(crate) mod place;
@@ -74,7 +75,7 @@ use crate::mail::Stationery;
 use crate::personal::{Personal, PersonalError};
 use crate::random::Random;
 use crate::record::event::Event;
-use crate::record::{self, RecordError, Records, keys};
+use crate::record::{self, Reads, RecordError, Records, keys};
 use crate::secrets::{Codes, Pepper};
 use crate::signer::{SignError, Signer};
 use crate::store::{Committed, Store, StoreError, Tx};
@@ -243,6 +244,31 @@ impl Deps {
     ) -> Result<Option<License>, Outcome> {
         let stored: Option<License> = reads.load(&keys::license(serial))?;
         stored.map(|stored| self.as_of(stored, now)).transpose()
+    }
+
+    /// Refuses a partner by the index of its own licenses, before anything is loaded: a foreign serial costs exactly what one costs
+    /// that does not exist. [`Caller::check_owns`] still decides on the license itself.
+    ///
+    /// # Errors
+    /// NOT_YOUR_CUSTOMER.
+    pub(crate) fn check_listed(
+        &self,
+        reads: &mut impl Reads,
+        caller: &Caller,
+        serial: &SerialNumber,
+    ) -> Result<(), Outcome> {
+        if caller.role != Role::Partner {
+            return Ok(());
+        }
+        let own = caller.id.as_deref().and_then(|id| PartnerId::parse(id).ok());
+        let listed = match own {
+            Some(own) => reads.value(&keys::partner_license(&own, serial))?,
+            None => None,
+        };
+        match listed {
+            Some(_) => Ok(()),
+            None => Err(Reason::NotYourCustomer.into()),
+        }
     }
 
     /// A stored license as it stands at `now`.

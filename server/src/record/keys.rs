@@ -17,6 +17,7 @@
 //! | `q/serial 0 mac` | the activation that a product code names; the mac is keyed |
 //! | `f/activation` | the proof of deactivation as it came; never deleted |
 //! | `g/upgrade`, `h/serial 0 upgrade` | update request; find them by license |
+//! | `Z/serial 0 mac` | the update request (16 bytes) that an upgrade code belongs to, and its number (4); the mac is keyed |
 //! | `n/expiry nonce` | empty: a spent challenge |
 //! | `i/principal 0 request` | the answer of a request, for retries |
 //! | `j/expiry principal 0 request` | empty: which answers to forget when |
@@ -260,8 +261,22 @@ pub(crate) fn license_upgrade(serial: &SerialNumber, id: &UpgradeId) -> Vec<u8> 
         .done()
 }
 
-pub(crate) fn license_upgrades(serial: &SerialNumber) -> Range {
-    Range::of_prefix(Key::table(b'h').text(serial.as_str()).done())
+pub(crate) fn upgrade_code(serial: &SerialNumber, mac: &[u8; 32]) -> Vec<u8> {
+    Key::table(b'Z').text(serial.as_str()).raw(mac).done()
+}
+
+/// The value under [`upgrade_code`].
+pub(crate) fn code_number(id: &UpgradeId, number: u32) -> Vec<u8> {
+    [id.as_bytes().as_slice(), &number.to_be_bytes()].concat()
+}
+
+/// Reads what [`code_number`] wrote.
+pub(crate) fn read_code_number(value: &[u8]) -> Option<(UpgradeId, u32)> {
+    let (id, number) = value.split_last_chunk::<4>()?;
+    Some((
+        UpgradeId::from_slice(id).ok()?,
+        u32::from_be_bytes(*number),
+    ))
 }
 
 pub(crate) fn spent_challenge(expires_at: DateTime<Utc>, nonce: &[u8; 16]) -> Vec<u8> {

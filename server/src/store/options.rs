@@ -12,10 +12,10 @@ pub(super) type Millis = Arc<dyn Fn() -> i64 + Send + Sync>;
 /// Where transactions run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writer {
-    /// On a thread of the store's own, which waits for work.
+    /// On a thread of the store's own, which waits for work. Another makes snapshots.
     Thread,
-    /// On the thread of whoever calls, one group at a time, and nowhere else: for a simulation, in which the same
-    /// seed must give the same run. A closure must not hold the last clone of the store.
+    /// On the thread of whoever calls, one group at a time, and nowhere else, with no snapshot but those that are asked for: for a
+    /// simulation, in which the same seed must give the same run. A closure must not hold the last clone of the store.
     Caller,
 }
 
@@ -27,6 +27,7 @@ pub struct Options {
     pub(super) cache_bytes: u64,
     pub(super) segment_bytes: u64,
     pub(super) reserve_bytes: usize,
+    pub(super) snapshot_bytes: u64,
     pub(super) fs: Arc<dyn Fs>,
     pub(super) clock: Millis,
     pub(super) writer: Writer,
@@ -41,6 +42,7 @@ impl Options {
             cache_bytes: 256 << 20,
             segment_bytes: 64 << 20,
             reserve_bytes: 8 << 20,
+            snapshot_bytes: 64 << 20,
             fs: Arc::new(RealFs),
             clock: Arc::new(|| SystemClock.now().timestamp_millis()),
             writer: Writer::Thread,
@@ -73,6 +75,14 @@ impl Options {
     #[must_use]
     pub fn reserve_bytes(mut self, bytes: usize) -> Self {
         self.reserve_bytes = bytes;
+        self
+    }
+
+    /// How many bytes the ledger grows before another snapshot is made in the background; with large snapshots it is half of one, if
+    /// that is more. Default: 64 MiB.
+    #[must_use]
+    pub fn snapshot_bytes(mut self, bytes: u64) -> Self {
+        self.snapshot_bytes = bytes;
         self
     }
 
