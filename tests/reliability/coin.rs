@@ -31,6 +31,7 @@ impl Coin {
 pub(crate) fn size(variable: &str, ci: usize) -> usize {
     match std::env::var(variable) {
         Ok(text) => text
+            .replace('_', "")
             .parse()
             .unwrap_or_else(|_| panic!("{variable}: {text:?} is no number")),
         Err(_) => ci,
