@@ -10,6 +10,7 @@ mod chip;
 mod faults;
 mod grammar;
 mod history;
+mod linear;
 mod model;
 mod race;
 mod reproduction;
