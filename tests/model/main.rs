@@ -11,6 +11,7 @@ mod faults;
 mod forged;
 mod grammar;
 mod history;
+mod linear;
 mod model;
 mod race;
 mod reproduction;

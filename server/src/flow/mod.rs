@@ -67,6 +67,8 @@ use upkeep::key::{KeyError, PublicKey, Thumbprint};
 use upkeep::serial::SerialNumber;
 
 use crate::attest::Endorsements;
+use crate::audit::AuditError;
+use crate::audit::log::Log;
 use crate::clock::Clock;
 use crate::domain::guess::GuessLimiter;
 use crate::domain::license::License;
@@ -107,6 +109,8 @@ pub struct Deps {
     /// Whose chips are believed.
     pub(crate) endorsements: Arc<Endorsements>,
     pub(crate) enrolling: Pending,
+    /// Signs checkpoints of the ledger.
+    pub(crate) log: Arc<Log>,
 }
 
 /// A flow's failure: a refusal is an answer, a fault is not.
@@ -140,6 +144,9 @@ pub enum Fault {
     /// Personal data.
     #[error(transparent)]
     Personal(#[from] PersonalError),
+    /// A checkpoint of the ledger.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// Records contradict each other.
     #[error("records contradict each other: {0}")]
     Inconsistent(&'static str),

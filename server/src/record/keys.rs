@@ -43,6 +43,7 @@
 //! | `D/name` | the enrollment (16 bytes) of a TPM's device key, by its Name |
 //! | `m/ek` | what is remembered of a TPM |
 //! | `I/ek nv` | the largest value of a TPM's counter, by the counter's Name |
+//! | `F/epoch` | the epoch of the store, written by a restore (see `store::Epoch`) |
 //! | `H/ek nv serial` | the live activation (16 bytes) of a license on a counter |
 
 mod hardware;
@@ -185,6 +186,11 @@ pub(crate) fn superseded(serial: &SerialNumber, generation: u32) -> Vec<u8> {
         .done()
 }
 
+/// The superseded generations of a license, oldest first.
+pub(crate) fn superseded_generations(serial: &SerialNumber) -> Range {
+    Range::of_prefix(Key::table(b'k').text(serial.as_str()).done())
+}
+
 pub(crate) fn partner_license(partner: &PartnerId, serial: &SerialNumber) -> Vec<u8> {
     Key::table(b's')
         .text(partner.as_str())
@@ -220,6 +226,11 @@ pub(crate) fn dongle_licenses(dongle: &DongleNumber) -> Range {
 
 pub(crate) fn activation(id: &ActivationId) -> Vec<u8> {
     Key::table(b'a').raw(id.as_bytes()).done()
+}
+
+/// The activation that the end of an index key names.
+pub(crate) fn activation_of(tail: &[u8]) -> Vec<u8> {
+    Key::table(b'a').raw(tail).done()
 }
 
 /// All activations, oldest first.
@@ -271,6 +282,11 @@ pub(crate) fn proof(id: &ActivationId) -> Vec<u8> {
 
 pub(crate) fn upgrade(id: &UpgradeId) -> Vec<u8> {
     Key::table(b'g').raw(id.as_bytes()).done()
+}
+
+/// The update request that the end of an index key names.
+pub(crate) fn upgrade_of(tail: &[u8]) -> Vec<u8> {
+    Key::table(b'g').raw(tail).done()
 }
 
 /// All update requests, oldest first.
