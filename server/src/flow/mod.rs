@@ -41,6 +41,7 @@ pub(crate) mod quote_answer;
 mod quote_limit;
 pub(crate) mod read;
 pub(crate) mod redeem;
+mod seen;
 pub(crate) mod supersede;
 pub mod sweep;
 pub(crate) mod tpm;
@@ -70,6 +71,7 @@ use crate::domain::machine::Role;
 use crate::domain::programme::{Programme, Programmes};
 use crate::domain::refusal::{Reason, Refusal};
 use crate::flow::enroll::Pending;
+use crate::flow::seen::Seen;
 use crate::mail::Stationery;
 use crate::personal::{Personal, PersonalError};
 use crate::random::Random;
@@ -103,6 +105,8 @@ pub struct Deps {
     /// Whose chips are believed.
     pub(crate) endorsements: Arc<Endorsements>,
     pub(crate) enrolling: Pending,
+    /// Challenges of VerifyActivation.
+    pub(crate) verified: Seen,
 }
 
 /// A flow's failure: a refusal is an answer, a fault is not.
@@ -165,6 +169,8 @@ pub(crate) struct Note {
     pub(crate) serial: Option<SerialNumber>,
     pub(crate) subject: String,
     pub(crate) reason: String,
+    /// The key of the challenge that the call has spent.
+    pub(crate) spent: Option<Vec<u8>>,
     silent: bool,
     stands: bool,
 }

@@ -10,6 +10,7 @@ use upkeep::key::{PublicKey, Thumbprint};
 
 use super::authenticate::Passwords;
 use super::enroll::Pending;
+use super::seen::Seen;
 use super::{Deps, Fault};
 use crate::attest::Endorsements;
 use crate::clock::Clock;
@@ -88,6 +89,7 @@ impl Deps {
             kid,
             endorsements: parts.endorsements,
             enrolling: Pending::default(),
+            verified: Seen::default(),
         })
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use upkeep::key::PublicKey;
+
 use super::{All, Found, Generation, is_live, name, same_keys, set, text};
 use crate::domain::license::Carrier;
 use crate::domain::machine::LicenseState;
@@ -10,15 +12,19 @@ use crate::record::{decode_message, keys};
 
 /// The index tables say what the records say: nothing is missing and nothing is left over.
 pub(super) fn indexes(deps: &Deps, all: &All, found: &mut Found) -> Result<(), Fault> {
-    let mut expected: BTreeMap<u8, BTreeSet<Vec<u8>>> = b"beydqhsuw"
+    let mut expected: BTreeMap<u8, BTreeSet<Vec<u8>>> = b"beyqhsuw"
         .iter()
         .map(|table| (*table, BTreeSet::new()))
         .collect();
     let mut add = |table: u8, key: Vec<u8>| expected.entry(table).or_default().insert(key);
     for one in &all.activations {
         add(b'b', keys::license_activation(&one.serial, &one.id));
-        add(b'e', keys::device_activation(&one.device, &one.id));
-        add(b'd', keys::device(&one.device));
+        let device = keys::device_activation(&one.device, &one.id);
+        let key = deps.store.get(&device)?;
+        let key = key.and_then(|sec1| PublicKey::from_sec1(&sec1).ok());
+        let own = key.is_some_and(|key| key.thumbprint() == one.device);
+        found.check(own, "index e", one.id, "its device's key is another's");
+        add(b'e', device);
         if is_live(one) {
             let live = keys::live(&one.serial, one.generation, &one.device);
             let named = deps.store.get(&live)?.unwrap_or_default();
@@ -91,11 +97,18 @@ pub(super) fn kept_answers(deps: &Deps, found: &mut Found) -> Result<(), Fault> 
         kept.insert(key);
     }
     let mut forgotten = BTreeSet::new();
+    let spent = keys::table(b'n');
+    for (_, once) in deps.store.scan(&spent.from, &spent.to, usize::MAX)? {
+        if !once.is_empty() {
+            let first = forgotten.insert(once.clone());
+            found.check(first, "I5 answers", text(&once), "forgotten twice");
+        }
+    }
     for key in set(deps, &keys::table(b'j'))? {
         let once = keys::once_of_expiry(&key).to_vec();
         let first = forgotten.insert(once);
         found.check(first, "I5 answers", text(&key), "forgotten twice");
     }
-    found.check(kept == forgotten, "I5 answers", "i/ and j/", "differ");
+    found.check(kept == forgotten, "I5 answers", "i/ and n/, j/", "differ");
     Ok(())
 }
