@@ -36,6 +36,9 @@ if [ -n "${CI:-}" ]; then
     export UPKEEP_REQUIRE_INTEROP=1 UPKEEP_REQUIRE_GRPCURL=1 UPKEEP_REQUIRE_SWTPM=1 UPKEEP_REQUIRE_SOFTHSM=1
 fi
 
+say 'dependencies: licenses, sources, bans, advisories'
+sh scripts/deny.sh
+
 say 'proto: buf lint and format'
 buf lint
 buf format --diff --exit-code

@@ -5,10 +5,13 @@ mod challenge;
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[doc(hidden)]
+pub mod decoders;
 pub mod domain;
 pub mod endorsement;
 pub mod flow;
 pub mod keys;
+pub mod license_file;
 pub mod listener;
 pub mod logging;
 pub mod mail;

@@ -10,8 +10,10 @@ mod connect;
 mod dev;
 mod endorsement;
 mod exit;
+mod export;
 mod files;
 mod health;
+mod import;
 mod init;
 mod mail;
 mod output;
@@ -40,6 +42,11 @@ pub fn main() -> ExitCode {
 /// All commands and flags, for whoever documents or checks them.
 pub fn command() -> clap::Command {
     Cli::command()
+}
+
+/// Whether a price file is good in every row.
+pub(crate) fn is_price_file(bytes: &[u8]) -> bool {
+    prices::is_good(bytes)
 }
 
 /// Runs the program with `arguments`, the program's name first.
@@ -99,6 +106,8 @@ enum Command {
     Mail(mail::Command),
     #[command(subcommand)]
     Prices(prices::Command),
+    Import(import::Args),
+    Export(export::Args),
     Health(health::Args),
     #[command(subcommand)]
     Reminders(reminders::Command),
@@ -120,6 +129,8 @@ impl Command {
             Self::Staff(command) => staff::run(&command),
             Self::Mail(command) => mail::run(&command),
             Self::Prices(command) => prices::run(&command),
+            Self::Import(args) => import::run(&args),
+            Self::Export(args) => export::run(&args),
             Self::Health(args) => health::run(&args),
             Self::Reminders(command) => reminders::run(&command),
             Self::Release(command) => release::run(&command),

@@ -364,6 +364,7 @@ fn decoy_record() -> Vec<u8> {
             usage: Usage::default(),
             open_upgrade: None,
             seal: None,
+            imported: None,
             created_at: DateTime::UNIX_EPOCH,
         })
     };

@@ -238,7 +238,7 @@ pub(crate) async fn prove_possession(
     let key = match device {
         Some(sec1) => PublicKey::from_sec1(&sec1)?,
         // Nobody holds the server's key but the server: the work is the same, the answer no.
-        None => deps.own_key(&deps.kid).ok_or(MALFORMED)?,
+        None => PublicKey::from_sec1(deps.own_key(&deps.kid).ok_or(MALFORMED)?.sec1_bytes())?,
     };
     let b = bind(&ask.challenge, &ask.request, &ask.activation.to_string());
     let shown = attest::appraise_software(&key, &b, &ask.signature).is_ok();

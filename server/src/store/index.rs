@@ -140,6 +140,26 @@ impl Index {
         &self.dir
     }
 
+    /// Fills an empty index with records that ascend, and the head they belong to. Until the last of them is there, the index shows
+    /// no head and is taken for torn.
+    ///
+    /// # Errors
+    /// What the records fail with; [`StoreError::Index`].
+    pub(super) fn load(
+        &self,
+        pairs: &mut dyn Iterator<Item = Result<Pair, StoreError>>,
+        head: &Head,
+    ) -> Result<(), StoreError> {
+        let fault = |error| self.fault(&error);
+        for pair in pairs {
+            let (key, value) = pair?;
+            self.db.insert(key, value).map_err(fault)?;
+        }
+        let head = head_bytes(head);
+        self.db.insert(HEAD_KEY, head).map_err(fault)?;
+        Ok(())
+    }
+
     /// SHA-256 over all records in ascending order, each as length (u32, big-endian) and bytes of
     /// key, then of value.
     pub(super) fn state_hash(&self) -> Result<[u8; 32], StoreError> {

@@ -17,6 +17,7 @@ pub struct Options {
     pub(super) cache_bytes: u64,
     pub(super) segment_bytes: u64,
     pub(super) reserve_bytes: usize,
+    pub(super) snapshot_bytes: u64,
     pub(super) fs: Arc<dyn Fs>,
     pub(super) clock: Millis,
 }
@@ -30,6 +31,7 @@ impl Options {
             cache_bytes: 256 << 20,
             segment_bytes: 64 << 20,
             reserve_bytes: 8 << 20,
+            snapshot_bytes: 64 << 20,
             fs: Arc::new(RealFs),
             clock: Arc::new(|| SystemClock.now().timestamp_millis()),
         }
@@ -61,6 +63,14 @@ impl Options {
     #[must_use]
     pub fn reserve_bytes(mut self, bytes: usize) -> Self {
         self.reserve_bytes = bytes;
+        self
+    }
+
+    /// How many bytes the ledger grows before another snapshot is made in the background; with large snapshots it is half of one, if
+    /// that is more. Default: 64 MiB.
+    #[must_use]
+    pub fn snapshot_bytes(mut self, bytes: u64) -> Self {
+        self.snapshot_bytes = bytes;
         self
     }
 

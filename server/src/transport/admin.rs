@@ -1,5 +1,7 @@
 //! AdminService: the vendor's administrators.
 
+mod export;
+mod import;
 mod license;
 mod mail;
 mod party;
@@ -9,7 +11,7 @@ mod reminders;
 
 use std::sync::Arc;
 
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use upkeep::date::CivilDate;
 use upkeep::id::{CustomerId, PartnerId, ProductId, ProgrammeId};
 use upkeep::key::PublicKey;
@@ -318,6 +320,28 @@ impl AdminService for Admin {
             license: Some(present::license(&self.deps, &license)?),
             activation_code: code.map(|code| code.to_string()).unwrap_or_default(),
         }))
+    }
+
+    type ImportLicensesStream = import::Answers;
+
+    async fn import_licenses(
+        &self,
+        request: Request<Streaming<v1::ImportLicensesRequest>>,
+    ) -> Result<Response<import::Answers>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let answers = import::import(&self.deps, caller, request.into_inner());
+        Ok(Response::new(answers))
+    }
+
+    type ExportLicensesStream = export::Pages;
+
+    async fn export_licenses(
+        &self,
+        request: Request<v1::ExportLicensesRequest>,
+    ) -> Result<Response<export::Pages>, Status> {
+        one_of(&request, ROLES)?;
+        let pages = export::export(&self.deps, &request.into_inner())?;
+        Ok(Response::new(pages))
     }
 
     async fn get_license(

@@ -15,6 +15,7 @@ mod contracts;
 mod cpu;
 mod enrollments;
 mod figures;
+mod licenses;
 mod load;
 mod server;
 mod table;
@@ -55,6 +56,7 @@ enum Other {
         /// What `--json` wrote
         figures: PathBuf,
     },
+    Licenses(licenses::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -66,6 +68,9 @@ fn main() -> anyhow::Result<()> {
         let figures = figures::Figures::read(figures)?;
         println!("{}", figures.markdown());
         return Ok(());
+    }
+    if let Some(Other::Licenses(arguments)) = &arguments.other {
+        return licenses::run(arguments);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

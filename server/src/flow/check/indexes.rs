@@ -12,7 +12,7 @@ use crate::record::{decode_message, keys};
 
 /// The index tables say what the records say: nothing is missing and nothing is left over.
 pub(super) fn indexes(deps: &Deps, all: &All, found: &mut Found) -> Result<(), Fault> {
-    let mut expected: BTreeMap<u8, BTreeSet<Vec<u8>>> = b"beyqhsuw"
+    let mut expected: BTreeMap<u8, BTreeSet<Vec<u8>>> = b"beyqhsuwZ"
         .iter()
         .map(|table| (*table, BTreeSet::new()))
         .collect();
@@ -43,6 +43,15 @@ pub(super) fn indexes(deps: &Deps, all: &All, found: &mut Found) -> Result<(), F
     }
     for upgrade in &all.upgrades {
         add(b'h', keys::license_upgrade(&upgrade.serial, &upgrade.id));
+        for number in 1..=upgrade.code_number {
+            let code = deps.codes.upgrade(&upgrade.id, number);
+            let mac = deps.pepper.upgrade_code(&upgrade.serial, &code);
+            let key = keys::upgrade_code(&upgrade.serial, &mac);
+            let named = deps.store.get(&key)?.unwrap_or_default();
+            let own = named == keys::code_number(&upgrade.id, number);
+            found.check(own, "index Z", upgrade.id, "its code names another");
+            add(b'Z', key);
+        }
     }
     for license in all.current().into_values() {
         let serial = &license.serial;

@@ -4,6 +4,7 @@
 //! nothing. What the ledger itself promises (the chain, the replay) is [`crate::store::verify`]'s.
 
 mod enrollments;
+mod external;
 mod indexes;
 mod leases;
 mod mail;
@@ -67,6 +68,7 @@ pub fn verify_records(deps: &Deps) -> Result<Vec<Violation>, Fault> {
     mail::outbox(deps, &mut found)?;
     indexes::indexes(deps, &all, &mut found)?;
     indexes::kept_answers(deps, &mut found)?;
+    external::external(deps, &all, &mut found)?;
     Ok(found.0)
 }
 
