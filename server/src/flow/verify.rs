@@ -243,7 +243,7 @@ pub(crate) async fn prove_possession(
     let key = match store.value(&keys::device_activation(&activation.device, &activation.id))? {
         Some(sec1) => PublicKey::from_sec1(&sec1)?,
         // Nobody holds the server's key but the server: the work is the same, the answer no.
-        None => PublicKey::from_sec1(deps.own_key(&deps.kid).ok_or(MALFORMED)?.sec1_bytes())?,
+        None => PublicKey::from_sec1(deps.decoy_key().ok_or(MALFORMED)?.sec1_bytes())?,
     };
     let b = bind(&ask.challenge, &ask.request, &ask.activation.to_string());
     let shown = attest::appraise_software(&key, &b, &ask.signature).is_ok();

@@ -44,8 +44,13 @@
 //! | `I/ek nv` | the largest value of a TPM's counter, by the counter's Name |
 //! | `F/epoch` | the epoch of the store, written by a restore (see `store::Epoch`) |
 //! | `H/ek nv serial` | the live activation (16 bytes) of a license on a counter |
+//! | `Y/key 0 kid` | issuing key, without its private half |
+//! | `Y/list 0` | the newest key list that the root certified |
+//! | `V/certificate 0 holder 0 sha256` | client certificate that was issued |
+//! | `V/holder 0 holder` | since when none of a holder's earlier certificates counts |
 
 mod hardware;
+mod identity;
 mod leases;
 
 use chrono::{DateTime, Utc};
@@ -62,6 +67,7 @@ use crate::domain::external::ExternalId;
 use crate::domain::price_book::Thing;
 
 pub(crate) use self::hardware::*;
+pub(crate) use self::identity::*;
 pub(crate) use self::leases::*;
 
 /// A half-open key range.

@@ -5,9 +5,11 @@
 
 pub(crate) mod activation;
 pub(crate) mod catalogue;
+pub(crate) mod client_certificate;
 pub(crate) mod dongle;
 pub(crate) mod enrollment;
 pub mod event;
+pub(crate) mod issuing;
 pub mod keys;
 pub(crate) mod license;
 pub(crate) mod mail;

@@ -172,6 +172,7 @@ impl SledEngine {
 }
 
 /// What [`SledEngine::verify`] found.
+#[derive(Debug)]
 pub(super) struct Checked {
     pub(super) segments: usize,
     pub(super) snapshots: usize,

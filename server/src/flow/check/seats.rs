@@ -94,7 +94,7 @@ fn is_signed_proof(
         .store
         .get(&keys::device_activation(&activation.device, &activation.id))?;
     let device = device.and_then(|sec1| PublicKey::from_sec1(&sec1).ok());
-    let read = verify_proof(proof, |_| device, |kid| deps.own_key(kid), verify_es256);
+    let read = verify_proof(proof, |_| device, |kid| deps.former_key(kid), verify_es256);
     Ok(read.is_ok_and(|read| {
         let said = read.proof();
         said.activation_id == activation.id && said.nonce.as_bytes() == nonce
