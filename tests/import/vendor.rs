@@ -97,7 +97,7 @@ impl Vendor {
 
     /// The newest entry of the ledger.
     pub(crate) fn head(&self) -> u64 {
-        let store = Store::open(Options::new(self.place.data())).unwrap();
+        let store = Store::open(Options::new(&self.place.data())).unwrap();
         let head = store.head().sequence();
         store.close().unwrap();
         head
