@@ -265,7 +265,10 @@ impl Deps {
         if caller.role != Role::Partner {
             return Ok(());
         }
-        let own = caller.id.as_deref().and_then(|id| PartnerId::parse(id).ok());
+        let own = caller
+            .id
+            .as_deref()
+            .and_then(|id| PartnerId::parse(id).ok());
         let listed = match own {
             Some(own) => reads.value(&keys::partner_license(&own, serial))?,
             None => None,

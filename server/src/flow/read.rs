@@ -280,10 +280,12 @@ pub(crate) fn index_page(
 }
 
 fn start(deps: &Deps, listing: &str, range: &Range, page: &Page) -> Result<Range, Outcome> {
-    Ok(match page_token::read(&deps.pepper, listing, range, &page.token)? {
-        None => range.clone(),
-        Some(last) => range.after(&last),
-    })
+    Ok(
+        match page_token::read(&deps.pepper, listing, range, &page.token)? {
+            None => range.clone(),
+            Some(last) => range.after(&last),
+        },
+    )
 }
 
 /// Cuts the extra element off and names the last key that was given.

@@ -297,10 +297,7 @@ pub(crate) fn code_number(id: &UpgradeId, number: u32) -> Vec<u8> {
 /// Reads what [`code_number`] wrote.
 pub(crate) fn read_code_number(value: &[u8]) -> Option<(UpgradeId, u32)> {
     let (id, number) = value.split_last_chunk::<4>()?;
-    Some((
-        UpgradeId::from_slice(id).ok()?,
-        u32::from_be_bytes(*number),
-    ))
+    Some((UpgradeId::from_slice(id).ok()?, u32::from_be_bytes(*number)))
 }
 
 pub(crate) fn spent_challenge(expires_at: DateTime<Utc>, nonce: &[u8; 16]) -> Vec<u8> {
