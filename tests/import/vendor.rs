@@ -103,6 +103,15 @@ impl Vendor {
         head
     }
 
+    /// How many licenses there are.
+    pub(crate) fn licenses(&self) -> u64 {
+        let store = Store::open(Options::new(&self.place.data())).unwrap();
+        let range = upkeep_server::record::keys::licenses();
+        let found = store.scan(&range.from, &range.to, usize::MAX).unwrap();
+        store.close().unwrap();
+        u64::try_from(found.len()).unwrap()
+    }
+
     /// Nothing that is stored contradicts anything else.
     pub(crate) fn check_records(&self) {
         let settings = Settings {
