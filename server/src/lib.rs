@@ -1,6 +1,7 @@
 //! The Upkeep server: transport -> flow -> domain, and beside them the store, the signer, clock and randomness.
 
 pub mod attest;
+pub mod audit;
 mod challenge;
 pub mod cli;
 pub mod clock;

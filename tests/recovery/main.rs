@@ -12,5 +12,19 @@
 #[path = "../binaries/mod.rs"]
 mod binaries;
 
+#[path = "../e2e/device.rs"]
+#[allow(dead_code, reason = "a part of it is used")]
+mod device;
+#[path = "../e2e/dial.rs"]
+mod dial;
+#[path = "../e2e/world.rs"]
+#[allow(dead_code, reason = "a part of it is used")]
+mod world;
+
+mod audits;
+mod backups;
+mod checks;
+mod forger;
+mod g17;
 mod place;
 mod snapshots;

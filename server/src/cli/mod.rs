@@ -4,6 +4,8 @@
 //! decide nothing about licenses: those that change records call AdminService, over the network or inside this process.
 
 mod admin;
+mod audit;
+mod backup;
 mod completions;
 mod config;
 mod connect;
@@ -21,11 +23,13 @@ mod partner;
 mod place;
 mod prices;
 mod programme;
+mod progress;
 mod release;
 mod reminders;
 mod serve;
 mod signals;
 mod staff;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -113,6 +117,12 @@ enum Command {
     Reminders(reminders::Command),
     #[command(subcommand)]
     Release(release::Command),
+    #[command(subcommand)]
+    Backup(backup::Command),
+    Restore(backup::RestoreArgs),
+    #[command(subcommand)]
+    Audit(audit::Command),
+    Verify(verify::Args),
     Completions(completions::Args),
 }
 
@@ -134,6 +144,10 @@ impl Command {
             Self::Health(args) => health::run(&args),
             Self::Reminders(command) => reminders::run(&command),
             Self::Release(command) => release::run(&command),
+            Self::Backup(command) => backup::run(&command),
+            Self::Restore(args) => backup::run_restore(&args),
+            Self::Audit(command) => audit::run(&command),
+            Self::Verify(args) => verify::run(&args),
             Self::Completions(args) => completions::run(&args, &mut command()),
         }
     }

@@ -45,6 +45,7 @@ pub(crate) mod quote_answer;
 mod quote_limit;
 pub(crate) mod read;
 pub(crate) mod redeem;
+mod seen;
 pub(crate) mod supersede;
 pub mod sweep;
 pub(crate) mod tpm;
@@ -67,6 +68,8 @@ use upkeep::key::{KeyError, PublicKey, Thumbprint};
 use upkeep::serial::SerialNumber;
 
 use crate::attest::Endorsements;
+use crate::audit::AuditError;
+use crate::audit::log::Log;
 use crate::clock::Clock;
 use crate::domain::guess::GuessLimiter;
 use crate::domain::license::License;
@@ -74,6 +77,7 @@ use crate::domain::machine::Role;
 use crate::domain::programme::{Programme, Programmes};
 use crate::domain::refusal::{Reason, Refusal};
 use crate::flow::enroll::Pending;
+use crate::flow::seen::Seen;
 use crate::mail::Stationery;
 use crate::personal::{Personal, PersonalError};
 use crate::random::Random;
@@ -107,6 +111,10 @@ pub struct Deps {
     /// Whose chips are believed.
     pub(crate) endorsements: Arc<Endorsements>,
     pub(crate) enrolling: Pending,
+    /// Signs checkpoints of the ledger.
+    pub(crate) log: Arc<Log>,
+    /// Challenges of VerifyActivation.
+    pub(crate) verified: Seen,
 }
 
 /// A flow's failure: a refusal is an answer, a fault is not.
@@ -140,6 +148,9 @@ pub enum Fault {
     /// Personal data.
     #[error(transparent)]
     Personal(#[from] PersonalError),
+    /// A checkpoint of the ledger.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// Records contradict each other.
     #[error("records contradict each other: {0}")]
     Inconsistent(&'static str),
@@ -169,6 +180,8 @@ pub(crate) struct Note {
     pub(crate) serial: Option<SerialNumber>,
     pub(crate) subject: String,
     pub(crate) reason: String,
+    /// The key of the challenge that the call has spent.
+    pub(crate) spent: Option<Vec<u8>>,
     /// The licenses that an import made, each with what was agreed about it: each gets the event in its history.
     pub(crate) made: Vec<(SerialNumber, String)>,
     silent: bool,

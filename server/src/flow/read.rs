@@ -1,5 +1,7 @@
 //! Reading: single records, pages of them, look-up, history and audit. Nothing here changes anything.
 
+use std::sync::Arc;
+
 use upkeep::id::{ActivationId, CustomerId, DongleNumber, PartnerId, UpgradeId};
 use upkeep::key::Thumbprint;
 use upkeep::serial::SerialNumber;
@@ -260,6 +262,19 @@ pub(crate) fn audit(deps: &Deps, page: &Page) -> Result<Paged<(u64, Event)>, Out
     }
     let next = next_token(deps, "audit", &mut found, page.size);
     Ok((found.into_iter().map(|(_, entry)| entry).collect(), next))
+}
+
+/// A fresh signed checkpoint of the ledger. The first one after a start reads the ledger from the newest snapshot on.
+///
+/// # Errors
+/// Faults of the store, and of the disk that keeps it.
+pub(crate) async fn checkpoint(deps: &Deps) -> Result<String, Outcome> {
+    let (log, store) = (Arc::clone(&deps.log), deps.store.clone());
+    let signed = tokio::task::spawn_blocking(move || log.checkpoint(&store)).await;
+    match signed {
+        Ok(signed) => signed.map_err(|fault| Outcome::Failed(fault.into())),
+        Err(_) => Err(Fault::Inconsistent("signing a checkpoint panicked").into()),
+    }
 }
 
 /// A page of the keys of an index.

@@ -23,13 +23,15 @@ use tonic::service::Routes;
 use upkeep::artefact::Issuer;
 
 use crate::attest::Endorsements;
+use crate::audit::log::Log;
 use crate::clock::Clock;
 use crate::config::{GuessLimits, Settings};
 use crate::domain::guess::{self, Backoff};
 use crate::endorsement::{Bundle, EndorsementErrors};
 use crate::flow::Deps;
 use crate::flow::parts::{Parts, PasswordRule};
-use crate::keys::{Keys, keys_dir};
+use crate::keys::log::LogKey;
+use crate::keys::{Keys, KeysError, keys_dir};
 use crate::listener::{Listener, ListenerKind};
 use crate::mail::smtp::Mailer;
 use crate::mail::{MailError, Stationery};
@@ -63,6 +65,7 @@ impl Server {
         let dates = Arc::clone(&clock);
         let options = Options::new(&settings.data_dir)
             .cache_bytes(settings.store_cache_mib.saturating_mul(MIB))
+            .snapshot_bytes(settings.store_snapshot_mib.saturating_mul(MIB))
             .clock(move || dates.now().timestamp_millis());
         Self::open_with(settings, options, clock, random)
     }
@@ -95,6 +98,8 @@ impl Server {
 
         let personal_dir = keys_dir(data_dir).join("customers");
         error::make_private_directory(&personal_dir)?;
+        let log_key = LogKey::open_or_create(data_dir, &settings.issuer, &*random)
+            .map_err(KeysError::from)?;
         let store = Store::open(store)?;
         let programmes = programmes::with_kept(&store, &files, &*clock)?;
         let parts = Parts {
@@ -111,6 +116,7 @@ impl Server {
             },
             issuer,
             endorsements: Arc::new(endorsements),
+            log: Arc::new(Log::new(data_dir, log_key)),
         };
         Ok(Self {
             settings: settings.clone(),
@@ -164,6 +170,7 @@ impl Server {
         listeners.spawn(self.staff.serve(staff, staff_routes, told(draining)));
         let at_work = AtWork {
             deps: self.deps,
+            checkpoint_every: self.settings.store_checkpoint_every,
             mailer: self.mailer,
             healths,
             listeners,
@@ -264,6 +271,7 @@ impl Running {
 /// What ends together.
 struct AtWork {
     deps: Arc<Deps>,
+    checkpoint_every: Duration,
     mailer: Option<Mailer>,
     healths: [Health; 2],
     listeners: JoinSet<Result<(), crate::listener::ServeError>>,
@@ -278,6 +286,8 @@ impl AtWork {
         beside.spawn(background::sweep(Arc::clone(&self.deps)));
         beside.spawn(background::due(Arc::clone(&self.deps)));
         beside.spawn(background::flag_doubtful(Arc::clone(&self.deps)));
+        let every = self.checkpoint_every;
+        beside.spawn(background::checkpoints(Arc::clone(&self.deps), every));
         let (stop_mails, mails_stopped) = watch::channel(false);
         let mut mailing = tokio::spawn(mailing::send_mails(
             Arc::clone(&self.deps),
@@ -306,7 +316,10 @@ impl AtWork {
             // It is still in the outbox and goes out after the next start, under the same Message-ID.
             mailing.abort();
         }
-        // 4. What calls have handed on is committed; then the directory is free.
+        // 4. A last checkpoint; then what calls have handed on is committed, and the directory is free.
+        if cause.is_none() {
+            background::checkpoint(&self.deps).await;
+        }
         let closed = tokio::task::spawn_blocking(move || store.close()).await;
         tracing::info!("stopped");
         match (cause, closed) {

@@ -36,11 +36,12 @@ impl Epoch {
 
     /// The epoch that a restore begins.
     ///
+    /// * `newest` - the newest epoch that the backup knew of: its number is never taken again.
     /// * `kept` - the last entry that was kept.
     /// * `known` - the last entry that the backup knew of.
-    pub(super) fn after(&self, kept: Head, known: u64, at_unix_ms: i64) -> Self {
+    pub(super) fn after(newest: u64, kept: Head, known: u64, at_unix_ms: i64) -> Self {
         Self {
-            number: self.number.saturating_add(1),
+            number: newest.saturating_add(1),
             kept,
             known,
             at_unix_ms,

@@ -81,7 +81,8 @@ pub async fn restore(
         );
         return Err(StoreError::damaged(from, why).into());
     }
-    let begun = store.epoch()?.after(kept, manifest.sequence, at);
+    let newest = manifest.epoch.max(store.epoch()?.number());
+    let begun = Epoch::after(newest, kept, manifest.sequence, at);
     let done = store.transact(epoch::RESTORE, move |tx: &mut Tx<'_>| {
         tx.put(epoch::KEY.to_vec(), begun.encode());
         tx.event(event(&begun));
