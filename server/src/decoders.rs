@@ -1,6 +1,8 @@
 //! The readers of outside bytes that are private to this crate, each as a function of those bytes alone: for the fuzz targets in
 //! `fuzz/` and their twins in `tests/forgery`. The server itself calls none of them; what they read is thrown away.
 
+use std::path::Path;
+
 use chrono::DateTime;
 
 use crate::challenge::{self, Purpose};
@@ -14,6 +16,7 @@ use crate::domain::party::{Customer, Partner};
 use crate::domain::quote::Quote;
 use crate::domain::upgrade::Upgrade;
 use crate::keys::SecretKey32;
+use crate::license_file::{Format, Mapping, Rows};
 use crate::record::{Record, decode, decode_message};
 use crate::secrets::Pepper;
 use crate::{cli, config, endorsement, flow, record, store};
@@ -58,6 +61,23 @@ pub fn prices(bytes: &[u8]) -> bool {
 /// The bytes of a ledger segment, from anywhere in it on: how many entries stand there.
 pub fn ledger(bytes: &[u8]) -> usize {
     store::count_entries(bytes)
+}
+
+/// A snapshot file of the store. True when it is one, whole.
+pub fn snapshot(path: &Path) -> bool {
+    store::is_snapshot(path)
+}
+
+/// A license file: how many of its rows are good.
+pub fn licenses(bytes: &[u8], format: Format) -> usize {
+    let Ok(mut rows) = Rows::open(bytes, format, &Mapping::default()) else {
+        return 0;
+    };
+    let mut good = 0_usize;
+    while let Ok(Some(row)) = rows.next_row() {
+        good = good.saturating_add(usize::from(row.problems.is_empty()));
+    }
+    good
 }
 
 /// A stored record of any kind. True when it is one of some kind.

@@ -6,6 +6,7 @@
 //! `PROPTEST_CASES=100_000 cargo test --workspace --test forgery g8` is the long run without a fuzzer.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use proptest::collection::vec;
@@ -27,11 +28,12 @@ use upkeep::version::Version;
 use upkeep_server::decoders;
 use upkeep_server::domain::programme::Programme;
 use upkeep_server::domain::story::Story;
+use upkeep_server::license_file::{self, Format, Mapping, Rows};
 
 use crate::samples;
 
 /// Each fuzz target, the file of its twin, and the twin's name there.
-const TWINS: [(&str, &str, &str); 23] = [
+const TWINS: [(&str, &str, &str); 27] = [
     ("armor", HERE, "g8_armor"),
     ("attest", TPM, "no_bytes_panic"),
     ("challenge", HERE, "g8_challenge"),
@@ -42,6 +44,9 @@ const TWINS: [(&str, &str, &str); 23] = [
     ("ek_chain", TPM, "no_certificate_panics"),
     ("hardware_proof", TPM, "no_text_panics"),
     ("ids", HERE, "g8_short_texts"),
+    ("import_csv", HERE, "g8_import"),
+    ("import_jsonl", HERE, "g8_import"),
+    ("import_mapping", HERE, "g8_import"),
     ("jwks", HERE, "g8_jwks"),
     ("jws", HERE, "g8_jws"),
     ("ledger", HERE, "g8_ledger"),
@@ -161,6 +166,10 @@ fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("deny_list", bytes(&[DENY_LIST])),
         ("prices", bytes(&[PRICES])),
         ("programme", texts_in("server/programmes", "toml")),
+        ("import_csv", bytes(&[LICENSES])),
+        ("import_jsonl", bytes(&[LINES])),
+        ("import_mapping", bytes(&[license_file::TEMPLATE])),
+        ("snapshot", vec![STORE.2.clone()]),
         ("ledger", vec![segment()]),
         ("record", records()),
     ]
@@ -170,6 +179,10 @@ const DENY_LIST: &str = "[[ek]]\nsha256 = \"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a
     [[firmware]]\nmanufacturer = \"IFX\"\nfrom = \"0007005500000000\"\nto = \"0007005500000000\"\nreason = \"ROCA\"\n\n[dongle]\nleast_firmware = \"5.7.0\"\n";
 const PRICES: &str = "product,item,edition,license_type,per,amount,currency,valid_from\n\
     label-studio,license,pro,single-user,license,1200.00,EUR,2026-01-01\n";
+
+const LICENSES: &str = "serial,product_id,customer_id,license_type,seats,purchase_date\n\
+    TK-0001,label-studio,baker,single-user,3,2026-01-15\n";
+const LINES: &str = "{\"serial\":\"TK-0001\",\"product_id\":\"label-studio\",\"customer_id\":\"baker\",\"seats\":3,\"purchase_date\":\"2026-01-15\"}\n";
 
 fn texts_in(folder: &str, extension: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
@@ -186,8 +199,10 @@ fn texts_in(folder: &str, extension: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// A real ledger of a real store.
-fn store() -> (Vec<u8>, Vec<Vec<u8>>) {
+/// What a real store wrote: its ledger, its records and a snapshot.
+type Written = (Vec<u8>, Vec<Vec<u8>>, Vec<u8>);
+
+fn store() -> Written {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -212,12 +227,15 @@ fn store() -> (Vec<u8>, Vec<Vec<u8>>) {
         for entry in std::fs::read_dir(data.join("ledger")).unwrap() {
             ledger.extend(std::fs::read(entry.unwrap().path()).unwrap());
         }
-        (ledger, pairs.into_iter().map(|(_, value)| value).collect())
+        let snapshot = store.snapshot().unwrap().unwrap();
+        let snapshot = std::fs::read(snapshot.path()).unwrap();
+        let values = pairs.into_iter().map(|(_, value)| value).collect();
+        (ledger, values, snapshot)
     })
 }
 
 static KEYS: std::sync::LazyLock<KeySet> = std::sync::LazyLock::new(samples::signers);
-static STORE: std::sync::LazyLock<(Vec<u8>, Vec<Vec<u8>>)> = std::sync::LazyLock::new(store);
+static STORE: std::sync::LazyLock<Written> = std::sync::LazyLock::new(store);
 
 fn segment() -> Vec<u8> {
     STORE.0.clone()
@@ -338,6 +356,24 @@ proptest! {
     }
 
     #[test]
+    fn g8_import(csv in damaged("import_csv"), lines in damaged("import_jsonl"), mapping in damaged("import_mapping")) {
+        decoders::licenses(&csv, Format::Csv);
+        decoders::licenses(&lines, Format::Jsonl);
+        if let Ok(mapping) = Mapping::parse(&text_of(&mapping)) {
+            if let Ok(mut rows) = Rows::open(csv.as_slice(), Format::Csv, &mapping) {
+                while let Ok(Some(_)) = rows.next_row() {}
+            }
+        }
+    }
+
+    #[test]
+    fn g8_snapshot(bytes in damaged("snapshot")) {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&bytes).unwrap();
+        prop_assert!(!decoders::snapshot(file.path()) || bytes == STORE.2);
+    }
+
+    #[test]
     fn g8_programme(bytes in damaged("programme")) {
         let text = text_of(&bytes);
         let _ = (Programme::parse("fuzz.toml", &text), Story::parse("fuzz.toml", &text));
@@ -362,6 +398,12 @@ fn g8_seeds_are_read() {
     assert!(decoders::config(upkeep_server::config::template()));
     assert!(decoders::deny_list(DENY_LIST));
     assert!(decoders::prices(PRICES.as_bytes()));
+    assert_eq!(decoders::licenses(LICENSES.as_bytes(), Format::Csv), 1);
+    assert_eq!(decoders::licenses(LINES.as_bytes(), Format::Jsonl), 1);
+    assert!(Mapping::parse(license_file::TEMPLATE).is_ok());
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&STORE.2).unwrap();
+    assert!(decoders::snapshot(file.path()));
     assert!(decoders::ledger(&segment()) > 5);
     assert!(
         records()

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod asking;
 mod decoders;
 #[path = "../e2e/device.rs"]
 #[allow(dead_code, reason = "the tests over TLS use the rest of it")]

@@ -1,0 +1,7 @@
+#![no_main]
+
+use upkeep_server::license_file::Mapping;
+
+libfuzzer_sys::fuzz_target!(|text: &str| {
+    let _ = Mapping::parse(text);
+});
