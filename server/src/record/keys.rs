@@ -301,6 +301,11 @@ pub(crate) fn license_upgrade(serial: &SerialNumber, id: &UpgradeId) -> Vec<u8> 
         .done()
 }
 
+/// The update requests of a license, oldest first.
+pub(crate) fn license_upgrades(serial: &SerialNumber) -> Range {
+    Range::of_prefix(Key::table(b'h').text(serial.as_str()).done())
+}
+
 pub(crate) fn upgrade_code(serial: &SerialNumber, mac: &[u8; 32]) -> Vec<u8> {
     Key::table(b'Z').text(serial.as_str()).raw(mac).done()
 }
