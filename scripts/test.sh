@@ -11,6 +11,7 @@ need_python
 need npm npm
 need java default-jdk-headless
 need_hardware
+need_power
 
 say() { printf '\n== %s\n' "$1"; }
 

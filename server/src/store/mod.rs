@@ -71,7 +71,7 @@ pub use self::epoch::Epoch;
 pub use self::error::StoreError;
 pub use self::fs::{Access, Fs, FsFile, RealFs};
 pub use self::home::FORMAT as FORMAT_VERSION;
-pub use self::options::Options;
+pub use self::options::{Options, Writer};
 pub use self::reading::{Entries, LedgerFiles};
 pub use self::snapshot::Snapshot;
 pub use self::tx::{MAX_BYTES, MAX_KEY_BYTES, MAX_KEYS, MAX_VALUE_BYTES, Tx};
@@ -226,18 +226,22 @@ impl Store {
         announce(&core)?;
         let (queue, messages) = mpsc::channel();
         let committer = Committer::new(Arc::clone(&core), messages);
-        let writer = thread::Builder::new().name("store writer".into());
-        let writer = writer.spawn(move || committer.run());
-        let writer =
-            writer.map_err(|error| StoreError::io("start a thread for", &options.dir, error))?;
-        let keeper = Keeper::start(Arc::clone(&maker), options.snapshot_bytes);
-        let keeper =
-            keeper.map_err(|error| StoreError::io("start a thread for", &options.dir, error))?;
+        let no_thread = |error| StoreError::io("start a thread for", &options.dir, error);
+        let (writer, keeper, on_caller) = match options.writer {
+            Writer::Caller => (None, None, Some(Mutex::new(committer))),
+            Writer::Thread => {
+                let thread = thread::Builder::new().name("store writer".into());
+                let writer = thread.spawn(move || committer.run()).map_err(no_thread)?;
+                let keeper = Keeper::start(Arc::clone(&maker), options.snapshot_bytes);
+                (Some(writer), Some(keeper.map_err(no_thread)?), None)
+            }
+        };
         let inner = Inner {
             core,
             maker,
             places: Arc::new(Semaphore::new(QUEUE_PLACES)),
             queue,
+            on_caller,
             running: Mutex::new(Some(Running {
                 keeper,
                 writer,
@@ -317,6 +321,11 @@ impl Store {
         let job = Box::new(Pending::new(name, closure, reply, place));
         if inner.queue.send(Message::Run(job)).is_err() {
             return Err(inner.core.stopped().into());
+        }
+        if inner.on_caller.is_some() {
+            // Others may queue meanwhile, so that groups come about as they do on the writer's thread.
+            tokio::task::yield_now().await;
+            inner.run_on_caller();
         }
         match answer.await {
             Ok(answer) => answer.map(Committed),
@@ -399,16 +408,26 @@ struct Inner {
     maker: Arc<Maker>,
     places: Arc<Semaphore>,
     queue: Sender<Message>,
+    /// In place of the writer's thread, see [`Writer::Caller`].
+    on_caller: Option<Mutex<Committer>>,
     running: Mutex<Option<Running>>,
 }
 
 struct Running {
-    keeper: Keeper,
-    writer: JoinHandle<()>,
+    keeper: Option<Keeper>,
+    writer: Option<JoinHandle<()>>,
     home: Home,
 }
 
 impl Inner {
+    /// Without a writer's thread, commits what is queued.
+    fn run_on_caller(&self) {
+        if let Some(committer) = &self.on_caller {
+            let mut committer = committer.lock().unwrap_or_else(PoisonError::into_inner);
+            committer.run_queued();
+        }
+    }
+
     fn close(&self) -> Result<(), StoreError> {
         let running = self
             .running
@@ -420,7 +439,10 @@ impl Inner {
         };
         self.places.close();
         let _ended = self.queue.send(Message::End);
-        if running.writer.thread().id() != thread::current().id() {
+        self.run_on_caller();
+        let here = thread::current().id();
+        let writer = running.writer.as_ref();
+        if writer.is_none_or(|writer| writer.thread().id() != here) {
             return running.end(&self.core);
         }
         // A closure held the last clone: the writer cannot wait for itself.
@@ -436,8 +458,10 @@ impl Inner {
 impl Running {
     /// Waits for the writer and closes the engine; the directory is released last.
     fn end(self, core: &Core) -> Result<(), StoreError> {
-        self.keeper.stop();
-        if self.writer.join().is_err() {
+        if let Some(keeper) = self.keeper {
+            keeper.stop();
+        }
+        if self.writer.is_some_and(|writer| writer.join().is_err()) {
             core.stop("the writer panicked");
         }
         let failed = core.stopped.get().map(|_| core.stopped());

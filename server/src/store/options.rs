@@ -9,6 +9,16 @@ use crate::clock::{Clock, SystemClock};
 /// Tells the time: milliseconds since 1970 UTC.
 pub(super) type Millis = Arc<dyn Fn() -> i64 + Send + Sync>;
 
+/// Where transactions run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writer {
+    /// On a thread of the store's own, which waits for work. Another makes snapshots.
+    Thread,
+    /// On the thread of whoever calls, one group at a time, and nowhere else, with no snapshot but those that are asked for: for a
+    /// simulation, in which the same seed must give the same run. A closure must not hold the last clone of the store.
+    Caller,
+}
+
 /// How to open a store; [`Options::new`] has what suits a server.
 #[derive(Clone)]
 pub struct Options {
@@ -20,6 +30,7 @@ pub struct Options {
     pub(super) snapshot_bytes: u64,
     pub(super) fs: Arc<dyn Fs>,
     pub(super) clock: Millis,
+    pub(super) writer: Writer,
 }
 
 impl Options {
@@ -34,6 +45,7 @@ impl Options {
             snapshot_bytes: 64 << 20,
             fs: Arc::new(RealFs),
             clock: Arc::new(|| SystemClock.now().timestamp_millis()),
+            writer: Writer::Thread,
         }
     }
 
@@ -85,6 +97,13 @@ impl Options {
     #[must_use]
     pub fn clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Where transactions run. Default: [`Writer::Thread`].
+    #[must_use]
+    pub fn writer(mut self, writer: Writer) -> Self {
+        self.writer = writer;
         self
     }
 }
