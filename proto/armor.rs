@@ -28,6 +28,7 @@ impl Label {
             Self::Artefact(Typ::Upgrade) => "UPKEEP UPGRADE CODE",
             Self::Artefact(Typ::Unlock) => "UPKEEP UNLOCK CODE",
             Self::Artefact(Typ::Release) => "UPKEEP RELEASE MANIFEST",
+            Self::Artefact(Typ::Keys) => "UPKEEP KEY LIST",
             Self::HardwareProof => "UPKEEP HARDWARE DEACTIVATION PROOF",
         }
     }

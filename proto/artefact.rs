@@ -16,6 +16,7 @@ mod activation;
 mod deactivation;
 #[cfg(feature = "rpc")]
 mod hardware_proof;
+mod key_list;
 mod release;
 mod unlock;
 mod upgrade;
@@ -27,6 +28,7 @@ pub use deactivation::{
 };
 #[cfg(feature = "rpc")]
 pub use hardware_proof::{HardwareProof, HardwareProofError};
+pub use key_list::{CertifiedKey, KeyList, KeyState, MAX_KEYS};
 pub use release::ReleaseManifest;
 pub use unlock::UnlockCode;
 pub use upgrade::{BoundTo, UpgradeCode};
@@ -187,6 +189,9 @@ pub enum ClaimError {
         "an upgrade code is bound to a device key (cnf) or to a dongle_number, and to one of them only"
     )]
     Binding,
+    /// No list of keys.
+    #[error("a key list has a number from 1 and 1 to 24 different keys, each with its own window")]
+    KeyList,
 }
 
 macro_rules! text_claim {

@@ -92,6 +92,21 @@ pub struct Jwk {
     pub key_use: String,
 }
 
+/// The point of a JWK in our own form; every other member must be as [`PublicKey::to_jwk`] writes it.
+impl TryFrom<&Jwk> for PublicKey {
+    type Error = JwksError;
+
+    fn try_from(jwk: &Jwk) -> Result<Self, JwksError> {
+        let coordinate = |text| encoding::array_from_base64url::<32>(text).ok_or(KeyError::Jwk);
+        let key = Self::from_coordinates(&coordinate(&jwk.x)?, &coordinate(&jwk.y)?)?;
+        if key.to_jwk() == *jwk {
+            Ok(key)
+        } else {
+            Err(KeyError::Jwk.into())
+        }
+    }
+}
+
 impl PublicKey {
     /// The key as a JWK, with its thumbprint as `kid`.
     pub fn to_jwk(&self) -> Jwk {

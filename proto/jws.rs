@@ -32,11 +32,13 @@ pub enum Typ {
     Unlock,
     /// A release manifest.
     Release,
+    /// A certified key list.
+    Keys,
 }
 
 impl Typ {
     /// Every kind, in the order of a license's life.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Activation,
         Self::Ticket,
         Self::Proof,
@@ -44,6 +46,7 @@ impl Typ {
         Self::Upgrade,
         Self::Unlock,
         Self::Release,
+        Self::Keys,
     ];
 
     /// The header's `typ`.
@@ -56,6 +59,7 @@ impl Typ {
             Self::Upgrade => "upkeep-upgrade+jwt",
             Self::Unlock => "upkeep-unlock+jwt",
             Self::Release => "upkeep-release+jwt",
+            Self::Keys => "upkeep-keys+jwt",
         }
     }
 
@@ -140,18 +144,20 @@ impl SigningInput {
     /// [`JwsError::TooLong`] when the sealed text would be longer than [`MAX_LEN`]; [`JwsError::Claims`] when the claims would not be read back.
     pub fn new<C: Claims>(kid: Thumbprint, claims: &C) -> Result<Self, JwsError> {
         let typ = C::TYP;
-        let header = format!(
-            r#"{{"alg":"{ALG}","kid":"{kid}","typ":"{}"}}"#,
-            typ.as_str()
-        );
-        let payload =
-            serde_json::to_vec(claims).map_err(|error| JwsError::Claims(error.to_string()))?;
-        let payload = encoding::base64url(&payload);
-        let text = format!("{}.{payload}", encoding::base64url(header.as_bytes()));
+        let unreadable = |error: serde_json::Error| JwsError::Claims(error.to_string());
+        let json = serde_json::to_vec(claims).map_err(unreadable)?;
+        // As [`read_claims`] will: reading and writing again gives the same.
+        let again: C = serde_json::from_slice(&json).map_err(unreadable)?;
+        if serde_json::to_vec(&again).map_err(unreadable)? != json {
+            return Err(JwsError::Claims(
+                "a value is not in its canonical form".to_owned(),
+            ));
+        }
+        let payload = encoding::base64url(&json);
+        let text = format!("{}.{payload}", header(typ, &kid));
         if text.len() > MAX_INPUT_LEN {
             return Err(JwsError::TooLong);
         }
-        read_claims::<C>(&payload)?;
         Ok(Self { text, typ, kid })
     }
 
@@ -172,6 +178,17 @@ impl SigningInput {
             typ,
             kid,
         })
+    }
+
+    /// The same claims, byte for byte, for another key to sign.
+    #[must_use]
+    pub fn for_key(&self, kid: Thumbprint) -> Self {
+        let payload = self.text.split_once('.').map_or("", |(_, payload)| payload);
+        Self {
+            text: format!("{}.{payload}", header(self.typ, &kid)),
+            typ: self.typ,
+            kid,
+        }
     }
 
     /// The claims inside, for showing what is being signed. Trust in them is trust in where this text was stored.
@@ -278,6 +295,15 @@ impl From<JsonError> for JwsError {
 struct Header {
     typ: Typ,
     kid: Thumbprint,
+}
+
+/// The header's part of the text. Its length does not depend on the key.
+fn header(typ: Typ, kid: &Thumbprint) -> String {
+    let header = format!(
+        r#"{{"alg":"{ALG}","kid":"{kid}","typ":"{}"}}"#,
+        typ.as_str()
+    );
+    encoding::base64url(header.as_bytes())
 }
 
 fn two_parts(text: &str) -> Result<(&str, &str), JwsError> {

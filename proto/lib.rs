@@ -18,6 +18,7 @@ pub mod level;
 pub mod rpc;
 pub mod serial;
 pub mod tpm;
+pub mod trust;
 pub mod unlock;
 pub mod version;
 

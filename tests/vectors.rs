@@ -29,7 +29,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use upkeep::armor;
 use upkeep::artefact::{
-    ActivationCertificate, DeactivationProof, DeactivationReceipt, DeactivationTicket,
+    ActivationCertificate, DeactivationProof, DeactivationReceipt, DeactivationTicket, KeyList,
     ReleaseManifest, UnlockCode, UpgradeCode,
 };
 use upkeep::binding;
@@ -75,6 +75,7 @@ fn good_files_are_frozen_and_read() {
             Typ::Upgrade => armor::read::<UpgradeCode>(sample.file.as_bytes()),
             Typ::Unlock => armor::read::<UnlockCode>(sample.file.as_bytes()),
             Typ::Release => armor::read::<ReleaseManifest>(sample.file.as_bytes()),
+            Typ::Keys => armor::read::<KeyList>(sample.file.as_bytes()),
             _ => panic!("a kind without a reader"),
         };
         assert_eq!(text.as_deref(), Ok(sample.text.as_str()), "{}", sample.name);
@@ -306,6 +307,7 @@ fn open(typ: Typ, text: &str, keys: &KeySet, verify: VerifyFn) -> Result<Value, 
         Typ::Upgrade => claims::<UpgradeCode>(text, keys, verify),
         Typ::Unlock => claims::<UnlockCode>(text, keys, verify),
         Typ::Release => claims::<ReleaseManifest>(text, keys, verify),
+        Typ::Keys => claims::<KeyList>(text, keys, verify),
         _ => panic!("a kind without claims"),
     }
 }

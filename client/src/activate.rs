@@ -23,6 +23,7 @@ use crate::client::Client;
 use crate::device::Device;
 use crate::error::{ClientError, Unfinished};
 use crate::hardware::Step;
+use crate::keys::learn_published;
 use crate::store::{
     AskedActivation, Held, LicenseStore, PendingActivation, State, VirtualEnvironment,
 };
@@ -95,6 +96,7 @@ pub async fn activate(
     client: &Client,
     options: &ActivateOptions,
 ) -> Result<Activated, ClientError> {
+    learn_published(store, client).await?;
     let resumed = matches!(store.state(), State::Activating(_));
     let mut sent = match send(store, client, options, Key::Held).await {
         // An earlier sending took effect, with another credential: this device gets its own seat again under a new id.

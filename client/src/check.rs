@@ -38,6 +38,9 @@ pub enum CheckError {
     /// The license does not cover this build or this device.
     #[error("{0}")]
     Refused(#[from] rules::Refusal),
+    /// The vendor has retired or revoked the key that signed the license.
+    #[error("the vendor has withdrawn the key that signed this license")]
+    IssuingKey,
     /// The device key does not answer for itself.
     #[error("the device key in the license store does not work")]
     DeviceKey,
@@ -60,6 +63,9 @@ impl CheckError {
                 "install the version that was activated, or buy maintenance and run `upkeep refresh`"
             }
             Self::Refused(_) => "run `upkeep status` and compare it with what is installed",
+            Self::IssuingKey => {
+                "run `upkeep refresh` while the server can be reached; an upgrade code file is to be had again from where it came"
+            }
             Self::DeviceKey => "restore the license store from a backup, or activate again",
             Self::LeaseEnded => "run `upkeep refresh` while the server can be reached",
             Self::ClockSetBack => {
@@ -97,6 +103,13 @@ pub fn check(store: &LicenseStore, build: &Build) -> Result<Verdict, ClientError
             return Err(ClientError::NotActivated(NotActivated::Never));
         }
     };
+    let (kid, issued_at) = match licensed_by {
+        LicensedBy::Activation(certificate) => (certificate.kid(), certificate.claims().iat),
+        LicensedBy::Upgrade(code) => (code.kid(), code.claims().iat),
+    };
+    if store.keys().check_standing(&kid, issued_at).is_err() {
+        return Err(CheckError::IssuingKey.into());
+    }
     let asked = binding::b("start-up", &[&random::bytes::<32>()?]);
     let answer = device.sign_digest(store.tpm(), &asked)?;
     if !device.public_key().verify_digest(&asked, &answer) {

@@ -180,11 +180,23 @@ impl Client {
     /// # Errors
     /// [`ClientError::Answer`] when they can't be read, and as every call.
     pub async fn verification_keys(&self) -> Result<KeySet, ClientError> {
+        Ok(self.published_keys().await?.keys)
+    }
+
+    /// The same, with the list that the vendor's root certified, where there is one.
+    ///
+    /// # Errors
+    /// As [`Self::verification_keys`].
+    pub(crate) async fn published_keys(&self) -> Result<PublishedKeys, ClientError> {
         let answer = self
             .get_verification_keys(v1::GetVerificationKeysRequest {})
             .await?;
-        KeySet::parse(answer.jwks.as_bytes())
-            .map_err(|error| ClientError::Answer(format!("its verification keys: {error}")))
+        let keys = KeySet::parse(answer.jwks.as_bytes())
+            .map_err(|error| ClientError::Answer(format!("its verification keys: {error}")))?;
+        Ok(PublishedKeys {
+            keys,
+            list: Some(answer.key_list).filter(|list| !list.is_empty()),
+        })
     }
 
     /// A challenge for one signed call.
@@ -321,6 +333,14 @@ calls! {
     redeem_upgrade_code(v1::RedeemUpgradeCodeRequest) -> v1::RedeemUpgradeCodeResponse;
     /// GetVerificationKeys.
     get_verification_keys(v1::GetVerificationKeysRequest) -> v1::GetVerificationKeysResponse;
+}
+
+/// What a server publishes of its keys.
+#[derive(Debug)]
+pub(crate) struct PublishedKeys {
+    pub(crate) keys: KeySet,
+    /// The certified list (JWS), not verified.
+    pub(crate) list: Option<String>,
 }
 
 /// The most bytes of an answer that are read.

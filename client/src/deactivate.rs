@@ -22,6 +22,7 @@ use crate::challenged::challenged;
 use crate::client::Client;
 use crate::device::{Device, SoftwareDevice, TpmDevice};
 use crate::error::{ClientError, NotActivated, Unfinished};
+use crate::keys::learn_published;
 use crate::store::{Journal, LicenseStore, State};
 use crate::tpm::TpmError;
 use crate::{clock, random, verify};
@@ -52,6 +53,7 @@ pub async fn deactivate(
     {
         return returned(store, journal, receipt.to_owned());
     }
+    learn_published(store, client).await?;
     // 1 The ticket.
     let goes_without =
         matches!(store.state(), State::Releasing(journal) if journal.ticket().is_none());
@@ -236,7 +238,7 @@ pub fn receipt_file(store: &LicenseStore) -> Result<Option<String>, ClientError>
     let Some(receipt) = journal.receipt() else {
         return Ok(None);
     };
-    let verified = verify::receipt(receipt, store.keys(), journal)?;
+    let verified = verify::held_receipt(receipt, store.keys(), journal)?;
     Ok(Some(armor::write(verified.claims(), receipt)))
 }
 

@@ -28,6 +28,7 @@ mod enroll;
 mod hardware;
 #[cfg(test)]
 mod hardware_tests;
+mod keys;
 mod lease;
 mod machine;
 mod random;
@@ -52,8 +53,9 @@ pub use deactivate::{
     record_receipt,
 };
 pub use device::{Device, SoftwareDevice, TpmDevice};
-pub use enroll::enroll;
+pub use enroll::{enroll, enroll_with_root};
 pub use error::{ClientError, NotActivated, Refusal, Unfinished};
+pub use keys::import_keys;
 pub use redeem::{RedeemOptions, Redeemed, accept_redeem, redeem, redeem_file, redeem_request};
 pub use refresh::{Refreshed, refresh};
 pub use retry::RetryPolicy;

@@ -18,6 +18,7 @@ use crate::client::Client;
 use crate::device::Device;
 use crate::error::{ClientError, Unfinished};
 use crate::hardware::Step;
+use crate::keys::learn_published;
 use crate::store::{
     AskedRedeem, LicenseStore, PendingRedeem, State, UpgradeFile, VirtualEnvironment,
 };
@@ -62,6 +63,7 @@ pub async fn redeem(
     client: &Client,
     options: &RedeemOptions,
 ) -> Result<Redeemed, ClientError> {
+    learn_published(store, client).await?;
     let resumed = matches!(store.state(), State::Redeeming(_));
     let sent = match send(store, client, options, Key::Held).await {
         // The key was enrolled too long ago.

@@ -9,6 +9,7 @@ use crate::challenged::challenged;
 use crate::client::Client;
 use crate::deactivate::close_if_ended;
 use crate::error::{ClientError, NotActivated, Unfinished};
+use crate::keys::learn_published;
 use crate::store::{Held, LicenseStore, State};
 use crate::{random, verify};
 
@@ -34,9 +35,10 @@ pub struct Refreshed {
 ///
 /// # Errors
 /// [`ClientError::NotActivated`], [`ClientError::Refused`], [`ClientError::Artefact`] when the new certificate does not verify by
-/// the keys pinned at enrollment, which this call never replaces.
+/// the keys that are trusted here. This call never replaces pinned keys; where a root is pinned, it brings the newest list first.
 pub async fn refresh(store: &mut LicenseStore, client: &Client) -> Result<Refreshed, ClientError> {
     let held = held(store.state())?.clone();
+    learn_published(store, client).await?;
     let id = held.activation_id().to_string();
     let request_id = random::request_id()?;
     let device = held.device().clone();

@@ -1,6 +1,6 @@
 //! The license store of one installation: the pinned server, the device key, and what stands here.
 //!
-//! One directory (0700) with `enrollment.json`, `device.key` (PKCS#8 PEM), `state.json` and `lock` (0600 each), and `clock.json` where
+//! One directory (0700) with `enrollment.json` (what is trusted, with the newest key list of a pinned root), `device.key` (PKCS#8 PEM), `state.json` and `lock` (0600 each), and `clock.json` where
 //! a lease is checked. The whole state machine is one file, so that each change is one atomic replacement. `device.key` is the
 //! software key. A TPM's key is made anew for each activation and stands in `state.json` beside what it was made for: blobs that only
 //! their chip can use, so that a copy of the directory is no copy of the license. One process at a time changes it: [`LicenseStore::open`] takes
@@ -11,12 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use upkeep::jwks::KeySet;
-use upkeep::key::{PublicKey, SigningKey, Thumbprint};
+use upkeep::jwks::{Jwk, JwksError, KeySet};
+use upkeep::key::{self, PublicKey, SigningKey, Thumbprint};
+use upkeep::trust::{Learned, TrustError, TrustedKeys};
 
 use crate::attester::{Attester, AttesterChoice};
 use crate::device::Device;
 use crate::error::ClientError;
+use crate::keys::LIST;
 use crate::lease::Mark;
 use crate::random;
 use crate::tpm::TpmAddress;
@@ -42,7 +44,7 @@ use wire::{FORMAT, Unreadable, read_versioned};
 pub struct LicenseStore {
     disk: Disk,
     enrollment: Enrollment,
-    keys: KeySet,
+    keys: TrustedKeys,
     software: Arc<SigningKey>,
     record: Record,
     attester: Option<Attester>,
@@ -59,8 +61,12 @@ pub struct Enrollment {
     pub server_name: Option<String>,
     /// The CA that the server's TLS certificate must come from, PEM.
     pub ca_pem: String,
-    /// The keys that verify what the server signs, a JWK set.
+    /// The keys that verify what the server signs, a JWK set; may be empty where a root is pinned.
     pub jwks: String,
+    /// The vendor's offline root, which certifies the server's keys.
+    pub root: Option<PublicKey>,
+    /// The newest list that the root certified (JWS).
+    pub key_list: Option<String>,
 }
 
 impl LicenseStore {
@@ -83,20 +89,30 @@ impl LicenseStore {
     /// Makes a store with a new device key. Where one is, only the pinned server is replaced; key and state stay.
     ///
     /// # Errors
-    /// [`ClientError::Input`] when the enrollment's keys can't be read or do not verify the certificate that is held here;
-    /// [`ClientError::Store`].
+    /// [`ClientError::Input`] when the enrollment's keys can't be read, do not verify the certificate that is held here, or are from a
+    /// list of the same root that is older than the one here; [`ClientError::Store`].
     pub fn create(dir: &Path, enrollment: Enrollment) -> Result<Self, ClientError> {
-        let keys = KeySet::parse(enrollment.jwks.as_bytes())
-            .map_err(|error| ClientError::Input(format!("the server's keys: {error}")))?;
-        if keys.keys().next().is_none() {
+        let unusable = |why| ClientError::Input(format!("the server's keys: {why}"));
+        let offered = trusted(&enrollment, enrollment.key_list.iter()).map_err(unusable)?;
+        if offered.keys().keys().next().is_none() {
             return Err(ClientError::Input(
                 "the server has no verification keys".to_owned(),
             ));
         }
-        Self::create_on(Disk::create(dir)?, enrollment, keys)
+        let disk = Disk::create(dir)?;
+        // Enrolling again is no way back to an older list.
+        let known = pinned(&disk).filter(|known| known.root == enrollment.root);
+        let known = known.and_then(|known| known.key_list);
+        let lists = known.iter().chain(&enrollment.key_list);
+        let keys = trusted(&enrollment, lists).map_err(unusable)?;
+        Self::create_on(disk, enrollment, keys)
     }
 
-    fn create_on(disk: Disk, enrollment: Enrollment, keys: KeySet) -> Result<Self, ClientError> {
+    fn create_on(
+        disk: Disk,
+        enrollment: Enrollment,
+        keys: TrustedKeys,
+    ) -> Result<Self, ClientError> {
         let device = match read_device(&disk)? {
             Some(device) => device,
             // What is held is bound to the key that is gone; a new one would only hide that.
@@ -163,8 +179,9 @@ impl LicenseStore {
         let path = disk.path(ENROLLMENT);
         let text: EnrollmentText =
             read_versioned(&text).map_err(|error| unreadable(&path, error))?;
-        let enrollment = Enrollment::from(text);
-        let keys = KeySet::parse(enrollment.jwks.as_bytes())
+        let enrollment =
+            Enrollment::try_from(text).map_err(|error| StoreError::damaged(&path, error))?;
+        let keys = trusted(&enrollment, enrollment.key_list.iter())
             .map_err(|error| StoreError::damaged(path, error))?;
         let device = read_device(&disk)?.ok_or_else(|| StoreError::Missing {
             path: disk.path(DEVICE_KEY),
@@ -259,8 +276,57 @@ impl LicenseStore {
     }
 
     /// The keys that verify what the server signs.
-    pub(crate) fn keys(&self) -> &KeySet {
+    pub fn trusted_keys(&self) -> &TrustedKeys {
         &self.keys
+    }
+
+    pub(crate) fn keys(&self) -> &TrustedKeys {
+        &self.keys
+    }
+
+    /// Takes a certified list (bare JWS) and keeps it; when this returns it is durable.
+    ///
+    /// # Errors
+    /// [`ClientError::Input`] where no root is pinned; [`ClientError::Artefact`], [`ClientError::Store`].
+    pub(crate) fn learn(&mut self, list: &str) -> Result<Learned, ClientError> {
+        self.learn_or(list)?.map_err(|error| match error {
+            TrustError::NoRoot => ClientError::Input(
+                "this store pins keys and no root; enroll it with `upkeep enroll --root`"
+                    .to_owned(),
+            ),
+            error => ClientError::artefact(LIST, error),
+        })
+    }
+
+    /// The same, with the refusal of the list apart from faults.
+    ///
+    /// # Errors
+    /// [`StoreError`]; inside, why the list is not taken.
+    pub(crate) fn learn_or(
+        &mut self,
+        list: &str,
+    ) -> Result<Result<Learned, TrustError>, StoreError> {
+        let dir = || self.dir().to_owned();
+        match self.writable {
+            Writable::Yes => {}
+            Writable::No => return Err(StoreError::Unknown { dir: dir() }),
+            Writable::Never => return Err(StoreError::ReadOnly { dir: dir() }),
+        }
+        let learned = self.keys.learn(list, key::verify);
+        if learned == Ok(Learned::New) {
+            let enrollment = Enrollment {
+                key_list: Some(list.to_owned()),
+                ..self.enrollment.clone()
+            };
+            let text = EnrollmentText::from(&enrollment)
+                .to_json()
+                .map_err(|error| StoreError::damaged(self.disk.path(ENROLLMENT), error))?;
+            self.writable = Writable::No;
+            self.disk.replace(ENROLLMENT, &text)?;
+            self.writable = Writable::Yes;
+            self.enrollment = enrollment;
+        }
+        Ok(learned)
     }
 
     /// The store's own key.
@@ -369,6 +435,11 @@ struct EnrollmentText {
     server_name: Option<String>,
     ca_pem: String,
     jwks: String,
+    /// A JWK.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    root: Option<Jwk>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key_list: Option<String>,
 }
 
 impl EnrollmentText {
@@ -385,19 +456,49 @@ impl From<&Enrollment> for EnrollmentText {
             server_name: enrollment.server_name.clone(),
             ca_pem: enrollment.ca_pem.clone(),
             jwks: enrollment.jwks.clone(),
+            root: enrollment.root.as_ref().map(PublicKey::to_jwk),
+            key_list: enrollment.key_list.clone(),
         }
     }
 }
 
-impl From<EnrollmentText> for Enrollment {
-    fn from(text: EnrollmentText) -> Self {
-        Self {
+impl TryFrom<EnrollmentText> for Enrollment {
+    type Error = JwksError;
+
+    fn try_from(text: EnrollmentText) -> Result<Self, JwksError> {
+        Ok(Self {
             endpoint: text.endpoint,
             server_name: text.server_name,
             ca_pem: text.ca_pem,
             jwks: text.jwks,
-        }
+            root: text.root.as_ref().map(PublicKey::try_from).transpose()?,
+            key_list: text.key_list,
+        })
     }
+}
+
+/// What an enrollment trusts, after these lists one after another.
+fn trusted<'a>(
+    enrollment: &Enrollment,
+    lists: impl Iterator<Item = &'a String>,
+) -> Result<TrustedKeys, String> {
+    let pinned = KeySet::parse(enrollment.jwks.as_bytes()).map_err(|error| error.to_string())?;
+    let mut keys = TrustedKeys::pinned(pinned);
+    if let Some(root) = &enrollment.root {
+        keys = keys.with_root(root.clone());
+    }
+    for list in lists {
+        keys.learn(list, key::verify)
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(keys)
+}
+
+/// The enrollment that stands here, where it can be read.
+fn pinned(disk: &Disk) -> Option<Enrollment> {
+    let text = disk.read(ENROLLMENT).ok().flatten()?;
+    let text: EnrollmentText = read_versioned(&text).ok()?;
+    Enrollment::try_from(text).ok()
 }
 
 fn read_device(disk: &Disk) -> Result<Option<Arc<SigningKey>>, StoreError> {
@@ -418,7 +519,11 @@ fn make_device(disk: &Disk) -> Result<Arc<SigningKey>, ClientError> {
     Ok(Arc::new(device))
 }
 
-fn read_record(disk: &Disk, keys: &KeySet, device: &Arc<SigningKey>) -> Result<Record, StoreError> {
+fn read_record(
+    disk: &Disk,
+    keys: &TrustedKeys,
+    device: &Arc<SigningKey>,
+) -> Result<Record, StoreError> {
     let Some(text) = disk.read(STATE)? else {
         return Ok(Record::empty());
     };
@@ -427,12 +532,8 @@ fn read_record(disk: &Disk, keys: &KeySet, device: &Arc<SigningKey>) -> Result<R
 
 /// Whether the keys that are pinned now verify what is held.
 fn is_whole(disk: &Disk, device: &Arc<SigningKey>) -> bool {
-    let pinned = || {
-        let text = disk.read(ENROLLMENT).ok().flatten()?;
-        let text: EnrollmentText = read_versioned(&text).ok()?;
-        KeySet::parse(text.jwks.as_bytes()).ok()
-    };
-    pinned().is_some_and(|keys| read_record(disk, &keys, device).is_ok())
+    let keys = pinned(disk).and_then(|known| trusted(&known, known.key_list.iter()).ok());
+    keys.is_some_and(|keys| read_record(disk, &keys, device).is_ok())
 }
 
 fn not_enrolled(error: StoreError) -> ClientError {

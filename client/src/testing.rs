@@ -42,6 +42,8 @@ impl Vendor {
             server_name: None,
             ca_pem: String::new(),
             jwks: KeySet::new([self.key.public_key().clone()]).to_json(),
+            root: None,
+            key_list: None,
         }
     }
 

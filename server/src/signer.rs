@@ -48,6 +48,13 @@ pub struct SignError {
     key: &'static str,
 }
 
+impl SignError {
+    /// No issuing key's window is open now.
+    pub(crate) const NO_KEY: Self = Self {
+        key: "that is due now (none: run `upkeep-server keys list`)",
+    };
+}
+
 /// Whether `signature` (r and s, 64 bytes) is the key's ES256 signature over `message`. High s is accepted.
 ///
 /// Trust of `sec1` is established by the caller; all three are untrusted bytes here.

@@ -2,17 +2,22 @@
 //!
 //! Products are asked for no certificate: a device proves itself inside the message. Staff and partners must show one,
 //! signed by the server's own CA, with exactly one name; the check runs inside the handshake, so that the caller's TLS
-//! library reports the refusal. Without tickets no session outlives a certificate that was withdrawn.
+//! library reports the refusal. Without tickets no session outlives a certificate that was withdrawn. The server's own certificate may be
+//! replaced while it serves: handshakes take the one that is there, and connections go on.
 
 use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore,
@@ -24,23 +29,33 @@ use crate::pki::{Identity, TrustDomain};
 /// The protocol that both sides must name in ALPN.
 pub const ALPN_H2: &[u8] = b"h2";
 
-/// The server's certificate chain and its private key.
-pub struct ServerCertificate {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-}
+/// The server's certificate chain and its private key. Clones are the same one: what [`Self::replace`] sets counts for all of them.
+#[derive(Clone)]
+pub struct ServerCertificate(Arc<ArcSwap<CertifiedKey>>);
 
 impl ServerCertificate {
     /// Reads a chain, the server's own certificate first, and its key; both PEM.
     ///
     /// # Errors
-    /// [`TlsError::Pem`].
+    /// [`TlsError::Pem`]; [`TlsError::Refused`] when they are no pair.
     pub fn from_pem(chain: &str, key: &str) -> Result<Self, TlsError> {
-        Ok(Self {
-            chain: certificates(chain, "the server certificate")?,
-            key: PrivateKeyDer::from_pem_slice(key.as_bytes())
-                .map_err(|_| TlsError::Pem("the server certificate's key"))?,
-        })
+        let pair = pair(chain, key)?;
+        Ok(Self(Arc::new(ArcSwap::from_pointee(pair))))
+    }
+
+    /// Shows another certificate from the next handshake on.
+    ///
+    /// # Errors
+    /// As [`Self::from_pem`]; nothing changes then.
+    pub fn replace(&self, chain: &str, key: &str) -> Result<(), TlsError> {
+        self.0.store(Arc::new(pair(chain, key)?));
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for ServerCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
     }
 }
 
@@ -76,8 +91,7 @@ pub fn server_config(
             builder.with_client_cert_verifier(Arc::new(NamedClients::new(clients, provider)?))
         }
     };
-    let mut config =
-        builder.with_single_cert(certificate.chain.clone(), certificate.key.clone_key())?;
+    let mut config = builder.with_cert_resolver(Arc::new(certificate.clone()));
     config.alpn_protocols = vec![ALPN_H2.to_vec()];
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -164,6 +178,17 @@ impl ClientCertVerifier for NamedClients {
     }
 }
 
+fn pair(chain: &str, key: &str) -> Result<CertifiedKey, TlsError> {
+    let chain = certificates(chain, "the server certificate")?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+        .map_err(|_| TlsError::Pem("the server certificate's key"))?;
+    Ok(CertifiedKey::from_der(
+        chain,
+        key,
+        &aws_lc_rs::default_provider(),
+    )?)
+}
+
 fn certificates(pem: &str, what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<_, _>>()
@@ -210,11 +235,20 @@ mod tests {
         let ca = Authority::create(&TrustDomain::local(), Utc::now()).unwrap();
         let issue = || ca.issue_server(&["a".to_owned()], Utc::now(), 1).unwrap();
         let (one, two) = (issue(), issue());
-        let mixed = ServerCertificate::from_pem(one.certificate_pem(), two.key_pem()).unwrap();
+        let mixed = ServerCertificate::from_pem(one.certificate_pem(), two.key_pem());
+        assert!(matches!(mixed, Err(TlsError::Refused(_))));
+        let good = ServerCertificate::from_pem(one.certificate_pem(), one.key_pem()).unwrap();
+        let shown = good.0.load_full();
         assert!(matches!(
-            server_config(&mixed, None),
+            good.replace(one.certificate_pem(), two.key_pem()),
             Err(TlsError::Refused(_))
         ));
+        assert!(
+            Arc::ptr_eq(&shown, &good.0.load_full()),
+            "the old one stays"
+        );
+        good.replace(two.certificate_pem(), two.key_pem()).unwrap();
+        assert!(!Arc::ptr_eq(&shown, &good.0.load_full()));
         assert!(matches!(
             ServerCertificate::from_pem("", one.key_pem()),
             Err(TlsError::Pem(_))

@@ -27,6 +27,8 @@ the same `request_id`.
 | --- | --- | --- | --- |
 | UNAVAILABLE | `OVERLOADED` | The server has as many calls in work as it takes. Nothing was done. | Try again after the time in the answer. |
 | UNAVAILABLE | `STORE_STOPPED` | The server stopped writing after a fault of its disk. | Try again later; the operator has to restart it. |
+| UNAVAILABLE | `SIGNING_UNAVAILABLE` | The key that signs can't be used now. What was decided is on record. | Repeat the call with the same `request_id`; the operator looks after the key. |
+| UNAUTHENTICATED | `CLIENT_CERTIFICATE_REVOKED` | The vendor has withdrawn the client certificate of this connection. Nothing was done. | Ask the vendor for another certificate, and connect with it. |
 | DEADLINE_EXCEEDED | `DEADLINE_EXCEEDED` | The call did not finish in time; it may still have taken effect. | Repeat it with the same `request_id`. |
 | INTERNAL | `INTERNAL` | The server failed; its log says how. | Tell the vendor the time of the call, or its `x-request-id`. |
 | OUT_OF_RANGE | none | The message is larger than this listener takes. | Send less. |

@@ -190,7 +190,10 @@ fn every_kind_of_bad_row_is_named_with_its_field() {
             wrong(json!({ "special_conditions": "as agreed" })),
             "INVALID_FIELD special_conditions: belong to licenses for virtual machines only",
         ),
-        (wrong(json!({ "tier_id": "gold" })), "TIER_UNKNOWN : "),
+        (
+            wrong(json!({ "tier_id": "no-such-tier" })),
+            "TIER_UNKNOWN : ",
+        ),
         (
             wrong(json!({ "state": "superseded" })),
             "INVALID_FIELD state: must be ordered, issued, suspended or revoked",

@@ -97,10 +97,19 @@ impl Vendor {
 
     /// The newest entry of the ledger.
     pub(crate) fn head(&self) -> u64 {
-        let store = Store::open(Options::new(self.place.data())).unwrap();
+        let store = Store::open(Options::new(&self.place.data())).unwrap();
         let head = store.head().sequence();
         store.close().unwrap();
         head
+    }
+
+    /// How many licenses there are.
+    pub(crate) fn licenses(&self) -> u64 {
+        let store = Store::open(Options::new(&self.place.data())).unwrap();
+        let range = upkeep_server::record::keys::licenses();
+        let found = store.scan(&range.from, &range.to, usize::MAX).unwrap();
+        store.close().unwrap();
+        u64::try_from(found.len()).unwrap()
     }
 
     /// Nothing that is stored contradicts anything else.

@@ -387,10 +387,8 @@ impl Fs for Disk {
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        if is_index(path) {
-            return RealFs.exists(path);
-        }
-        Ok(self.state().names.contains_key(path))
+        let known = self.state().names.contains_key(path);
+        Ok(known || is_index(path) && RealFs.exists(path)?)
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn FsFile>> {
@@ -424,10 +422,10 @@ impl Fs for Disk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        if is_index(from) {
+        let mut state = self.state();
+        if is_index(from) && !state.names.contains_key(from) {
             return RealFs.rename(from, to);
         }
-        let mut state = self.state();
         let node = *state.names.get(from).ok_or_else(|| not_found(from))?;
         let mut changes = vec![(from.to_owned(), None), (to.to_owned(), Some(node))];
         for (path, node) in &state.names {
@@ -450,12 +448,15 @@ impl Fs for Disk {
     }
 
     fn remove_tree(&self, path: &Path) -> io::Result<()> {
-        if is_index(path) {
-            return RealFs.remove_tree(path);
+        if is_index(path) && RealFs.exists(path)? {
+            RealFs.remove_tree(path)?;
         }
         let mut state = self.state();
         let inside = state.names.keys().filter(|name| name.starts_with(path));
-        let gone = inside.map(|name| (name.clone(), None)).collect();
+        let gone: Vec<_> = inside.map(|name| (name.clone(), None)).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
         state.change(|state| state.rename_entries(parent(path), gone))
     }
 

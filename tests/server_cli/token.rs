@@ -225,6 +225,30 @@ fn what_is_wrong_with_a_token_is_said() {
 }
 
 #[test]
+fn the_next_key_is_made_in_the_token_and_found_there_again() {
+    let Some(token) = Token::new() else { return };
+    let (code, _, stderr) = token.init("data", &[]);
+    assert_eq!(code, 0, "{stderr}");
+    let keys = |arguments: &[&str]| {
+        let mut command = upkeep_server([&["keys"], arguments, &["--json", "--data"]].concat());
+        command.arg(token.path("data"));
+        let (code, stdout, stderr) = run(token.at_hand(&mut command));
+        assert_eq!(code, 0, "{arguments:?}: {stderr}");
+        serde_json::from_str::<Value>(&stdout).unwrap()["keys"].clone()
+    };
+    let rotated = keys(&["rotate"]);
+    assert_eq!(rotated[1]["state"], "next");
+    let place = rotated[1]["place"].as_str().unwrap();
+    assert!(place.starts_with("upkeep-signing."), "{place}");
+    // A start opens both; the one that signs is revoked, and the other one stands in at once.
+    let first = rotated[0]["key_id"].as_str().unwrap();
+    let revoked = keys(&["revoke", first, "--reason", "drill"]);
+    let states = [&revoked[0]["state"], &revoked[1]["state"]];
+    assert_eq!(states, ["revoked", "signing"]);
+    assert!(!token.path("data/keys/signing.key").exists());
+}
+
+#[test]
 fn a_token_signs_from_many_threads_and_after_it_forgot_the_session() {
     let Some(token) = Token::new() else { return };
     let mut again = Command::new(std::env::current_exe().unwrap());

@@ -66,7 +66,7 @@ def code(mac):
 
 
 def keys():
-    for name in ["server", "server_before", "build", "device", "other_device", "stranger"]:
+    for name in ["server", "server_before", "build", "device", "other_device", "stranger", "root"]:
         seed = hashlib.sha256(f"upkeep test key: {name}".encode()).digest()
         ec_private, der = spki(seed)
         pkcs8 = openssl("pkcs8", "-topk8", "-nocrypt", "-inform", "DER", "-outform", "DER", stdin=ec_private)

@@ -7,9 +7,9 @@ use std::fmt::Debug;
 use sha2::{Digest, Sha256};
 use upkeep::armor;
 use upkeep::artefact::{
-    ActivationCertificate, ArtefactId, BoundTo, Confirmation, Counter, DeactivationProof,
-    DeactivationReceipt, DeactivationTicket, Issuer, Readable, ReleaseManifest, TicketNonce,
-    TpmName, UnlockCode, UpgradeCode,
+    ActivationCertificate, ArtefactId, BoundTo, CertifiedKey, Confirmation, Counter,
+    DeactivationProof, DeactivationReceipt, DeactivationTicket, Issuer, KeyList, KeyState,
+    Readable, ReleaseManifest, TicketNonce, TpmName, UnlockCode, UpgradeCode,
 };
 use upkeep::date::CivilDate;
 use upkeep::id::{
@@ -23,13 +23,14 @@ use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
 /// The names of the fixed keys.
-pub(crate) const KEYS: [&str; 6] = [
+pub(crate) const KEYS: [&str; 7] = [
     "server",
     "server_before",
     "build",
     "device",
     "other_device",
     "stranger",
+    "root",
 ];
 
 /// The key whose secret is the SHA-256 of `upkeep test key: <name>`: worthless on purpose.
@@ -54,7 +55,7 @@ pub(crate) fn trusted() -> KeySet {
 /// Every key that signs a good artefact.
 pub(crate) fn signers() -> KeySet {
     KeySet::new(
-        ["server", "server_before", "build", "device"]
+        ["server", "server_before", "build", "device", "root"]
             .into_iter()
             .map(public),
     )
@@ -94,6 +95,7 @@ pub(crate) fn samples() -> Vec<Sample> {
         ),
         sample("unlock", "server", &unlock()),
         sample("release", "build", &release()),
+        sample("key_list", "root", &key_list()),
     ];
     let mut hardware = certificate();
     hardware.assurance = AssuranceLevel::Hardware;
@@ -229,6 +231,16 @@ pub(crate) fn release() -> ReleaseManifest {
         version: parsed(Version::parse("11.0")),
         build_date: day("2026-08-31"),
     }
+}
+
+pub(crate) fn key_list() -> KeyList {
+    let begun = 1_769_000_000;
+    let keys = vec![
+        CertifiedKey::new(public("server_before"), KeyState::Verifying, 0, Some(begun)),
+        CertifiedKey::new(public("server"), KeyState::Signing, begun, None),
+        CertifiedKey::new(public("stranger"), KeyState::Revoked, 0, None),
+    ];
+    parsed(KeyList::new(issuer(), 1_770_000_450, 7, keys))
 }
 
 pub(crate) fn activation_id() -> ActivationId {

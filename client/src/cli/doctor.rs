@@ -5,7 +5,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use upkeep::jwks::KeySet;
 use upkeep::rpc::v1::ChallengePurpose;
 use upkeep_client::Client;
 use upkeep_client::error::ClientError;
@@ -248,7 +247,7 @@ async fn keys(store: &LicenseStore, client: &Client, report: &mut Report) {
             return;
         }
     };
-    let pinned = KeySet::parse(store.enrollment().jwks.as_bytes()).unwrap_or_default();
+    let pinned = store.trusted_keys().keys();
     let known = theirs
         .keys()
         .filter(|key| pinned.get(&key.thumbprint()).is_some())
@@ -257,7 +256,10 @@ async fn keys(store: &LicenseStore, client: &Client, report: &mut Report) {
         theirs.keys().count().saturating_sub(known),
         pinned.keys().count().saturating_sub(known),
     );
-    let again = "run `upkeep enroll` again with the same server and CA; the license stays";
+    let again = match store.trusted_keys().root() {
+        None => "run `upkeep enroll` again with the same server and CA; the license stays",
+        Some(_) => "run `upkeep refresh`, which learns what the vendor's root has certified",
+    };
     if known == 0 {
         report.add(
             Exit::Artefact,

@@ -8,7 +8,7 @@ use upkeep::jwks::KeySet;
 use crate::cli::context::Global;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::value::KeyArgs;
-use crate::cli::{file, output};
+use crate::cli::{file, keys, output};
 
 /// Pin the vendor's license server, and make this installation's device key
 #[derive(Debug, clap::Args)]
@@ -16,12 +16,14 @@ use crate::cli::{file, output};
 Examples:
   upkeep enroll --server https://licenses.vendor.example:7443 --ca vendor-ca.pem
   upkeep enroll --server https://licenses.vendor.example:7443 --ca vendor-ca.pem --attester software
+  upkeep enroll --server https://licenses.vendor.example:7443 --ca vendor-ca.pem --root root.pub
   upkeep enroll --server https://192.0.2.7:7443 --server-name licenses.example --ca vendor-ca.pem
 
 Get the CA file from the vendor, on a way that you trust: whoever holds that CA's key can speak for the vendor. \
 The server's verification keys are fetched over that connection and pinned; everything signed is verified with \
 them later, without a network. Run it again when the vendor has a new server, CA or key: the device key and the \
-license stay.
+license stay. With --root, the keys are those that the vendor's offline root certified, and the vendor's new ones are learned by \
+`upkeep refresh` or `upkeep keys import`, without enrolling again.
 
 What --attester and --tpm say is remembered for `upkeep activate`, which makes the key in the TPM.")]
 pub(super) struct Args {
@@ -37,6 +39,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
 
+    /// The vendor's offline root key, a file: the server's keys are those that it certified, now and later
+    #[arg(long, value_name = "FILE")]
+    root: Option<PathBuf>,
+
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -45,6 +51,7 @@ pub(super) struct Args {
 struct Enrolled<'a> {
     server: &'a str,
     server_name: Option<&'a str>,
+    root: Option<String>,
     keys: Vec<String>,
     device: String,
     attester: &'static str,
@@ -56,13 +63,23 @@ pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let ca_pem = file::read_path(&args.ca)?;
     let directory = global.directory()?;
     let name = args.server_name.as_deref();
-    let mut store = upkeep_client::enroll(&directory, &args.server, name, &ca_pem).await?;
+    let mut store = match &args.root {
+        None => upkeep_client::enroll(&directory, &args.server, name, &ca_pem).await?,
+        Some(path) => {
+            let root = keys::read_one(path)?;
+            upkeep_client::enroll_with_root(&directory, &args.server, name, &ca_pem, root).await?
+        }
+    };
     args.key.remember(&mut store, global)?;
     let enrollment = store.enrollment();
     let enrolled = Enrolled {
         server: &enrollment.endpoint,
         server_name: enrollment.server_name.as_deref(),
-        keys: key_names(&enrollment.jwks),
+        root: enrollment
+            .root
+            .as_ref()
+            .map(|root| root.thumbprint().to_string()),
+        keys: key_names(&store.trusted_keys().keys()),
         device: store.device_thumbprint().to_string(),
         attester: store.attester().as_str(),
         tpm: store.tpm().map(ToString::to_string),
@@ -71,6 +88,7 @@ pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     global.output().done(&enrolled, || {
         let mut rows = vec![("Server", enrolled.server.to_owned())];
         rows.extend(name.map(|name| ("Known as", name.to_owned())));
+        rows.extend(enrolled.root.clone().map(|root| ("Root", root)));
         rows.extend(enrolled.keys.iter().map(|key| ("Key", key.clone())));
         rows.push(("Device", enrolled.device.clone()));
         rows.push(("Attester", enrolled.attester.to_owned()));
@@ -81,9 +99,8 @@ pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// The names of the keys in a JWK set.
-pub(super) fn key_names(jwks: &str) -> Vec<String> {
-    let keys = KeySet::parse(jwks.as_bytes()).unwrap_or_default();
+/// The names of the keys in a set.
+pub(super) fn key_names(keys: &KeySet) -> Vec<String> {
     keys.keys()
         .map(|key| key.thumbprint().to_string())
         .collect()

@@ -7,7 +7,8 @@ use serde_json::Value;
 use upkeep::armor::{self, Label};
 use upkeep::artefact::{
     ActivationCertificate, DeactivationProof, DeactivationReceipt, DeactivationTicket,
-    HardwareProof, ProofError, Readable, ReleaseManifest, UnlockCode, UpgradeCode, verify_proof,
+    HardwareProof, KeyList, ProofError, Readable, ReleaseManifest, UnlockCode, UpgradeCode,
+    verify_proof,
 };
 use upkeep::jwks::KeySet;
 use upkeep::jws::{self, Claims, JwsError, SigningInput, Typ};
@@ -28,7 +29,7 @@ Examples:
   upkeep inspect label-studio-11.0.release.txt --jwks build.pub
   upkeep inspect receipt.txt --jwks jwks.json --json
 
-Reads activation certificates, deactivation tickets, proofs and receipts, upgrade code files, unlock codes and release manifests, \
+Reads activation certificates, deactivation tickets, proofs and receipts, upgrade code files, unlock codes, release manifests and key lists, \
 as the armoured file or the bare JWS; and a TPM's proof of deactivation, which only the server can verify. Only the armoured block is read, never the lines above it.
 
 Exit code 0: VERIFIED, by a pinned key, this device's own, or one of FILE. 9: UNVERIFIED; what it says is shown all \
@@ -66,6 +67,8 @@ struct Trusted {
     devices: KeySet,
     /// For release manifests.
     builds: KeySet,
+    /// For certified key lists.
+    roots: KeySet,
     none: Option<String>,
 }
 
@@ -90,6 +93,7 @@ impl Trusted {
         Self {
             server: keys.clone(),
             devices: keys.clone(),
+            roots: keys.clone(),
             builds: keys,
             none: None,
         }
@@ -99,7 +103,8 @@ impl Trusted {
     fn pinned(global: &Global) -> Self {
         match global.look() {
             Ok(store) => Self {
-                server: KeySet::parse(store.enrollment().jwks.as_bytes()).unwrap_or_default(),
+                server: store.trusted_keys().keys(),
+                roots: KeySet::new(store.trusted_keys().root().cloned()),
                 devices: KeySet::new([store.device_public_key().clone()]),
                 ..Self::default()
             },
@@ -114,6 +119,7 @@ impl Trusted {
         match typ {
             Typ::Proof => &self.devices,
             Typ::Release => &self.builds,
+            Typ::Keys => &self.roots,
             _ => &self.server,
         }
     }
@@ -182,6 +188,7 @@ fn look(text: &str, trusted: &Trusted) -> Result<Found, Failure> {
         Typ::Upgrade => found::<UpgradeCode>("upgrade_code", &jws, &input, trusted),
         Typ::Unlock => found::<UnlockCode>("unlock_code", &jws, &input, trusted),
         Typ::Release => found::<ReleaseManifest>("release_manifest", &jws, &input, trusted),
+        Typ::Keys => found::<KeyList>("key_list", &jws, &input, trusted),
         _ => Err(unreadable(
             "it is of a kind that this version does not know",
         )),

@@ -14,6 +14,7 @@ mod exit;
 mod facts;
 mod file;
 mod inspect;
+mod key_list;
 mod keys;
 mod output;
 mod reason;
@@ -109,6 +110,8 @@ enum Command {
     Deactivate(deactivate::Args),
     #[command(subcommand)]
     Upgrade(upgrade::Command),
+    #[command(subcommand)]
+    Keys(key_list::Command),
     Inspect(inspect::Args),
     Doctor(doctor::Args),
     #[command(subcommand)]
@@ -126,6 +129,7 @@ impl Command {
             Self::Refresh(args) => refresh::run(args, global).await,
             Self::Deactivate(args) => deactivate::run(args, global).await,
             Self::Upgrade(command) => upgrade::run(command, global).await,
+            Self::Keys(command) => key_list::run(command, global),
             Self::Inspect(args) => inspect::run(args, global),
             Self::Doctor(args) => doctor::run(args, global).await,
             Self::Request(command) => request::run(command, global).await,

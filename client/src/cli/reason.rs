@@ -75,6 +75,7 @@ fn of_unfinished(what: &Unfinished) -> Option<&'static str> {
 fn of_check(error: &CheckError) -> Option<&'static str> {
     match error {
         CheckError::Refused(refusal) => of_refusal(*refusal),
+        CheckError::IssuingKey => Some("ISSUING_KEY"),
         CheckError::DeviceKey => Some("DEVICE_KEY"),
         CheckError::ClockSetBack => Some("CLOCK_SET_BACK"),
         CheckError::LeaseEnded => Some("LEASE_ENDED"),

@@ -165,7 +165,10 @@ fn nothing_there_is_not_enrolled() {
 #[test]
 fn creating_stops_anywhere_and_goes_on() {
     let vendor = Vendor::new(9);
-    let keys = || KeySet::parse(vendor.enrollment().jwks.as_bytes()).expect("keys");
+    let keys = || {
+        let pinned = KeySet::parse(vendor.enrollment().jwks.as_bytes());
+        TrustedKeys::pinned(pinned.expect("keys"))
+    };
     let mut device = None;
     for operations in 0.. {
         let home = home();

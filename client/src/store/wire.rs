@@ -8,9 +8,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use upkeep::code::Code;
 use upkeep::id::RequestId;
-use upkeep::jwks::KeySet;
 use upkeep::key::SigningKey;
 use upkeep::serial::SerialNumber;
+use upkeep::trust::TrustedKeys;
 use upkeep::version::Version;
 
 use super::state::{
@@ -59,7 +59,7 @@ impl Record {
     /// them, else for `software`, the store's own.
     pub(crate) fn from_json(
         text: &str,
-        keys: &KeySet,
+        keys: &TrustedKeys,
         software: &Arc<SigningKey>,
     ) -> Result<Self, Unreadable> {
         let document: Document = read_versioned(text)?;
@@ -270,7 +270,7 @@ impl From<&Journal> for JournalText {
 
 /// What the reading of a state trusts.
 struct Reader<'a> {
-    keys: &'a KeySet,
+    keys: &'a TrustedKeys,
     software: &'a Arc<SigningKey>,
 }
 
@@ -295,7 +295,7 @@ impl Reader<'_> {
             }),
             StateText::Active(text) => State::Active(self.held(text)?),
             StateText::Upgraded(code) => {
-                let verified = verify::upgrade_code(
+                let verified = verify::held_upgrade_code(
                     &code,
                     self.keys,
                     &self.software.public_key().thumbprint(),
@@ -321,7 +321,7 @@ impl Reader<'_> {
 
     fn held(&self, text: HeldText) -> Result<Held, Unreadable> {
         let device = self.device(text.device);
-        let verified = verify::certificate(&text.certificate, self.keys, &device)
+        let verified = verify::held_certificate(&text.certificate, self.keys, &device)
             .map_err(Unreadable::damaged)?;
         let code = text.product_code.as_deref().map(Code::parse).transpose();
         let code = code.map_err(Unreadable::damaged)?;

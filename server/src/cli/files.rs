@@ -10,7 +10,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::config::{self, Settings};
 use crate::keys::file::{self, Access, read_public};
 use crate::keys::{CLIENT_DAYS, admin_dir};
-use crate::pki::{self, Authority, Identity};
+use crate::pki::{self, Authority, Identity, Issued};
 use crate::signer::token::TokenSettings;
 
 /// The template with the values of `settings` that `init` asks for.
@@ -129,6 +129,38 @@ pub(super) fn issue(
     out: &Path,
 ) -> Result<Bundle, Failure> {
     check_free(out, identity.id())?;
+    let issued = authority.issue_client(identity, now, CLIENT_DAYS)?;
+    lay(authority, identity, &issued, out)
+}
+
+/// Writes `<id>.crt`, `<id>.key` and `ca.crt` of a certificate that was issued into `out`.
+///
+/// # Errors
+/// As [`check_free`].
+pub(super) fn lay(
+    authority: &Authority,
+    identity: &Identity,
+    issued: &Issued,
+    out: &Path,
+) -> Result<Bundle, Failure> {
+    let ca = lay_ca(authority, out)?;
+    let (certificate, key) = issued
+        .write(out, identity.id())
+        .map_err(|e| Failure::new(Exit::Fault, e))?;
+    Ok(Bundle {
+        identity: identity.to_string(),
+        expires_at: pki::expires_at(issued.certificate_pem())?,
+        certificate,
+        key,
+        ca,
+    })
+}
+
+/// Writes the CA's certificate into `out`, unless it lies there.
+///
+/// # Errors
+/// Exit 1 when another server's lies there.
+pub(super) fn lay_ca(authority: &Authority, out: &Path) -> Result<PathBuf, Failure> {
     let ca = out.join("ca.crt");
     let pem = authority.certificate_pem();
     match fs::read_to_string(&ca) {
@@ -144,17 +176,7 @@ pub(super) fn issue(
         }
         Err(_) => write(&ca, pem)?,
     }
-    let issued = authority.issue_client(identity, now, CLIENT_DAYS)?;
-    let (certificate, key) = issued
-        .write(out, identity.id())
-        .map_err(|e| Failure::new(Exit::Fault, e))?;
-    Ok(Bundle {
-        identity: identity.to_string(),
-        expires_at: pki::expires_at(issued.certificate_pem())?,
-        certificate,
-        key,
-        ca,
-    })
+    Ok(ca)
 }
 
 impl Bundle {

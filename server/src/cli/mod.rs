@@ -6,6 +6,7 @@
 mod admin;
 mod audit;
 mod backup;
+mod client_certificates;
 mod completions;
 mod config;
 mod connect;
@@ -17,6 +18,7 @@ mod files;
 mod health;
 mod import;
 mod init;
+mod keys;
 mod mail;
 mod output;
 mod partner;
@@ -107,6 +109,8 @@ enum Command {
     #[command(subcommand)]
     Staff(staff::Command),
     #[command(subcommand)]
+    Keys(keys::Command),
+    #[command(subcommand)]
     Mail(mail::Command),
     #[command(subcommand)]
     Prices(prices::Command),
@@ -137,6 +141,7 @@ impl Command {
             Self::Endorsement(command) => endorsement::run(&command),
             Self::Partner(command) => partner::run(&command),
             Self::Staff(command) => staff::run(&command),
+            Self::Keys(command) => keys::run(&command),
             Self::Mail(command) => mail::run(&command),
             Self::Prices(command) => prices::run(&command),
             Self::Import(args) => import::run(&args),

@@ -1,4 +1,4 @@
-//! `partner`: add one with its client certificate, issue another certificate, list them.
+//! `partner`: add one with its client certificate, issue another one or sign its request, withdraw them, list them.
 
 use std::path::PathBuf;
 
@@ -7,12 +7,13 @@ use tonic::Code;
 use upkeep::rpc::v1::{CreatePartnerRequest, GetPartnerRequest, ListPartnersRequest, Partner};
 
 use crate::cli::admin::{Admin, Reach, open_keys};
+use crate::cli::client_certificates;
 use crate::cli::connect;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::files::{self, Bundle};
 use crate::cli::output::Form;
 use crate::cli::serve::block_on;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::logging::{self, LogFormat};
 use crate::pki::{Identity, Role};
@@ -23,6 +24,9 @@ use crate::random::{SystemRandom, uuid_v7};
 pub(super) enum Command {
     Add(AddArgs),
     Certificate(CertificateArgs),
+    SignCsr(SignCsrArgs),
+    Certificates(CertificatesArgs),
+    Revoke(RevokeArgs),
     List(ListArgs),
 }
 
@@ -81,7 +85,8 @@ pub(super) struct AddArgs {
 Examples:
   upkeep-server partner certificate acme --data /var/lib/upkeep --out ./for-acme-2027
 
-A certificate lasts a year. Issuing another does not withdraw the one before.")]
+A certificate lasts a year. Issuing another does not withdraw the one before: that is
+`partner revoke`.")]
 pub(super) struct CertificateArgs {
     /// The partner's id
     id: String,
@@ -89,6 +94,85 @@ pub(super) struct CertificateArgs {
     /// Where the certificate files go
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
+
+    #[command(flatten)]
+    reach: Reach,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// Sign a partner's certificate request: the partner keeps its private key
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout acme.key -out acme.csr -subj /
+  upkeep-server partner sign-csr acme acme.csr --data /var/lib/upkeep --out ./for-acme
+
+The first line is run by the partner, who sends acme.csr. Only the key in the request counts, which must
+be P-256 and have signed the request; the names in it are ignored, and the certificate names ID. Writes
+ID.crt and ca.crt.")]
+pub(super) struct SignCsrArgs {
+    /// The partner's id
+    id: String,
+
+    /// The certificate request, PEM
+    csr: PathBuf,
+
+    /// Where the certificate files go
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+
+    #[command(flatten)]
+    reach: Reach,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// List the client certificates of a partner that are on record
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  upkeep-server partner certificates acme --data /var/lib/upkeep
+  upkeep-server partner certificates acme --data /var/lib/upkeep --json | jq -r '.[].serial_number'
+
+Certificates that were issued before servers kept them on record are not listed; `partner revoke` without
+--certificate withdraws them too.")]
+pub(super) struct CertificatesArgs {
+    /// The partner's id
+    id: String,
+
+    #[command(flatten)]
+    reach: Reach,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// Withdraw the client certificates of a partner, or one of them
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  upkeep-server partner revoke acme --reason \"laptop stolen\" --certificate 5f0c... --data /var/lib/upkeep
+  upkeep-server partner revoke acme --reason \"contract ended\" --data /var/lib/upkeep
+
+It counts at once, also on connections that are open: their calls are refused, and seconds later they are
+closed. Certificates that are issued later count again, so a partner whose key was stolen gets another by
+`partner certificate` or `partner sign-csr`.")]
+pub(super) struct RevokeArgs {
+    /// The partner's id
+    id: String,
+
+    /// The one certificate, by its serial number; without it all that the partner has
+    #[arg(
+        long,
+        value_name = "SERIAL",
+        default_value = "",
+        hide_default_value = true
+    )]
+    certificate: String,
+
+    /// Why, for the record
+    #[arg(long)]
+    reason: String,
 
     #[command(flatten)]
     reach: Reach,
@@ -121,6 +205,9 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Add(args) => block_on(add(args)),
         Command::Certificate(args) => block_on(certificate(args)),
+        Command::SignCsr(args) => block_on(sign_csr(args)),
+        Command::Certificates(args) => block_on(certificates(args)),
+        Command::Revoke(args) => block_on(revoke(args)),
         Command::List(args) => block_on(list(args)),
     }
 }
@@ -151,10 +238,14 @@ async fn add(args: &AddArgs) -> Result<(), Failure> {
         ),
         _ => admin.refused(&status),
     });
+    let issued = match created {
+        Ok(_) => Ok(
+            client_certificates::issue(&mut admin, keys.authority(), &identity, &args.out).await,
+        ),
+        Err(failure) => Err(failure),
+    };
     admin.close()?;
-    created?;
-    let issued = files::issue(keys.authority(), &identity, SystemClock.now(), &args.out);
-    let issued = issued.map_err(|failure| {
+    let issued = issued?.map_err(|failure| {
         Failure::new(
             failure.exit(),
             format_args!(
@@ -175,20 +266,66 @@ async fn certificate(args: &CertificateArgs) -> Result<(), Failure> {
         partner_id: args.id.clone(),
     };
     let found = admin.client.get_partner(request).await;
-    let found = found.map_err(|status| match status.code() {
+    let issued = match found {
+        Ok(_) => {
+            client_certificates::issue(&mut admin, keys.authority(), &identity, &args.out).await
+        }
+        Err(status) => Err(not_found(&admin, &args.id, &status)),
+    };
+    admin.close()?;
+    report(&issued?, config.settings(), args.form)
+}
+
+async fn sign_csr(args: &SignCsrArgs) -> Result<(), Failure> {
+    let identity = Identity::new(Role::Partner, &args.id)?;
+    let config = args.reach.config()?;
+    let keys = open_keys(config.settings())?;
+    let requested = client_certificates::read_request(&args.csr)?;
+    let mut admin = args.reach.open(config.settings(), &keys).await?;
+    let signed = client_certificates::sign(
+        &mut admin,
+        keys.authority(),
+        &identity,
+        &requested,
+        &args.out,
+    );
+    let signed = signed.await;
+    admin.close()?;
+    let signed = signed?;
+    args.form.print(&signed, || signed.report())
+}
+
+async fn certificates(args: &CertificatesArgs) -> Result<(), Failure> {
+    let identity = Identity::new(Role::Partner, &args.id)?;
+    let mut admin = args.reach.admin().await?;
+    let found = client_certificates::all(&mut admin, &identity).await;
+    admin.close()?;
+    let found = found?;
+    args.form
+        .print(&found, || client_certificates::table(&found))
+}
+
+async fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
+    let identity = Identity::new(Role::Partner, &args.id)?;
+    let mut admin = args.reach.admin().await?;
+    let which = (args.certificate.as_str(), args.reason.as_str());
+    let found = client_certificates::revoke(&mut admin, &identity, which).await;
+    admin.close()?;
+    let found = found?;
+    args.form
+        .print(&found, || client_certificates::table(&found))
+}
+
+fn not_found(admin: &Admin, id: &str, status: &tonic::Status) -> Failure {
+    match status.code() {
         Code::NotFound => Failure::new(
             Exit::Refused,
             format_args!(
-                "there is no partner {0}; `upkeep-server partner add {0} --name NAME` adds it",
-                args.id
+                "there is no partner {id}; `upkeep-server partner add {id} --name NAME` adds it"
             ),
         ),
-        _ => admin.refused(&status),
-    });
-    admin.close()?;
-    found?;
-    let issued = files::issue(keys.authority(), &identity, SystemClock.now(), &args.out)?;
-    report(&issued, config.settings(), args.form)
+        _ => admin.refused(status),
+    }
 }
 
 async fn list(args: &ListArgs) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! Waiting for a running server: until a signal asks it to stop, or until it cannot go on.
+//! Waiting for a running server: until a signal asks it to stop, or until it cannot go on. SIGHUP has it read its certificate again.
 
 use std::future::pending;
 use std::io;
@@ -8,10 +8,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::exit::{Exit, Failure};
 use crate::serve::Running;
 
-/// SIGINT and SIGTERM, caught from the moment this is made.
+/// SIGINT, SIGTERM and SIGHUP, caught from the moment this is made.
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
@@ -28,10 +29,11 @@ impl Signals {
         Ok(Self {
             interrupt: caught(SignalKind::interrupt())?,
             terminate: caught(SignalKind::terminate())?,
+            hang_up: caught(SignalKind::hangup())?,
         })
     }
 
-    /// The next signal, by name.
+    /// The next signal that stops, by name.
     pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
             Some(()) = self.interrupt.recv() => "SIGINT",
@@ -45,9 +47,13 @@ impl Signals {
     /// # Errors
     /// What the server could not go on for; exit 1 when it was stopped at once.
     pub(super) async fn watch(mut self, mut running: Running) -> Result<(), Failure> {
-        let first = tokio::select! {
-            ended = running.ended() => return Ok(ended?),
-            name = self.next() => name,
+        let first = loop {
+            tokio::select! {
+                ended = running.ended() => return Ok(ended?),
+                Some(()) = self.hang_up.recv() => running.renew_certificate(),
+                Some(()) = self.interrupt.recv() => break "SIGINT",
+                Some(()) = self.terminate.recv() => break "SIGTERM",
+            }
         };
         tracing::info!(
             signal = first,

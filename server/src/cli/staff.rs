@@ -1,22 +1,24 @@
-//! `staff`: client certificates for the vendor's own people.
+//! `staff`: client certificates for the vendor's own people, and their withdrawal.
 
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 
+use crate::cli::admin::{Reach, open_keys};
+use crate::cli::client_certificates;
 use crate::cli::connect;
 use crate::cli::exit::Failure;
-use crate::cli::files;
 use crate::cli::output::Form;
-use crate::cli::place::Place;
-use crate::clock::{Clock, SystemClock};
-use crate::keys::Keys;
+use crate::cli::serve::block_on;
+use crate::logging::{self, LogFormat};
 use crate::pki::{Identity, Role};
 
-/// Issue certificates for support and administrators
+/// Issue and withdraw certificates for support and administrators
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     Add(AddArgs),
+    Certificates(CertificatesArgs),
+    Revoke(RevokeArgs),
 }
 
 /// Issue a client certificate for one of the vendor's people
@@ -41,7 +43,59 @@ pub(super) struct AddArgs {
     out: PathBuf,
 
     #[command(flatten)]
-    place: Place,
+    reach: Reach,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// List the client certificates of one person that are on record
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  upkeep-server staff certificates support eva --data /var/lib/upkeep")]
+pub(super) struct CertificatesArgs {
+    /// What the person may do
+    role: StaffRole,
+
+    /// The person
+    name: String,
+
+    #[command(flatten)]
+    reach: Reach,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// Withdraw the client certificates of one person, or one of them
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  upkeep-server staff revoke support eva --reason \"left the company\" --data /var/lib/upkeep
+  upkeep-server staff revoke admin root --reason \"laptop stolen\" --certificate 5f0c... --data /var/lib/upkeep
+
+It counts at once, also on connections that are open. Certificates that are issued later count again.")]
+pub(super) struct RevokeArgs {
+    /// What the person may do
+    role: StaffRole,
+
+    /// The person
+    name: String,
+
+    /// The one certificate, by its serial number; without it all that the person has
+    #[arg(
+        long,
+        value_name = "SERIAL",
+        default_value = "",
+        hide_default_value = true
+    )]
+    certificate: String,
+
+    /// Why, for the record
+    #[arg(long)]
+    reason: String,
+
+    #[command(flatten)]
+    reach: Reach,
     #[command(flatten)]
     form: Form,
 }
@@ -56,17 +110,63 @@ enum StaffRole {
 }
 
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
-    let Command::Add(args) = command;
-    let (role, service) = match args.role {
-        StaffRole::Support => (Role::Support, "upkeep.v1.SupportService"),
-        StaffRole::Admin => (Role::Admin, "upkeep.v1.AdminService"),
-    };
-    let identity = Identity::new(role, &args.name)?;
-    let config = args.place.config(&[])?;
+    // What the store has to say while it is opened here.
+    let _ = logging::init(LogFormat::Text, "warn");
+    match command {
+        Command::Add(args) => block_on(add(args)),
+        Command::Certificates(args) => block_on(certificates(args)),
+        Command::Revoke(args) => block_on(revoke(args)),
+    }
+}
+
+impl StaffRole {
+    fn role(self) -> Role {
+        match self {
+            Self::Support => Role::Support,
+            Self::Admin => Role::Admin,
+        }
+    }
+
+    fn service(self) -> &'static str {
+        match self {
+            Self::Support => "upkeep.v1.SupportService",
+            Self::Admin => "upkeep.v1.AdminService",
+        }
+    }
+}
+
+async fn add(args: &AddArgs) -> Result<(), Failure> {
+    let identity = Identity::new(args.role.role(), &args.name)?;
+    let config = args.reach.config()?;
     let settings = config.settings();
-    let keys = Keys::open_for(settings)?;
-    let issued = files::issue(keys.authority(), &identity, SystemClock.now(), &args.out)?;
+    let keys = open_keys(settings)?;
+    let mut admin = args.reach.open(settings, &keys).await?;
+    let issued =
+        client_certificates::issue(&mut admin, keys.authority(), &identity, &args.out).await;
+    admin.close()?;
+    let issued = issued?;
     let address = connect::shown(settings.listen_staff);
     args.form
-        .print(&issued, || issued.report(&address, service))
+        .print(&issued, || issued.report(&address, args.role.service()))
+}
+
+async fn certificates(args: &CertificatesArgs) -> Result<(), Failure> {
+    let identity = Identity::new(args.role.role(), &args.name)?;
+    let mut admin = args.reach.admin().await?;
+    let found = client_certificates::all(&mut admin, &identity).await;
+    admin.close()?;
+    let found = found?;
+    args.form
+        .print(&found, || client_certificates::table(&found))
+}
+
+async fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
+    let identity = Identity::new(args.role.role(), &args.name)?;
+    let mut admin = args.reach.admin().await?;
+    let which = (args.certificate.as_str(), args.reason.as_str());
+    let found = client_certificates::revoke(&mut admin, &identity, which).await;
+    admin.close()?;
+    let found = found?;
+    args.form
+        .print(&found, || client_certificates::table(&found))
 }

@@ -17,6 +17,7 @@ pub mod enrollment;
 pub mod explain;
 pub mod external;
 pub mod guess;
+pub mod issuing;
 pub mod license;
 pub mod machine;
 pub mod mail;

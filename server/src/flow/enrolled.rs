@@ -61,10 +61,7 @@ pub(crate) fn appraise(
     let denied = of.is_some_and(|of| tpm::is_denied(deps, of, of.firmware));
     let (key, level) = match known {
         Some(enrollment) => (enrollment.key, enrollment.level),
-        None => (
-            deps.own_key(&deps.kid).ok_or(NO_KEY)?,
-            AssuranceLevel::Software,
-        ),
+        None => (deps.decoy_key().ok_or(NO_KEY)?, AssuranceLevel::Software),
     };
     Ok(Shown {
         possessed: match Appraised::possessed(&key, level, b, signature) {

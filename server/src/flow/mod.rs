@@ -11,6 +11,7 @@ pub(crate) mod begin_deactivation;
 pub(crate) mod cancel;
 pub(crate) mod catalogue;
 pub mod check;
+pub(crate) mod client_certificate;
 pub(crate) mod contract;
 mod counter_proof;
 pub(crate) mod deactivate;
@@ -25,6 +26,7 @@ pub(crate) mod export;
 pub(crate) mod extension;
 pub(crate) mod give_up;
 pub(crate) mod import;
+pub(crate) mod issuing;
 pub(crate) mod lease;
 pub(crate) mod letter;
 pub(crate) mod license;
@@ -45,6 +47,7 @@ pub(crate) mod quote_answer;
 mod quote_limit;
 pub(crate) mod read;
 pub(crate) mod redeem;
+mod seen;
 pub(crate) mod supersede;
 pub mod sweep;
 pub(crate) mod tpm;
@@ -57,11 +60,11 @@ pub(crate) mod verify;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use upkeep::artefact::Issuer;
 use upkeep::date::CivilDate;
 use upkeep::id::{PartnerId, RequestId};
-use upkeep::jwks::KeySet;
 use upkeep::jws::{Claims, JwsError, SigningInput};
 use upkeep::key::{KeyError, PublicKey, Thumbprint};
 use upkeep::serial::SerialNumber;
@@ -71,25 +74,36 @@ use crate::audit::AuditError;
 use crate::audit::log::Log;
 use crate::clock::Clock;
 use crate::domain::guess::GuessLimiter;
+use crate::domain::issuing::IssuingKey;
 use crate::domain::license::License;
 use crate::domain::machine::Role;
 use crate::domain::programme::{Programme, Programmes};
 use crate::domain::refusal::{Reason, Refusal};
 use crate::flow::enroll::Pending;
+use crate::flow::seen::Seen;
+use crate::keys::KeysError;
+use crate::keys::ring::{Holder, Ring, SealError};
 use crate::mail::Stationery;
 use crate::personal::{Personal, PersonalError};
+use crate::pki::{TrustDomain, Withdrawn};
 use crate::random::Random;
 use crate::record::event::Event;
 use crate::record::{self, Reads, RecordError, Records, keys};
 use crate::secrets::{Codes, Pepper};
-use crate::signer::{SignError, Signer};
+use crate::signer::SignError;
 use crate::store::{Committed, Store, StoreError, Tx};
 
 /// What flows need. A plain struct: no container, no globals.
 pub struct Deps {
     pub(crate) store: Store,
-    pub(crate) signer: Arc<dyn Signer>,
-    pub(crate) keys: KeySet,
+    /// The issuing keys; replaced as a whole by [`issuing`].
+    pub(crate) ring: ArcSwap<Ring>,
+    pub(crate) holder: Holder,
+    /// The key that `init` made: the only one of a server that has no record of any.
+    pub(crate) first_key: IssuingKey,
+    pub(crate) key_changes: tokio::sync::Mutex<()>,
+    pub(crate) withdrawn: Withdrawn,
+    pub(crate) trust_domain: TrustDomain,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) codes: Codes,
@@ -105,12 +119,13 @@ pub struct Deps {
     pub(crate) enrollments: Mutex<GuessLimiter>,
     pub(crate) passwords: authenticate::Passwords,
     pub(crate) issuer: Issuer,
-    pub(crate) kid: Thumbprint,
     /// Whose chips are believed.
     pub(crate) endorsements: Arc<Endorsements>,
     pub(crate) enrolling: Pending,
     /// Signs checkpoints of the ledger.
     pub(crate) log: Arc<Log>,
+    /// Challenges of VerifyActivation.
+    pub(crate) verified: Seen,
 }
 
 /// A flow's failure: a refusal is an answer, a fault is not.
@@ -135,6 +150,9 @@ pub enum Fault {
     /// The signing key.
     #[error(transparent)]
     Sign(#[from] SignError),
+    /// A private key of the ring cannot be made or opened.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// An artefact that this server makes is malformed.
     #[error("an artefact could not be made: {0}")]
     Artefact(#[from] JwsError),
@@ -176,6 +194,8 @@ pub(crate) struct Note {
     pub(crate) serial: Option<SerialNumber>,
     pub(crate) subject: String,
     pub(crate) reason: String,
+    /// The key of the challenge that the call has spent.
+    pub(crate) spent: Option<Vec<u8>>,
     /// The licenses that an import made, each with what was agreed about it: each gets the event in its history.
     pub(crate) made: Vec<(SerialNumber, String)>,
     silent: bool,
@@ -306,26 +326,38 @@ impl Deps {
         })
     }
 
-    /// Encodes claims for the signing key. What it gives is stored before it is signed.
-    pub(crate) fn signing_input<C: Claims>(&self, claims: &C) -> Result<String, Fault> {
-        Ok(SigningInput::new(self.kid, claims)?.as_str().to_owned())
+    /// Encodes claims for the key that signs now. What it gives is stored before it is signed.
+    ///
+    /// # Errors
+    /// [`Fault::Sign`] when no key's window is open; [`Fault::Artefact`].
+    pub fn signing_input<C: Claims>(&self, claims: &C) -> Result<String, Fault> {
+        let kid = self.ring.load().kid(self.clock.now())?;
+        Ok(SigningInput::new(kid, claims)?.as_str().to_owned())
     }
 
-    /// Signs what a committed record holds. An older signing input names an older key, so it is only signed while that key signs.
-    pub(crate) fn sign(&self, stored: &str) -> Result<String, Fault> {
-        let input = SigningInput::parse(stored)?;
-        if input.kid() != self.kid {
-            return Err(Fault::Inconsistent(
-                "a stored artefact names a key that no longer signs",
-            ));
-        }
-        let signature = self.signer.sign(input.signing_bytes())?;
-        Ok(input.seal(&signature))
+    /// Signs what a committed record holds. An older signing input may name an older key: the claims stay as they are stored, the header
+    /// names the key that signs (I5).
+    ///
+    /// # Errors
+    /// [`Fault::Sign`], [`Fault::Artefact`].
+    pub fn sign(&self, stored: &str) -> Result<String, Fault> {
+        Ok(self.ring.load().seal(stored, self.clock.now())?)
     }
 
-    /// The server's own verification keys, for artefacts that come back.
+    /// The server's own key of this name, for artefacts that come back: not one that was retired or revoked.
     pub(crate) fn own_key(&self, kid: &Thumbprint) -> Option<PublicKey> {
-        self.keys.get(kid).cloned()
+        let ring = self.ring.load();
+        ring.verifying(kid, self.clock.now()).cloned()
+    }
+
+    /// The server's own key of this name, whatever became of it: for records, which were right when they were made.
+    pub(crate) fn former_key(&self, kid: &Thumbprint) -> Option<PublicKey> {
+        self.ring.load().known(kid).cloned()
+    }
+
+    /// A key that nobody else holds: verifying by it costs the same as by a caller's, and fails.
+    pub(crate) fn decoy_key(&self) -> Option<PublicKey> {
+        self.ring.load().any().cloned()
     }
 }
 
@@ -489,6 +521,15 @@ impl From<RecordError> for Fault {
         match error {
             RecordError::Store(fault) => Self::Store(fault),
             RecordError::Unreadable(_) => Self::Record(error),
+        }
+    }
+}
+
+impl From<SealError> for Fault {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Stored(error) => Self::Artefact(error),
+            SealError::Key(error) => Self::Sign(error),
         }
     }
 }

@@ -4,21 +4,24 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use upkeep::artefact::Issuer;
-use upkeep::jwks::KeySet;
-use upkeep::key::{PublicKey, Thumbprint};
+use upkeep::key::PublicKey;
 
 use super::authenticate::Passwords;
 use super::enroll::Pending;
-use super::{Deps, Fault};
+use super::seen::Seen;
+use super::{Deps, Fault, client_certificate, issuing};
 use crate::attest::Endorsements;
 use crate::audit::log::Log;
 use crate::clock::Clock;
 use crate::domain::guess::{Backoff, GuessLimiter, GuessLimits};
+use crate::domain::issuing::IssuingKey;
 use crate::domain::programme::Programmes;
 use crate::keys::Keys;
 use crate::mail::Stationery;
 use crate::personal::Personal;
+use crate::pki::Withdrawn;
 use crate::random::{Random, bytes32};
 use crate::secrets::{Codes, Pepper};
 use crate::store::Store;
@@ -62,19 +65,23 @@ impl Deps {
     /// Puts everything together.
     ///
     /// # Errors
-    /// [`Fault::Key`] for a malformed signing key, [`Fault::Inconsistent`] when argon2id does not work here.
+    /// [`Fault::Key`] for a malformed signing key, [`Fault::Keys`] for a private key that is missing, [`Fault::Inconsistent`] when
+    /// argon2id does not work here; store faults.
     pub fn new(keys: &Keys, parts: Parts) -> Result<Self, Fault> {
-        let signer = keys.signer();
-        let public = PublicKey::from_sec1(&signer.public_key_sec1())?;
-        let kid: Thumbprint = public.thumbprint();
+        let first = PublicKey::from_sec1(&keys.signer().public_key_sec1())?;
+        let ring = issuing::open_ring(&parts.store, keys, parts.clock.now())?;
         let passwords = match parts.passwords {
             PasswordRule::Strong => Passwords::strong(),
             PasswordRule::WeakAllowed => Passwords::weak(&bytes32(&*parts.random))?,
         };
-        Ok(Self {
+        let deps = Self {
             store: parts.store,
-            signer,
-            keys: KeySet::new([public]),
+            ring: ArcSwap::from_pointee(ring),
+            first_key: IssuingKey::first(first, keys.holder().first_place().to_owned()),
+            holder: keys.holder().clone(),
+            key_changes: tokio::sync::Mutex::default(),
+            withdrawn: Withdrawn::default(),
+            trust_domain: keys.authority().trust_domain().clone(),
             clock: parts.clock,
             personal: Personal::new(parts.personal_dir, Arc::clone(&parts.random)),
             random: parts.random,
@@ -88,11 +95,13 @@ impl Deps {
             enrollments: Mutex::new(GuessLimiter::new(enrollment_limits(&parts.guess_limits))),
             passwords,
             issuer: parts.issuer,
-            kid,
             endorsements: parts.endorsements,
             enrolling: Pending::default(),
             log: parts.log,
-        })
+            verified: Seen::default(),
+        };
+        client_certificate::load_withdrawals(&deps)?;
+        Ok(deps)
     }
 
     /// The store, for closing it and for looking at its head.

@@ -107,19 +107,46 @@ pub fn read_public(path: &Path) -> Result<Vec<u8>, KeyFileError> {
 /// # Errors
 /// [`KeyFileError::Exists`] and nothing is touched; [`KeyFileError::Io`].
 pub fn write_new(path: &Path, bytes: &[u8], access: Access) -> Result<(), KeyFileError> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = new_file(directory, access).map_err(|e| unwritable(path, e))?;
-    file.write_all(bytes)
-        .and_then(|()| file.as_file().sync_all())
-        .map_err(|e| unwritable(path, e))?;
-    file.persist_noclobber(path)
+    beside(path, bytes, access)?
+        .persist_noclobber(path)
         .map_err(|e| match e.error.kind() {
             io::ErrorKind::AlreadyExists => KeyFileError::Exists {
                 path: path.to_owned(),
             },
             _ => unwritable(path, e.error),
         })?;
-    sync_directory(directory)
+    sync_directory(directory_of(path))
+}
+
+/// Writes a file in the place of one that may be there, whole and durably: for what can be issued again, never for a key that is needed.
+///
+/// # Errors
+/// [`KeyFileError::Io`]; what was there stays.
+pub(super) fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), KeyFileError> {
+    beside(path, bytes, access)?
+        .persist(path)
+        .map_err(|e| unwritable(path, e.error))?;
+    sync_directory(directory_of(path))
+}
+
+/// A synced file beside `path`, to be renamed.
+fn beside(
+    path: &Path,
+    bytes: &[u8],
+    access: Access,
+) -> Result<tempfile::NamedTempFile, KeyFileError> {
+    let mut file = new_file(directory_of(path), access).map_err(|e| unwritable(path, e))?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(|e| unwritable(path, e))?;
+    Ok(file)
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    }
 }
 
 /// Writes new files into one directory, as [`write_new`] does each, but with one sync for all of them. A file that is there already

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <data>/keys/    ca.crt ca.key  tls.crt tls.key  signing.key  pepper  code.key      (no signing.key where a token holds it)
+//!                 signing.ID.key  what `keys rotate` made
 //! <data>/admin/   admin.crt admin.key ca.crt      the first administrator's, to be carried away
 //! ```
 //! Secret files have mode 0600 and are refused otherwise. `pepper` and `code.key` are 32 raw bytes each. No backup of
@@ -9,6 +10,7 @@
 
 pub mod file;
 pub mod log;
+pub mod ring;
 pub mod sealed;
 
 use std::fmt;
@@ -17,12 +19,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use upkeep::key::Thumbprint;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::keys::file::{Access, KeyFileError};
-use crate::pki::{Authority, Identity, PkiError, Role, TrustDomain};
+use crate::keys::ring::Holder;
+use crate::pki::{Authority, Identity, Issued, PkiError, Role, TrustDomain};
 use crate::random::{Random, bytes32};
 use crate::signer::token::{TokenError, TokenSettings, TokenSigner};
 use crate::signer::{FileSigner, Signer};
@@ -34,6 +38,7 @@ pub struct Keys {
     tls_certificate_pem: String,
     tls_key_pem: Zeroizing<String>,
     signer: Arc<dyn Signer>,
+    holder: Holder,
     pepper: SecretKey32,
     code_key: SecretKey32,
 }
@@ -128,7 +133,7 @@ impl Keys {
         admin.write(carried.directory(), FIRST_ADMIN)?;
         write_certificate(&carried.path(CA_CERTIFICATE), authority.certificate_pem())?;
         carried.rename(&admin_dir(data_dir))?;
-        Self::with_signer(data_dir, trust_domain, signer)
+        Self::with_signer(data_dir, trust_domain, signer, holder_of(data_dir, token))
     }
 
     /// Opens the keys of `data_dir`.
@@ -137,7 +142,8 @@ impl Keys {
     /// [`KeysError`] names the file that is missing, may be read by others, or holds something else.
     pub fn open(data_dir: &Path, trust_domain: &TrustDomain) -> Result<Self, KeysError> {
         let signer = FileSigner::open(&keys_dir(data_dir).join(SIGNING_KEY))?;
-        Self::with_signer(data_dir, trust_domain, Arc::new(signer))
+        let holder = holder_of(data_dir, None);
+        Self::with_signer(data_dir, trust_domain, Arc::new(signer), holder)
     }
 
     /// Opens the keys of the server of `settings`, the signing key in its token where those name one.
@@ -149,7 +155,8 @@ impl Keys {
         match &settings.signing {
             Some(token) => {
                 let signer = TokenSigner::open(token)?;
-                Self::with_signer(data_dir, trust_domain, Arc::new(signer))
+                let holder = holder_of(data_dir, Some(token));
+                Self::with_signer(data_dir, trust_domain, Arc::new(signer), holder)
             }
             None => Self::open(data_dir, trust_domain),
         }
@@ -159,6 +166,7 @@ impl Keys {
         data_dir: &Path,
         trust_domain: &TrustDomain,
         signer: Arc<dyn Signer>,
+        holder: Holder,
     ) -> Result<Self, KeysError> {
         let dir = keys_dir(data_dir);
         let ca_certificate = dir.join(CA_CERTIFICATE);
@@ -168,12 +176,13 @@ impl Keys {
             &secret_text(&dir.join(CA_KEY))?,
         )
         .map_err(|e| KeyFileError::malformed(&ca_certificate, e))?;
-        let tls_certificate = dir.join(TLS_CERTIFICATE);
+        let (tls_certificate_pem, tls_key_pem) = read_tls(data_dir)?;
         Ok(Self {
             authority,
-            tls_certificate_pem: text(&tls_certificate, file::read_public(&tls_certificate)?)?,
-            tls_key_pem: secret_text(&dir.join(TLS_KEY))?,
+            tls_certificate_pem,
+            tls_key_pem,
             signer,
+            holder,
             pepper: SecretKey32::open(&dir.join(PEPPER))?,
             code_key: SecretKey32::open(&dir.join(CODE_KEY))?,
         })
@@ -205,9 +214,14 @@ impl Keys {
         }
     }
 
-    /// The key that signs certificates, tickets, receipts and codes, to be shared.
+    /// The issuing key that `init` made. Whether it still signs, the store says.
     pub fn signer(&self) -> Arc<dyn Signer> {
         Arc::clone(&self.signer)
+    }
+
+    /// Where issuing keys are kept.
+    pub fn holder(&self) -> &Holder {
+        &self.holder
     }
 
     /// The key under which imported credentials are kept.
@@ -273,12 +287,54 @@ pub enum KeysError {
     /// The token that holds the signing key cannot be used.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// What stands at a place is another key than the one on record.
+    #[error(
+        "the key at {place:?} is not {kid}, which the server has on record; restore the keys and the store from copies of one day"
+    )]
+    WrongKey {
+        /// The file or label.
+        place: String,
+        /// The key that belongs there.
+        kid: Thumbprint,
+    },
     /// A certificate was not issued.
     #[error(transparent)]
     Pki(#[from] PkiError),
     /// A name in a certificate is wrong.
     #[error(transparent)]
     Identity(#[from] crate::pki::IdentityError),
+}
+
+/// Where the listeners' certificate and its key are.
+pub fn tls_files(data_dir: &Path) -> (PathBuf, PathBuf) {
+    let dir = keys_dir(data_dir);
+    (dir.join(TLS_CERTIFICATE), dir.join(TLS_KEY))
+}
+
+/// The listeners' certificate chain and its key, PEM. Whether they are a pair is for [`ServerCertificate`] to say.
+///
+/// # Errors
+/// [`KeysError::File`].
+pub(crate) fn read_tls(data_dir: &Path) -> Result<(String, Zeroizing<String>), KeysError> {
+    let (certificate, key) = tls_files(data_dir);
+    Ok((
+        text(&certificate, file::read_public(&certificate)?)?,
+        secret_text(&key)?,
+    ))
+}
+
+/// Replaces the listeners' certificate and its key. A server that runs takes them up by itself.
+///
+/// # Errors
+/// [`KeyFileError::Io`]. The key is replaced first; should the machine stop between the two, the same command makes both good.
+pub(crate) fn replace_tls(data_dir: &Path, issued: &Issued) -> Result<(), KeyFileError> {
+    let (certificate, key) = tls_files(data_dir);
+    file::replace(&key, issued.key_pem().as_bytes(), Access::Owner)?;
+    file::replace(
+        &certificate,
+        issued.certificate_pem().as_bytes(),
+        Access::Everyone,
+    )
 }
 
 /// Where the keys of a data directory are.
@@ -323,6 +379,13 @@ impl Beside {
         // Renamed away: there is nothing left to remove.
         let _gone = self.directory.keep();
         file::sync_directory(&self.parent)
+    }
+}
+
+fn holder_of(data_dir: &Path, token: Option<&TokenSettings>) -> Holder {
+    match token {
+        None => Holder::Files(keys_dir(data_dir)),
+        Some(token) => Holder::Token(token.clone()),
     }
 }
 

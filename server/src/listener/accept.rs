@@ -16,13 +16,13 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::listener::connection::{Connection, PREFACE};
+use crate::listener::connection::{Connection, Ends, PREFACE};
 use crate::listener::limits::Limits;
 use crate::listener::network::Network;
 use crate::listener::peer::Peer;
 use crate::listener::permits::{Full, Permit, Permits};
 use crate::listener::{ACCEPT_PAUSE_MAX, Phase, reached};
-use crate::pki::{Identity, IdentityError};
+use crate::pki::{Identity, IdentityError, Withdrawn};
 use crate::tls::{ALPN_H2, ClientTrust};
 
 /// What the accept loop of one listener needs.
@@ -34,6 +34,7 @@ pub(super) struct Acceptor {
     pub(super) limits: Limits,
     pub(super) certificate_lines: LineBudget,
     pub(super) full_lines: LineBudget,
+    pub(super) withdrawn: Withdrawn,
     pub(super) phases: watch::Receiver<Phase>,
 }
 
@@ -91,8 +92,12 @@ impl Acceptor {
         match self.open(tcp, address).await {
             Ok((stream, peer)) => {
                 let longest = self.limits.connection_age.saturating_mul(2);
-                let connection =
-                    Connection::new(stream, peer, permit, self.phases.clone(), longest);
+                let ends = Ends {
+                    phases: self.phases.clone(),
+                    withdrawn: self.withdrawn.clone(),
+                    longest,
+                };
+                let connection = Connection::new(stream, peer, permit, ends);
                 // Without a receiver the listener has stopped, and the connection ends here.
                 let _ = ready.send(connection).await;
             }

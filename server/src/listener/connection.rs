@@ -14,9 +14,13 @@ use tonic::transport::server::Connected;
 use crate::listener::peer::Peer;
 use crate::listener::permits::Permit;
 use crate::listener::{Phase, reached};
+use crate::pki::Withdrawn;
 
 /// The bytes that open HTTP/2 (RFC 9113 section 3.4).
 pub(super) const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a connection lives on whose certificate was withdrawn.
+const WITHDRAWN_GRACE: Duration = Duration::from_secs(2);
 
 /// The connection, its permit, and what ends it from our side.
 pub(super) struct Connection {
@@ -28,6 +32,15 @@ pub(super) struct Connection {
     _permit: Permit,
 }
 
+/// What ends a connection from our side.
+pub(super) struct Ends {
+    pub(super) phases: watch::Receiver<Phase>,
+    /// Which certificates no longer count.
+    pub(super) withdrawn: Withdrawn,
+    /// After so long it is cut, whatever it does: a peer that never takes its answers cannot stay for ever.
+    pub(super) longest: Duration,
+}
+
 enum End {
     Pending(Pin<Box<dyn Future<Output = ()> + Send>>),
     Reached,
@@ -35,19 +48,34 @@ enum End {
 
 impl Connection {
     /// Wraps a stream from which exactly [`PREFACE`] has been read.
-    ///
-    /// * `longest` - after so long it is cut, whatever it does: a peer that never takes its answers cannot stay for ever.
     pub(super) fn new(
         stream: TlsStream<TcpStream>,
         peer: Peer,
         permit: Permit,
-        phases: watch::Receiver<Phase>,
-        longest: Duration,
+        ends: Ends,
     ) -> Self {
+        let Ends {
+            phases,
+            withdrawn,
+            longest,
+        } = ends;
+        let shown = peer
+            .identity()
+            .cloned()
+            .zip(peer.certificate_sha256().copied());
+        let refused = async move {
+            match shown {
+                Some((identity, sha256)) => withdrawn.refused(&identity, &sha256).await,
+                None => std::future::pending().await,
+            }
+            // So long its calls are answered with the reason; then the peer has no connection any more.
+            tokio::time::sleep(WITHDRAWN_GRACE).await;
+        };
         let end = async move {
             tokio::select! {
                 () = reached(phases, Phase::Cut) => {}
                 () = tokio::time::sleep(longest) => {}
+                () = refused => {}
             }
         };
         Self {

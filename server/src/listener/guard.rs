@@ -26,6 +26,7 @@ use crate::listener::finished::Finished;
 use crate::listener::limits::Limits;
 use crate::listener::peer::Peer;
 use crate::listener::permits::{Permit, Permits};
+use crate::pki::Withdrawn;
 use crate::random::{Random, SystemRandom};
 
 /// The `domain` of every `google.rpc.ErrorInfo` of this server.
@@ -44,6 +45,7 @@ struct Rules {
     call: Duration,
     long_calls: &'static [&'static str],
     in_flight: Arc<Permits>,
+    withdrawn: Withdrawn,
     ids: RequestIds,
 }
 
@@ -52,12 +54,14 @@ impl GuardLayer {
         listener: &'static str,
         limits: &Limits,
         long_calls: &'static [&'static str],
+        withdrawn: Withdrawn,
     ) -> Self {
         Self(Arc::new(Rules {
             listener,
             call: limits.call,
             long_calls,
             in_flight: Permits::new(limits.calls_in_flight, limits.calls_in_flight_per_address),
+            withdrawn,
             ids: RequestIds::new(),
         }))
     }
@@ -119,6 +123,7 @@ where
     let method = request.uri().path().to_owned();
     let peer = request.extensions().get::<Peer>();
     let shown = peer.map(Peer::to_string).unwrap_or_default();
+    let is_withdrawn = peer.is_some_and(|peer| rules.refuses(peer));
     let permit = peer.map(|peer| rules.in_flight.take(peer.remote_addr().ip()));
     let finished = Finished::start(rules.listener, &method, shown, &id);
     if !is_grpc(request.headers()) {
@@ -126,6 +131,7 @@ where
     }
 
     let response = match permit {
+        _ if is_withdrawn => withdrawn().into_http(),
         Some(Err(_full)) => overloaded().into_http(),
         // Without a peer there is no connection, as in a test of the services alone.
         None | Some(Ok(_)) => {
@@ -178,6 +184,12 @@ fn not_grpc() -> Response<Body> {
 }
 
 impl Rules {
+    /// Whether the peer's certificate was withdrawn since it connected, or before.
+    fn refuses(&self, peer: &Peer) -> bool {
+        let shown = peer.identity().zip(peer.certificate_sha256());
+        shown.is_some_and(|(identity, sha256)| self.withdrawn.refuse(identity, sha256))
+    }
+
     fn cap(&self, method: &str) -> Option<Duration> {
         (!self.long_calls.contains(&method)).then_some(self.call)
     }
@@ -274,6 +286,14 @@ fn overloaded() -> Status {
         Code::Unavailable,
         "the server has as many calls in work as it takes; nothing was done; try again in a second",
         details,
+    )
+}
+
+fn withdrawn() -> Status {
+    Status::with_error_details(
+        Code::Unauthenticated,
+        "the vendor has withdrawn this client certificate; nothing was done; ask the vendor for another one",
+        reason("CLIENT_CERTIFICATE_REVOKED"),
     )
 }
 

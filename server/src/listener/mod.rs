@@ -7,7 +7,7 @@
 //! 2. a permit, out of the totals and of the share of its address (`permits`);
 //! 3. the TLS handshake, within its deadline ([`crate::tls`]);
 //! 4. the opening bytes of HTTP/2, within theirs;
-//! 5. tonic, with every limit set; around each call, `guard`: deadline, panics, one log line.
+//! 5. tonic, with every limit set; around each call, `guard`: withdrawn certificates, deadline, panics, one log line.
 //!
 //! What a call may do is decided behind this: handlers find the [`Peer`] and the [`Deadline`] in the request's extensions.
 
@@ -40,6 +40,7 @@ pub use crate::listener::limits::Limits;
 pub use crate::listener::network::Network;
 pub use crate::listener::peer::Peer;
 use crate::listener::permits::Permits;
+use crate::pki::Withdrawn;
 use crate::tls::{self, ClientTrust, ServerCertificate, TlsError};
 
 /// Who connects to a listener.
@@ -68,6 +69,7 @@ pub struct Listener {
     trust: Option<ClientTrust>,
     limits: Limits,
     long_calls: &'static [&'static str],
+    withdrawn: Withdrawn,
 }
 
 impl Listener {
@@ -92,7 +94,15 @@ impl Listener {
             trust,
             limits,
             long_calls: &[],
+            withdrawn: Withdrawn::default(),
         })
+    }
+
+    /// Says which client certificates no longer count. Their calls are refused, and their connections end soon after.
+    #[must_use]
+    pub fn with_withdrawn(mut self, withdrawn: Withdrawn) -> Self {
+        self.withdrawn = withdrawn;
+        self
     }
 
     /// Frees calls from the server's own cap, such as a streamed import; the caller's deadline still holds.
@@ -127,10 +137,11 @@ impl Listener {
             limits: self.limits.clone(),
             certificate_lines: LineBudget::default(),
             full_lines: LineBudget::default(),
+            withdrawn: self.withdrawn.clone(),
             phases: phases.clone(),
         };
         let accepting = tokio::spawn(acceptor.run(socket, ready));
-        let guard = GuardLayer::new(self.name, &self.limits, self.long_calls);
+        let guard = GuardLayer::new(self.name, &self.limits, self.long_calls, self.withdrawn);
         let serving = server(&self.limits)
             .layer(guard)
             .add_routes(routes)

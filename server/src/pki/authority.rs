@@ -1,7 +1,7 @@
 //! The certificate authority of one server: it issues the server's own certificate and those of staff and partners.
 //!
-//! P-256 throughout. It keeps no list of what it issued: who may do what is in the store, and a lost certificate is shut
-//! out there, by its id or its SHA-256. It writes no files but through [`Issued::write`].
+//! P-256 throughout. It keeps no list of what it issued: that is in the store, and a lost certificate is shut out by
+//! [`super::withdrawn`]. It writes no files but through [`Issued::write`].
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,13 +11,15 @@ use std::time::Duration;
 use chrono::{DateTime, Datelike, Utc};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType, string::Ia5String,
+    Issuer, KeyPair, KeyUsagePurpose, SanType, SubjectPublicKeyInfo, string::Ia5String,
 };
+use sha2::{Digest, Sha256};
 use x509_parser::pem::parse_x509_pem;
 use zeroize::Zeroizing;
 
 use crate::keys::file::{self, Access, KeyFileError};
 use crate::pki::identity::{Identity, TrustDomain};
+use crate::pki::request::RequestedKey;
 
 /// A CA with its private key.
 pub struct Authority {
@@ -114,19 +116,51 @@ impl Authority {
         now: DateTime<Utc>,
         days: u16,
     ) -> Result<Issued, PkiError> {
+        self.sign(self.client_params(identity, now, days)?)
+    }
+
+    /// Issues a certificate for a caller who keeps the private key: PEM. Nothing of the request but its key stands in it.
+    ///
+    /// # Errors
+    /// [`PkiError::Refused`].
+    pub fn issue_for_key(
+        &self,
+        identity: &Identity,
+        requested: &RequestedKey,
+        now: DateTime<Utc>,
+        days: u16,
+    ) -> Result<String, PkiError> {
+        let mut params = self.client_params(identity, now, days)?;
+        // The library derives serial numbers from the key, and one key may have several certificates.
+        let instant = now.timestamp_micros().to_be_bytes();
+        let mut serial =
+            Sha256::digest([&instant, requested.key().sec1_bytes().as_slice()].concat()).to_vec();
+        serial.truncate(SERIAL_BYTES);
+        if let Some(first) = serial.first_mut() {
+            // Positive, and never with a leading zero (RFC 5280 section 4.1.2.2).
+            *first = (*first & 0x3f) | 0x40;
+        }
+        params.serial_number = Some(serial.into());
+        let key = SubjectPublicKeyInfo::from_der(&requested.key().to_spki_der())?;
+        Ok(as_leaf(params).signed_by(&key, &self.issuer)?.pem())
+    }
+
+    fn client_params(
+        &self,
+        identity: &Identity,
+        now: DateTime<Utc>,
+        days: u16,
+    ) -> Result<CertificateParams, PkiError> {
         let mut params = params(&identity.to_string(), now, days)?;
         let uri = identity.uri(&self.trust_domain);
         params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(uri)?)];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.sign(params)
+        Ok(params)
     }
 
-    fn sign(&self, mut params: CertificateParams) -> Result<Issued, PkiError> {
+    fn sign(&self, params: CertificateParams) -> Result<Issued, PkiError> {
         let key = KeyPair::generate()?;
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.use_authority_key_identifier_extension = true;
-        let certificate_pem = params.signed_by(&key, &self.issuer)?.pem();
+        let certificate_pem = as_leaf(params).signed_by(&key, &self.issuer)?.pem();
         Ok(Issued {
             certificate_pem,
             key_pem: Zeroizing::new(key.serialize_pem()),
@@ -225,6 +259,14 @@ pub enum PkiError {
     Refused(#[from] rcgen::Error),
 }
 
+/// What server and client certificates share.
+fn as_leaf(mut params: CertificateParams) -> CertificateParams {
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
 /// What all our certificates share: a common name for people, and whole days of validity from the day of `now`.
 fn params(name: &str, now: DateTime<Utc>, days: u16) -> Result<CertificateParams, PkiError> {
     let mut params = CertificateParams::default();
@@ -265,6 +307,8 @@ pub fn is_host_name(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label)
 }
 
+/// As many as RFC 5280 lets a serial number have, less what keeps it positive.
+const SERIAL_BYTES: usize = 16;
 const CA_DAYS: u16 = 3_653;
 const DAY_SECS: u64 = 86_400;
 /// X.509 ends with the year 9999, and an `u16` of days is 179 years.

@@ -106,6 +106,15 @@ impl Identity {
             .map_err(|_| IdentityError::Id)
     }
 
+    /// Reads `partner/acme`, `support/eva`, `admin/root`: what [`fmt::Display`] writes.
+    ///
+    /// # Errors
+    /// [`IdentityError::Path`], [`IdentityError::Id`].
+    pub fn parse(text: &str) -> Result<Self, IdentityError> {
+        let (role, id) = text.split_once('/').ok_or(IdentityError::Path)?;
+        Self::new(Role::parse(role).ok_or(IdentityError::Path)?, id)
+    }
+
     /// The role.
     pub fn role(&self) -> Role {
         self.role
@@ -172,9 +181,7 @@ impl Identity {
                 ours: trust_domain.to_string(),
             });
         }
-        let (role, id) = path.split_once('/').ok_or(IdentityError::Path)?;
-        let role = Role::parse(role).ok_or(IdentityError::Path)?;
-        Self::new(role, id)
+        Self::parse(path)
     }
 }
 

@@ -5,9 +5,11 @@
 
 pub(crate) mod activation;
 pub(crate) mod catalogue;
+pub(crate) mod client_certificate;
 pub(crate) mod dongle;
 pub(crate) mod enrollment;
 pub mod event;
+pub(crate) mod issuing;
 pub mod keys;
 pub(crate) mod license;
 pub(crate) mod mail;
@@ -140,7 +142,9 @@ pub(crate) fn save<R: Record>(tx: &mut Tx<'_>, record: &R) {
 pub(crate) fn encode(message: &impl Message) -> Vec<u8> {
     let mut value = Vec::with_capacity(message.encoded_len().saturating_add(1));
     value.push(FORMAT);
-    value.extend_from_slice(&message.encode_to_vec());
+    // The room is there.
+    let encoded = message.encode(&mut value);
+    debug_assert!(encoded.is_ok());
     value
 }
 

@@ -5,6 +5,7 @@
 //! and log set-up are the command line's.
 
 mod background;
+mod certificate;
 mod error;
 mod health;
 mod mailing;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tonic::service::Routes;
@@ -28,8 +29,8 @@ use crate::clock::Clock;
 use crate::config::{GuessLimits, Settings};
 use crate::domain::guess::{self, Backoff};
 use crate::endorsement::{Bundle, EndorsementErrors};
-use crate::flow::Deps;
 use crate::flow::parts::{Parts, PasswordRule};
+use crate::flow::{Deps, Fault};
 use crate::keys::log::LogKey;
 use crate::keys::{Keys, KeysError, keys_dir};
 use crate::listener::{Listener, ListenerKind};
@@ -37,10 +38,12 @@ use crate::mail::smtp::Mailer;
 use crate::mail::{MailError, Stationery};
 use crate::pki;
 use crate::random::Random;
+use crate::serve::certificate::CertificateFiles;
 pub use crate::serve::error::ServeError;
 use crate::serve::health::Health;
 pub use crate::serve::programmes::read_programmes;
 use crate::store::{Options, Store};
+use crate::tls::ServerCertificate;
 use crate::transport::{self, Audience, Reflection, RouteOptions};
 
 /// A server that is ready to serve and holds its data directory.
@@ -50,6 +53,7 @@ pub struct Server {
     mailer: Option<Mailer>,
     products: Listener,
     staff: Listener,
+    certificate: ServerCertificate,
 }
 
 impl Server {
@@ -118,12 +122,17 @@ impl Server {
             endorsements: Arc::new(endorsements),
             log: Arc::new(Log::new(data_dir, log_key)),
         };
+        let deps = Deps::new(&keys, parts).map_err(|fault| match fault {
+            Fault::Keys(error) => ServeError::Keys(error),
+            fault => ServeError::Parts(fault),
+        })?;
         Ok(Self {
             settings: settings.clone(),
-            deps: Arc::new(Deps::new(&keys, parts)?),
             mailer,
             products,
-            staff,
+            staff: staff.with_withdrawn(deps.withdrawn.clone()),
+            deps: Arc::new(deps),
+            certificate,
         })
     }
 
@@ -168,7 +177,14 @@ impl Server {
                 .serve(products, product_routes, told(draining.clone())),
         );
         listeners.spawn(self.staff.serve(staff, staff_routes, told(draining)));
+        let renewed = Arc::new(Notify::new());
+        let files = CertificateFiles::new(
+            &self.settings.data_dir,
+            self.certificate,
+            Arc::clone(&self.deps.clock),
+        );
         let at_work = AtWork {
+            certificate: Some((files, Arc::clone(&renewed))),
             deps: self.deps,
             checkpoint_every: self.settings.store_checkpoint_every,
             mailer: self.mailer,
@@ -180,6 +196,7 @@ impl Server {
             products_addr,
             staff_addr,
             stop,
+            renewed,
             serving: Some(tokio::spawn(at_work.run(asked))),
         })
     }
@@ -229,6 +246,7 @@ pub struct Running {
     products_addr: SocketAddr,
     staff_addr: SocketAddr,
     stop: watch::Sender<bool>,
+    renewed: Arc<Notify>,
     serving: Option<JoinHandle<Result<(), ServeError>>>,
 }
 
@@ -241,6 +259,12 @@ impl Running {
     /// Where staff and partners connect.
     pub fn staff_addr(&self) -> SocketAddr {
         self.staff_addr
+    }
+
+    /// Reads the listeners' certificate again, at once; the server also looks by itself. A pair that is of no use changes nothing, and
+    /// the log says why.
+    pub fn renew_certificate(&self) {
+        self.renewed.notify_one();
     }
 
     /// Completes when the server has ended by itself, which it does only for a fault. May be dropped and called again.
@@ -273,6 +297,7 @@ struct AtWork {
     deps: Arc<Deps>,
     checkpoint_every: Duration,
     mailer: Option<Mailer>,
+    certificate: Option<(CertificateFiles, Arc<Notify>)>,
     healths: [Health; 2],
     listeners: JoinSet<Result<(), crate::listener::ServeError>>,
     drain: watch::Sender<bool>,
@@ -286,6 +311,9 @@ impl AtWork {
         beside.spawn(background::sweep(Arc::clone(&self.deps)));
         beside.spawn(background::due(Arc::clone(&self.deps)));
         beside.spawn(background::flag_doubtful(Arc::clone(&self.deps)));
+        if let Some((files, renewed)) = self.certificate.take() {
+            beside.spawn(files.watch(renewed));
+        }
         let every = self.checkpoint_every;
         beside.spawn(background::checkpoints(Arc::clone(&self.deps), every));
         let (stop_mails, mails_stopped) = watch::channel(false);
@@ -387,7 +415,7 @@ fn warn_of_expiry(keys: &Keys, clock: &dyn Clock) {
     };
     let days = expires_at.signed_duration_since(clock.now()).num_days();
     if days < WARN_DAYS {
-        tracing::warn!(%expires_at, days, "the server's certificate runs out: renew keys/tls.crt and restart");
+        tracing::warn!(%expires_at, days, "the server's certificate runs out: run `upkeep-server keys renew-tls`");
     }
 }
 

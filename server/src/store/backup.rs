@@ -259,7 +259,10 @@ pub fn create(
         plan.push(whole("snapshots", snapshot.path())?);
     }
     for path in listed(&data.join("checkpoints"))? {
-        plan.push(whole("checkpoints", &path)?);
+        // One that is being written has another name.
+        if path.extension().is_some_and(|kind| kind == "note") {
+            plan.push(whole("checkpoints", &path)?);
+        }
     }
     for path in listed(&data.join("endorsements"))? {
         plan.push(whole("endorsements", &path)?);

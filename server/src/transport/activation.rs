@@ -15,7 +15,9 @@ use super::fields::Fields;
 use super::parse::body;
 use super::present;
 use crate::challenge::{self, Purpose};
-use crate::flow::{self, Deps, Outcome, activate, begin_deactivation, deactivate, redeem, verify};
+use crate::flow::{
+    self, Deps, Outcome, activate, begin_deactivation, deactivate, issuing, redeem, verify,
+};
 
 pub(super) struct Activations {
     deps: Arc<Deps>,
@@ -183,8 +185,11 @@ impl ActivationService for Activations {
         &self,
         _request: Request<v1::GetVerificationKeysRequest>,
     ) -> Result<Response<v1::GetVerificationKeysResponse>, Status> {
+        let published = self.deps.ring.load().published(self.deps.clock.now());
+        let certified = issuing::certified(&self.deps)?;
         Ok(Response::new(v1::GetVerificationKeysResponse {
-            jwks: self.deps.keys.to_json(),
+            jwks: published.to_json(),
+            key_list: certified.map(|list| list.text).unwrap_or_default(),
         }))
     }
 }

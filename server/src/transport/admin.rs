@@ -1,7 +1,9 @@
 //! AdminService: the vendor's administrators.
 
+mod client_certificates;
 mod export;
 mod import;
+mod issuing;
 mod license;
 mod mail;
 mod party;
@@ -502,6 +504,79 @@ impl AdminService for Admin {
         Ok(Response::new(answer))
     }
 
+    async fn list_issuing_keys(
+        &self,
+        request: Request<v1::ListIssuingKeysRequest>,
+    ) -> Result<Response<v1::ListIssuingKeysResponse>, Status> {
+        one_of(&request, ROLES)?;
+        Ok(Response::new(issuing::list(&self.deps)?))
+    }
+
+    async fn rotate_issuing_key(
+        &self,
+        request: Request<v1::RotateIssuingKeyRequest>,
+    ) -> Result<Response<v1::RotateIssuingKeyResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let keys = issuing::rotate(&self.deps, caller, &request.into_inner()).await?;
+        Ok(Response::new(v1::RotateIssuingKeyResponse { keys }))
+    }
+
+    async fn retire_issuing_key(
+        &self,
+        request: Request<v1::RetireIssuingKeyRequest>,
+    ) -> Result<Response<v1::RetireIssuingKeyResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let keys = issuing::retire(&self.deps, caller, &request.into_inner()).await?;
+        Ok(Response::new(v1::RetireIssuingKeyResponse { keys }))
+    }
+
+    async fn revoke_issuing_key(
+        &self,
+        request: Request<v1::RevokeIssuingKeyRequest>,
+    ) -> Result<Response<v1::RevokeIssuingKeyResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let keys = issuing::revoke(&self.deps, caller, &request.into_inner()).await?;
+        Ok(Response::new(v1::RevokeIssuingKeyResponse { keys }))
+    }
+
+    async fn publish_key_list(
+        &self,
+        request: Request<v1::PublishKeyListRequest>,
+    ) -> Result<Response<v1::PublishKeyListResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let published = issuing::publish(&self.deps, caller, &request.into_inner()).await?;
+        Ok(Response::new(published))
+    }
+
+    async fn record_client_certificate(
+        &self,
+        request: Request<v1::RecordClientCertificateRequest>,
+    ) -> Result<Response<v1::RecordClientCertificateResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let recorded = client_certificates::record(&self.deps, caller, asked).await?;
+        Ok(Response::new(recorded))
+    }
+
+    async fn list_client_certificates(
+        &self,
+        request: Request<v1::ListClientCertificatesRequest>,
+    ) -> Result<Response<v1::ListClientCertificatesResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let listed = client_certificates::list(&self.deps, request.get_ref())?;
+        Ok(Response::new(listed))
+    }
+
+    async fn revoke_client_certificates(
+        &self,
+        request: Request<v1::RevokeClientCertificatesRequest>,
+    ) -> Result<Response<v1::RevokeClientCertificatesResponse>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let asked = request.into_inner();
+        let revoked = client_certificates::revoke(&self.deps, caller, asked).await?;
+        Ok(Response::new(revoked))
+    }
+
     async fn get_server_info(
         &self,
         request: Request<v1::GetServerInfoRequest>,
@@ -512,7 +587,13 @@ impl AdminService for Admin {
         Ok(Response::new(v1::GetServerInfoResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             format_version: store::FORMAT_VERSION,
-            signing_key_id: self.deps.kid.to_string(),
+            signing_key_id: self
+                .deps
+                .ring
+                .load()
+                .kid(self.deps.clock.now())
+                .map(|kid| kid.to_string())
+                .unwrap_or_default(),
             ledger_sequence: head.sequence(),
             ledger_hash: data_encoding::HEXLOWER.encode(&head.hash()),
             programme_ids: self

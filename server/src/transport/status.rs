@@ -111,9 +111,15 @@ fn failed(fault: &Fault) -> Status {
                 ErrorDetails::with_error_info("STORE_STOPPED", ERROR_DOMAIN, []),
             )
         }
+        // The record is kept, and the same call is signed later.
+        Fault::Sign(_) => Status::with_error_details(
+            Code::Unavailable,
+            "the signing key can't be used now; what was decided is on record; repeat the call with the same request_id",
+            ErrorDetails::with_error_info("SIGNING_UNAVAILABLE", ERROR_DOMAIN, []),
+        ),
         Fault::Store(_)
         | Fault::Record(_)
-        | Fault::Sign(_)
+        | Fault::Keys(_)
         | Fault::Artefact(_)
         | Fault::Key(_)
         | Fault::Personal(_)

@@ -18,14 +18,28 @@ pub(super) fn answered(routes: Routes) -> Routes {
 }
 
 fn judge<B: Default>(response: Response<B>) -> Response<B> {
-    let Some(status) = Status::from_header_map(response.headers()) else {
-        return response;
-    };
-    if status.code() != Code::Internal || status.message() == FAILED {
-        return response;
+    match Status::from_header_map(response.headers()) {
+        Some(status) if is_unreadable(&status) => explained(&status).into_http(),
+        _ => response,
     }
+}
+
+/// The same for a message in the middle of a stream, which a handler reads itself.
+pub(super) fn of_stream(status: Status) -> Status {
+    if is_unreadable(&status) {
+        explained(&status)
+    } else {
+        status
+    }
+}
+
+fn is_unreadable(status: &Status) -> bool {
+    status.code() == Code::Internal && status.message() != FAILED
+}
+
+fn explained(status: &Status) -> Status {
     // tonic's text names the field and what is wrong with its encoding, never the value.
     let refusal = Refusal::new(Reason::InvalidField)
         .detail(format!("The message can't be read: {}", status.message()));
-    Status::from(refusal).into_http()
+    Status::from(refusal)
 }

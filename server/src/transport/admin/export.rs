@@ -18,7 +18,7 @@ use crate::transport::present::{license_state, term};
 /// The answers of a stream.
 pub(super) type Pages = ReceiverStream<Result<v1::ExportLicensesResponse, Status>>;
 
-/// Begins an export. It ends with the last license, with the first fault, or when nobody wants the pages any more.
+/// Begins an export: at least one page. It ends with the last license, with the first fault, or when nobody wants the pages any more.
 ///
 /// # Errors
 /// INVALID_FIELD.
@@ -58,9 +58,9 @@ fn send_all(
                 return;
             }
         };
-        let Some(last) = found.last() else { return };
-        after = Some(last.license.serial.clone());
         let is_last = found.len() < size;
+        let last = found.last().map(|last| last.license.serial.clone());
+        after = last.or(after);
         let licenses = found.into_iter().map(row).collect();
         let page = v1::ExportLicensesResponse { licenses };
         if pages.blocking_send(Ok(page)).is_err() || is_last {

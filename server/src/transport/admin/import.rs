@@ -24,6 +24,7 @@ use crate::flow::{Caller, Deps, Outcome};
 use crate::transport::caller::call;
 use crate::transport::fields::{Fields, text};
 use crate::transport::parse::body;
+use crate::transport::unreadable;
 
 /// The answers of a stream.
 pub(super) type Answers = ReceiverStream<Result<v1::ImportLicensesResponse, Status>>;
@@ -61,7 +62,7 @@ async fn parse(
             Ok(None) => return,
             Err(status) => {
                 // Whoever sent it learns why, if it still listens.
-                let _gone = parsed.send(Err(status)).await;
+                let _gone = parsed.send(Err(unreadable::of_stream(status))).await;
                 return;
             }
         };

@@ -1,0 +1,192 @@
+//! Client certificates of partners and staff: which are out, and which are withdrawn.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use sha2::{Digest, Sha256};
+use upkeep::id::PartnerId;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::once::Principal;
+use super::read::{self, Page, Paged};
+use super::{Call, Deps, Outcome, whole_micros};
+use crate::domain::refusal::{Reason, Refusal, Violation};
+use crate::pki::withdrawn::{ClientCertificate, Withdrawals, WithdrawnHolder};
+use crate::pki::{Identity, Role};
+use crate::record::client_certificate::ClientCertificateWire;
+use crate::record::keys::Range;
+use crate::record::{Reads, Record, RecordError, Records, keys, save};
+
+/// Makes memory say what is on record.
+///
+/// # Errors
+/// Store faults.
+pub(crate) fn load_withdrawals(deps: &Deps) -> Result<(), RecordError> {
+    let certificates = all::<ClientCertificate>(deps, keys::client_certificates())?;
+    let holders = all::<WithdrawnHolder>(deps, keys::withdrawn_holders())?;
+    deps.withdrawn.set(Withdrawals::new(&certificates, holders));
+    Ok(())
+}
+
+/// The path of RecordClientCertificate: a certificate of the server's own CA is put on record before it is handed out.
+///
+/// * `der` - untrusted as far as this flow goes: only an administrator may call it, and a certificate that the CA did not sign is good
+///   for nothing.
+///
+/// # Errors
+/// INVALID_FIELD for what is no client certificate of this server; NOT_FOUND for a partner that does not exist.
+pub(crate) async fn record(
+    deps: &Arc<Deps>,
+    call: Call,
+    der: Vec<u8>,
+) -> Result<ClientCertificate, Outcome> {
+    let certificate = parse(deps, &der, whole_micros(call.now))?;
+    check_partner(deps, &certificate.holder)?;
+    let principal = Principal::of(&call);
+    let recorded = deps
+        .once::<ClientCertificateWire, _>(call, principal, &der, move |tx, note| {
+            note.subject = certificate.holder.to_string();
+            // Put on record twice, it stays as it was: withdrawn, if it was.
+            let known: Option<ClientCertificate> = tx.load(&certificate.key())?;
+            let certificate = known.unwrap_or_else(|| certificate.clone());
+            save(tx, &certificate);
+            Ok(certificate.to_wire())
+        })
+        .await?;
+    load_withdrawals(deps)?;
+    ClientCertificate::from_wire(recorded.into_inner())
+        .map_err(|_| super::Fault::Inconsistent(KEPT).into())
+}
+
+/// A page of the certificates that are on record for a holder.
+///
+/// # Errors
+/// INVALID_FIELD for a foreign page token.
+pub(crate) fn list(
+    deps: &Deps,
+    holder: &Identity,
+    page: &Page,
+) -> Result<Paged<ClientCertificate>, Outcome> {
+    let range = keys::client_certificates_of(holder);
+    read::page(deps, &format!("certificates of {holder}"), &range, page)
+}
+
+/// The path of RevokeClientCertificates: one certificate by its serial number, or every one that the holder has. When this answers, it
+/// counts, on open connections too.
+///
+/// # Errors
+/// NOT_FOUND for a partner or a serial number that is not on record; INVALID_FIELD for `admin/cli`, which the commands on the server's
+/// own machine are.
+pub(crate) async fn revoke(
+    deps: &Arc<Deps>,
+    call: Call,
+    holder: Identity,
+    serial_number: Option<String>,
+    why: String,
+) -> Result<Vec<ClientCertificate>, Outcome> {
+    if holder.role() == Role::Admin && holder.id() == "cli" {
+        let why = "admin/cli stands for the commands on the server's machine; whoever may read keys/ can always issue another";
+        return Err(Refusal::invalid(vec![Violation::new("id", why)]).into());
+    }
+    check_partner(deps, &holder)?;
+    let now = whole_micros(call.now);
+    let body = [
+        holder.to_string(),
+        serial_number.clone().unwrap_or_default(),
+        why.clone(),
+    ]
+    .join("\0");
+    let (principal, of) = (Principal::of(&call), holder.clone());
+    deps.once::<(), _>(call, principal, body.as_bytes(), move |tx, note| {
+        note.subject = of.to_string();
+        note.add(Some(why.clone()).filter(|why| !why.is_empty()));
+        let range = keys::client_certificates_of(&of);
+        let mut found = false;
+        for (_, mut one) in tx.load_range::<ClientCertificate>(&range, MOST_CERTIFICATES)? {
+            if serial_number
+                .as_ref()
+                .is_some_and(|serial| *serial != one.serial_number)
+            {
+                continue;
+            }
+            found = true;
+            one.withdrawn_at = one.withdrawn_at.or(Some(now));
+            save(tx, &one);
+        }
+        match &serial_number {
+            Some(serial) if !found => {
+                return Err(Refusal::new(Reason::NotFound)
+                    .with("serial_number", serial)
+                    .into());
+            }
+            Some(_) => {}
+            // Those that were issued before there were records, too.
+            None => save(
+                tx,
+                &WithdrawnHolder {
+                    holder: of.clone(),
+                    withdrawn_at: now,
+                },
+            ),
+        }
+        Ok(())
+    })
+    .await?;
+    load_withdrawals(deps)?;
+    let mut store = &deps.store;
+    let range = keys::client_certificates_of(&holder);
+    let found = store.load_range::<ClientCertificate>(&range, MOST_CERTIFICATES)?;
+    Ok(found.into_iter().map(|(_, one)| one).collect())
+}
+
+fn parse(deps: &Deps, der: &[u8], issued_at: DateTime<Utc>) -> Result<ClientCertificate, Refusal> {
+    let wrong = |why: String| Refusal::invalid(vec![Violation::new("certificate", why)]);
+    let holder = Identity::from_certificate(der, &deps.trust_domain)
+        .map_err(|error| wrong(error.to_string()))?;
+    let unreadable = || wrong("is not valid X.509".to_owned());
+    let (_, read) = X509Certificate::from_der(der).map_err(|_| unreadable())?;
+    Ok(ClientCertificate {
+        holder,
+        serial_number: data_encoding::HEXLOWER.encode(&read.serial.to_bytes_be()),
+        sha256: Sha256::digest(der).into(),
+        issued_at,
+        expires_at: DateTime::from_timestamp(read.validity().not_after.timestamp(), 0)
+            .ok_or_else(unreadable)?,
+        withdrawn_at: None,
+    })
+}
+
+fn check_partner(deps: &Deps, holder: &Identity) -> Result<(), Outcome> {
+    if holder.role() != Role::Partner {
+        return Ok(());
+    }
+    let mut store = &deps.store;
+    let known = match PartnerId::parse(holder.id()) {
+        Ok(id) => store.value(&keys::partner(&id))?.is_some(),
+        Err(_) => false,
+    };
+    match known {
+        true => Ok(()),
+        false => Err(Refusal::new(Reason::NotFound)
+            .with("partner_id", holder.id())
+            .into()),
+    }
+}
+
+/// All records of a table that is small by nature.
+fn all<R: Record>(deps: &Deps, mut range: Range) -> Result<Vec<R>, RecordError> {
+    let mut store = &deps.store;
+    let mut found = Vec::new();
+    loop {
+        let page = store.load_range::<R>(&range, MOST_CERTIFICATES)?;
+        let Some((last, _)) = page.last() else {
+            return Ok(found);
+        };
+        range = range.after(last);
+        found.extend(page.into_iter().map(|(_, record)| record));
+    }
+}
+
+/// As many as one transaction may change.
+const MOST_CERTIFICATES: usize = 400;
+const KEPT: &str = "a kept answer can't be read";
