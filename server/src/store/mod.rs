@@ -38,6 +38,7 @@ mod fs;
 mod home;
 mod index;
 mod ledger;
+mod look;
 mod marker;
 mod options;
 mod segment;
@@ -50,20 +51,22 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::{Semaphore, oneshot};
+use tracing::Instrument;
 
 pub use self::engine::Pair;
 pub use self::entry::{Change, Entry, Head};
 pub use self::error::StoreError;
 pub use self::fs::{Access, Fs, FsFile, RealFs};
 pub use self::home::FORMAT as FORMAT_VERSION;
-pub use self::options::Options;
+pub use self::look::{IndexState, Look, look};
+pub use self::options::{Group, Options};
 pub use self::tx::{MAX_BYTES, MAX_KEY_BYTES, MAX_KEYS, MAX_VALUE_BYTES, Tx};
 
 use self::committer::{Committer, Message, Pending};
 use self::engine::{Engine, Order};
 use self::home::Home;
 use self::ledger::Ledger;
-use self::options::Millis;
+use self::options::{Millis, Watcher};
 use self::sled_engine::SledEngine;
 
 /// How many transactions may be queued; more wait for a place.
@@ -166,6 +169,7 @@ impl Store {
             stopped: OnceLock::new(),
             last: OnceLock::new(),
             clock: options.clock,
+            watcher: options.watcher,
         });
         let (queue, messages) = mpsc::channel();
         let committer = Committer::new(Arc::clone(&core), messages);
@@ -244,19 +248,8 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let inner = &self.inner;
-        let Ok(place) = Arc::clone(&inner.places).acquire_owned().await else {
-            return Err(inner.core.stopped().into());
-        };
-        let (reply, answer) = oneshot::channel();
-        let job = Box::new(Pending::new(name, closure, reply, place));
-        if inner.queue.send(Message::Run(job)).is_err() {
-            return Err(inner.core.stopped().into());
-        }
-        match answer.await {
-            Ok(answer) => answer.map(Committed),
-            Err(_) => Err(inner.core.stopped().into()),
-        }
+        let span = tracing::debug_span!("transaction", transaction = name);
+        self.inner.transact(name, closure).instrument(span).await
     }
 
     /// At most `limit` entries of the ledger from sequence `from` on, ascending; each is checked
@@ -266,6 +259,16 @@ impl Store {
     /// [`StoreError::Stopped`], [`StoreError::Damaged`] with file and offset, [`StoreError::Io`].
     pub fn entries(&self, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
         self.inner.core.read(|engine| engine.entries(from, limit))
+    }
+
+    /// Transactions that wait for the writer or are in its group; those without a place are not counted.
+    pub fn queued(&self) -> usize {
+        QUEUE_PLACES.saturating_sub(self.inner.places.available_permits())
+    }
+
+    /// Whether it has stopped: after a failed write, or because it was closed.
+    pub fn is_stopped(&self) -> bool {
+        self.inner.core.stopped.get().is_some()
     }
 
     /// The last entry known to be durable; once the store has stopped, the last before.
@@ -314,6 +317,26 @@ struct Running {
 }
 
 impl Inner {
+    async fn transact<T, E, F>(&self, name: &'static str, closure: F) -> Result<Committed<T>, E>
+    where
+        F: FnMut(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+            return Err(self.core.stopped().into());
+        };
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Pending::new(name, closure, reply, place));
+        if self.queue.send(Message::Run(job)).is_err() {
+            return Err(self.core.stopped().into());
+        }
+        match answer.await {
+            Ok(answer) => answer.map(Committed),
+            Err(_) => Err(self.core.stopped().into()),
+        }
+    }
+
     fn close(&self) -> Result<(), StoreError> {
         let running = self
             .running
@@ -382,6 +405,7 @@ struct Core {
     /// The head when the engine was taken out.
     last: OnceLock<Head>,
     clock: Millis,
+    watcher: Watcher,
 }
 
 impl Core {
