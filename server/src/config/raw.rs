@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::endorsements::RawEndorsements;
 use crate::config::mail::RawMail;
+use crate::config::operations::{RawOps, RawTelemetry};
 use crate::config::settings::{GuessLimits, MessageLimits, Settings};
 use crate::config::signing::RawSigning;
 use crate::listener::Limits;
@@ -26,6 +27,7 @@ pub(super) struct Raw {
     reflection: bool,
     weak_passwords: bool,
     programmes: Vec<String>,
+    drain_lead_secs: u64,
     drain_secs: u64,
     listen: RawListen,
     tls: RawTls,
@@ -34,6 +36,8 @@ pub(super) struct Raw {
     limits: RawLimits,
     mail: RawMail,
     store: RawStore,
+    ops: RawOps,
+    telemetry: RawTelemetry,
     log: RawLog,
 }
 
@@ -62,6 +66,7 @@ struct RawLimits {
     handshake_secs: u64,
     first_bytes_secs: u64,
     call_secs: u64,
+    call_target_ms: u64,
     streams: u64,
     header_list_bytes: u64,
     keepalive_interval_secs: u64,
@@ -108,6 +113,7 @@ impl Raw {
                 .iter()
                 .map(|path| path.display().to_string())
                 .collect(),
+            drain_lead_secs: settings.drain_lead.as_secs(),
             drain_secs: connections.drain.as_secs(),
             listen: RawListen {
                 products: settings.listen_products.to_string(),
@@ -128,6 +134,9 @@ impl Raw {
                 handshake_secs: connections.handshake.as_secs(),
                 first_bytes_secs: connections.first_bytes.as_secs(),
                 call_secs: connections.call.as_secs(),
+                call_target_ms: connections.call_target.map_or(0, |target| {
+                    u64::try_from(target.as_millis()).unwrap_or(u64::MAX)
+                }),
                 streams: connections.streams.into(),
                 header_list_bytes: connections.header_list_bytes.into(),
                 keepalive_interval_secs: connections.keepalive_interval.as_secs(),
@@ -143,6 +152,8 @@ impl Raw {
             store: RawStore {
                 cache_mib: settings.store_cache_mib,
             },
+            ops: RawOps::from_settings(&settings.ops),
+            telemetry: RawTelemetry::from_settings(&settings.telemetry),
             log: RawLog {
                 format: settings.log_format.to_string(),
                 filter: settings.log_filter.clone(),
@@ -258,6 +269,14 @@ impl Raw {
                 60,
                 604_800,
             ),
+            call_target: Some(check.range(
+                "limits.call_target_ms",
+                limits.call_target_ms,
+                0,
+                600_000,
+            ))
+            .filter(|millis| *millis > 0)
+            .map(Duration::from_millis),
             drain: check.secs("drain_secs", self.drain_secs, 0, 3_600),
             ..defaults.connections
         };
@@ -302,6 +321,9 @@ impl Raw {
                 2_592_000,
             ),
         };
+        let drain_lead = check.secs("drain_lead_secs", self.drain_lead_secs, 0, 600);
+        let ops = self.ops.check(&mut check);
+        let telemetry = self.telemetry.check(&mut check);
         let signing = self.signing.check(&mut check);
         let mail = self.mail.check(&mut check);
         let store_cache_mib = check.range("store.cache_mib", self.store.cache_mib, 8, 1_048_576);
@@ -321,6 +343,9 @@ impl Raw {
             connections,
             guesses,
             mail,
+            drain_lead,
+            ops,
+            telemetry,
             store_cache_mib,
             log_format,
             log_filter: self.log.filter,
@@ -344,7 +369,7 @@ impl Check<'_> {
         }
     }
 
-    fn address(&mut self, key: &'static str, text: &str) -> SocketAddr {
+    pub(super) fn address(&mut self, key: &'static str, text: &str) -> SocketAddr {
         text.parse().unwrap_or_else(|_| {
             self.wrong(
                 key,
@@ -355,7 +380,7 @@ impl Check<'_> {
         })
     }
 
-    fn range(&mut self, key: &'static str, n: u64, min: u64, max: u64) -> u64 {
+    pub(super) fn range(&mut self, key: &'static str, n: u64, min: u64, max: u64) -> u64 {
         if !(min..=max).contains(&n) {
             self.wrong(key, format!("must be {min} to {max}, is {n}"));
         }

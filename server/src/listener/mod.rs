@@ -7,7 +7,7 @@
 //! 2. a permit, out of the totals and of the share of its address (`permits`);
 //! 3. the TLS handshake, within its deadline ([`crate::tls`]);
 //! 4. the opening bytes of HTTP/2, within theirs;
-//! 5. tonic, with every limit set; around each call, `guard`: deadline, panics, one log line.
+//! 5. tonic, with every limit set; around each call, `guard`: cap and pace, deadline, panics, one log line.
 //!
 //! What a call may do is decided behind this: handlers find the [`Peer`] and the [`Deadline`] in the request's extensions.
 
@@ -17,6 +17,7 @@ mod finished;
 mod guard;
 mod limits;
 mod network;
+mod pace;
 mod peer;
 mod permits;
 
@@ -40,6 +41,7 @@ pub use crate::listener::limits::Limits;
 pub use crate::listener::network::Network;
 pub use crate::listener::peer::Peer;
 use crate::listener::permits::Permits;
+use crate::metrics::{ListenerMetrics, Metrics};
 use crate::tls::{self, ClientTrust, ServerCertificate, TlsError};
 
 /// Who connects to a listener.
@@ -68,6 +70,7 @@ pub struct Listener {
     trust: Option<ClientTrust>,
     limits: Limits,
     long_calls: &'static [&'static str],
+    metrics: Arc<ListenerMetrics>,
 }
 
 impl Listener {
@@ -92,7 +95,15 @@ impl Listener {
             trust,
             limits,
             long_calls: &[],
+            metrics: Metrics::new().listener(name),
         })
+    }
+
+    /// Counts into `metrics`; without this nobody sees the numbers.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: &Metrics) -> Self {
+        self.metrics = metrics.listener(self.name);
+        self
     }
 
     /// Frees calls from the server's own cap, such as a streamed import; the caller's deadline still holds.
@@ -127,10 +138,11 @@ impl Listener {
             limits: self.limits.clone(),
             certificate_lines: LineBudget::default(),
             full_lines: LineBudget::default(),
+            metrics: Arc::clone(&self.metrics),
             phases: phases.clone(),
         };
         let accepting = tokio::spawn(acceptor.run(socket, ready));
-        let guard = GuardLayer::new(self.name, &self.limits, self.long_calls);
+        let guard = GuardLayer::new(self.name, &self.limits, self.long_calls, self.metrics);
         let serving = server(&self.limits)
             .layer(guard)
             .add_routes(routes)
