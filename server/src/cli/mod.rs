@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod connect;
 mod dev;
+mod doctor;
 mod endorsement;
 mod exit;
 mod files;
@@ -100,6 +101,7 @@ enum Command {
     #[command(subcommand)]
     Prices(prices::Command),
     Health(health::Args),
+    Doctor(doctor::Args),
     #[command(subcommand)]
     Reminders(reminders::Command),
     #[command(subcommand)]
@@ -121,6 +123,7 @@ impl Command {
             Self::Mail(command) => mail::run(&command),
             Self::Prices(command) => prices::run(&command),
             Self::Health(args) => health::run(&args),
+            Self::Doctor(args) => doctor::run(&args),
             Self::Reminders(command) => reminders::run(&command),
             Self::Release(command) => release::run(&command),
             Self::Completions(args) => completions::run(&args, &mut command()),
