@@ -10,6 +10,7 @@ const SECRET_BEARING: &[&str] = &[
     "upkeep.v1.RedeemUpgradeCodeRequest",
     "upkeep.v1.CreateLicenseRequest",
     "upkeep.v1.CreateLicenseResponse",
+    "upkeep.v1.LicenseRow",
     "upkeep.v1.GetActivationCodeResponse",
     "upkeep.v1.RedeemUpgradeCodeResponse",
     "upkeep.v1.ActivateResponse",

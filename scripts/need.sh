@@ -45,3 +45,11 @@ need_hardware() {
         fi
     done
 }
+
+# File systems for cutting the power under the real server: root alone can use them, and elsewhere those tests say SKIPPED.
+need_power() {
+    [ "$(id -u)" = 0 ] && [ -e /dev/loop-control ] || return 0
+    # In a shell of its own, which alone is stopped.
+    (need mkfs.xfs xfsprogs && need mkfs.ext4 e2fsprogs && need mount mount) ||
+        echo "SKIPPED: the tests that cut the power under a real file system will not run" >&2
+}

@@ -11,6 +11,7 @@ need_python
 need npm npm
 need java default-jdk-headless
 need_hardware
+need_power
 
 say() { printf '\n== %s\n' "$1"; }
 
@@ -35,6 +36,9 @@ export PATH="$tools/bin:$tools/node_modules/.bin:$PATH"
 if [ -n "${CI:-}" ]; then
     export UPKEEP_REQUIRE_INTEROP=1 UPKEEP_REQUIRE_GRPCURL=1 UPKEEP_REQUIRE_SWTPM=1 UPKEEP_REQUIRE_SOFTHSM=1
 fi
+
+say 'dependencies: licenses, sources, bans, advisories'
+sh scripts/deny.sh
 
 say 'proto: buf lint and format'
 buf lint

@@ -1,4 +1,4 @@
-//! Other implementations read our files, and we read theirs: PyJWT, jose for Node, and the JDK alone (DESIGN 5, I8, G11).
+//! Other implementations read our files, and we read theirs: PyJWT, jose for Node, the JDK alone and Go alone (DESIGN 5, I8, G11).
 //!
 //! Each program gets a folder: `jwks.json`, `files/<typ>/<name>.txt` (armoured artefacts, good, tampered and forged), and the build key
 //! with the claims of a release manifest. It prints `accepted <typ>/<name> <SHA-256 of the payload>` or `refused <typ>/<name>` for each
@@ -34,7 +34,7 @@ use upkeep::key;
 use crate::samples::{key as test_key, public, release, samples, signers};
 
 #[test]
-fn pyjwt_agrees() {
+fn g11_pyjwt_agrees() {
     let python = std::env::var_os("UPKEEP_PYTHON")
         .unwrap_or_else(|| fetched("venv/bin/python").into_os_string());
     if present(
@@ -46,7 +46,7 @@ fn pyjwt_agrees() {
 }
 
 #[test]
-fn jose_agrees() {
+fn g11_jose_agrees() {
     let modules = fetched("node_modules");
     let jose = modules.join("jose/package.json");
     if present(
@@ -63,9 +63,19 @@ fn jose_agrees() {
 }
 
 #[test]
-fn java_agrees() {
+fn g11_the_jdk_agrees() {
     if present("Java", Command::new("java").arg("--version")) {
         agrees(Command::new("java").arg(script("Verify.java")), None);
+    }
+}
+
+#[test]
+fn g11_go_agrees() {
+    if present("Go", Command::new("go").arg("version")) {
+        let mut go = Command::new("go");
+        // No other Go is fetched, and the folder needs no module.
+        go.env("GOTOOLCHAIN", "local").args(["run"]);
+        agrees(go.arg(script("verify.go")), None);
     }
 }
 
@@ -73,6 +83,7 @@ fn java_agrees() {
 fn agrees(program: &mut Command, last: Option<OsString>) {
     let folder = tempfile::tempdir().unwrap();
     let expected = write_folder(folder.path());
+    println!("g11: {} vectors for {program:?}", expected.len());
     assert!(expected.len() >= 500, "only {} vectors", expected.len());
     let output = program.arg(folder.path()).args(last).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);

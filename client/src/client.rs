@@ -95,6 +95,18 @@ impl ClientBuilder {
         self
     }
 
+    /// The client over a way to the server that the caller has made: through a proxy of its own, or on a simulated network. What
+    /// is set here about the CA and the server's name is then the caller's to see to.
+    pub fn over(self, channel: Channel) -> Client {
+        Client {
+            channel,
+            endpoint: self.endpoint.into(),
+            deadlines: self.deadlines,
+            retry: self.retry,
+            connected: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
     /// The client. Nothing is sent yet. Call it inside a tokio runtime.
     ///
     /// # Errors

@@ -21,6 +21,7 @@ redacted!(
     v1::RedeemUpgradeCodeResponse,
     v1::CreateLicenseRequest,
     v1::CreateLicenseResponse,
+    v1::LicenseRow,
     v1::GetActivationCodeResponse,
     v1::ActivateResponse,
     v1::UpgradeCode,

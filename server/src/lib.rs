@@ -1,14 +1,18 @@
 //! The Upkeep server: transport -> flow -> domain, and beside them the store, the signer, clock and randomness.
 
 pub mod attest;
+pub mod audit;
 mod challenge;
 pub mod cli;
 pub mod clock;
 pub mod config;
+#[doc(hidden)]
+pub mod decoders;
 pub mod domain;
 pub mod endorsement;
 pub mod flow;
 pub mod keys;
+pub mod license_file;
 pub mod listener;
 pub mod logging;
 pub mod mail;

@@ -3,7 +3,7 @@
 //! The ledger never forgets, so nothing personal enters it in the clear. Each customer and partner has a key file outside the ledger;
 //! deleting that file erases the data from every record, segment and backup at once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -50,6 +50,9 @@ impl std::fmt::Display for Owner<'_> {
     }
 }
 
+/// The key of one owner.
+pub(crate) struct OwnerKey(LessSafeKey);
+
 /// An owner's key can't be made or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -81,6 +84,50 @@ impl Personal {
         }
     }
 
+    /// The keys of many owners at once, made where there are none, in their order. All are durable when it returns, for one sync.
+    pub(crate) fn prepare_all(&self, owners: &[Owner<'_>]) -> Result<Vec<OwnerKey>, PersonalError> {
+        let mut fresh = Vec::new();
+        for owner in owners {
+            let path = self.path(*owner);
+            if !path.exists() {
+                let key = Zeroizing::new(bytes32(&*self.random));
+                fresh.push((path, key));
+            }
+        }
+        let files: Vec<(&Path, &[u8])> = fresh
+            .iter()
+            .map(|(path, key)| (path.as_path(), &key[..]))
+            .collect();
+        file::write_new_all(&self.directory, &files, Access::Owner)?;
+        owners
+            .iter()
+            .map(|owner| self.key(*owner).map(OwnerKey))
+            .collect()
+    }
+
+    /// As [`Self::seal`], with a key of [`Self::prepare_all`].
+    pub(crate) fn seal_with<'a>(
+        &self,
+        key: &OwnerKey,
+        owner: impl Into<Owner<'a>>,
+        field: &str,
+        text: &str,
+    ) -> Result<Vec<u8>, PersonalError> {
+        let mut nonce = [0; NONCE_LEN];
+        self.random.fill(&mut nonce);
+        let mut sealed = text.as_bytes().to_vec();
+        key.0
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(aad(owner.into(), field)),
+                &mut sealed,
+            )
+            .map_err(|_| PersonalError::Seal)?;
+        let mut out = nonce.to_vec();
+        out.extend_from_slice(&sealed);
+        Ok(out)
+    }
+
     /// Whether the owner's key is there: it is not once the data is erased.
     pub(crate) fn is_held<'a>(&self, owner: impl Into<Owner<'a>>) -> bool {
         self.path(owner.into()).exists()
@@ -94,19 +141,8 @@ impl Personal {
         text: &str,
     ) -> Result<Vec<u8>, PersonalError> {
         let owner = owner.into();
-        let key = self.key(owner)?;
-        let mut nonce = [0; NONCE_LEN];
-        self.random.fill(&mut nonce);
-        let mut sealed = text.as_bytes().to_vec();
-        key.seal_in_place_append_tag(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(aad(owner, field)),
-            &mut sealed,
-        )
-        .map_err(|_| PersonalError::Seal)?;
-        let mut out = nonce.to_vec();
-        out.extend_from_slice(&sealed);
-        Ok(out)
+        let key = OwnerKey(self.key(owner)?);
+        self.seal_with(&key, owner, field, text)
     }
 
     /// The text, or `None` once the owner's key is deleted (erased data stays erased).

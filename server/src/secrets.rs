@@ -69,6 +69,18 @@ impl Pepper {
         )
     }
 
+    /// Finds the update request that an upgrade code belongs to, without keeping the code.
+    pub(crate) fn upgrade_code(&self, serial: &SerialNumber, code: &Code) -> [u8; 32] {
+        mac(
+            &self.0,
+            &[
+                b"upgrade-code",
+                serial.as_str().as_bytes(),
+                code.canonical().as_bytes(),
+            ],
+        )
+    }
+
     /// Tells whether a retried request is the same request. Keyed, because requests carry passwords.
     pub(crate) fn body(&self, method: &str, body: &[u8]) -> [u8; 32] {
         mac(&self.0, &[b"body", method.as_bytes(), body])

@@ -108,15 +108,24 @@ impl Device {
     }
 
     pub(crate) async fn ticket(&self, api: &mut Api, activation: &str) -> Result<String, Status> {
-        let request = request_id();
+        self.ticket_as(api, activation, &request_id()).await
+    }
+
+    /// The same under a request id of one's own, so that it can be sent again.
+    pub(crate) async fn ticket_as(
+        &self,
+        api: &mut Api,
+        activation: &str,
+        request: &str,
+    ) -> Result<String, Status> {
         let challenge = challenge(api, v1::ChallengePurpose::BeginDeactivation).await?;
         let b = binding::begin_deactivation(
             &challenge,
-            &RequestId::parse(&request).unwrap(),
+            &RequestId::parse(request).unwrap(),
             activation,
         );
         let asked = v1::BeginDeactivationRequest {
-            request_id: request,
+            request_id: request.to_owned(),
             challenge,
             activation_id: activation.to_owned(),
             signature: self.key.sign_digest(&b).to_vec(),
@@ -152,15 +161,27 @@ impl Device {
         version: &str,
     ) -> Result<v1::RedeemUpgradeCodeResponse, Status> {
         let request = request_id();
+        self.redeem_as(api, serial, code, version, &request).await
+    }
+
+    /// The same under a request id of one's own, so that it can be sent again.
+    pub(crate) async fn redeem_as(
+        &self,
+        api: &mut Api,
+        serial: &str,
+        code: &str,
+        version: &str,
+        request: &str,
+    ) -> Result<v1::RedeemUpgradeCodeResponse, Status> {
         let challenge = challenge(api, v1::ChallengePurpose::Redeem).await?;
         let code = Code::parse(code).unwrap();
         let b = binding::redeem(
             &challenge,
-            &RequestId::parse(&request).unwrap(),
+            &RequestId::parse(request).unwrap(),
             code.canonical(),
         );
         let asked = v1::RedeemUpgradeCodeRequest {
-            request_id: request,
+            request_id: request.to_owned(),
             serial: serial.to_owned(),
             code: code.to_string(),
             version: version.to_owned(),

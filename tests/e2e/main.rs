@@ -14,7 +14,6 @@
 
 mod chip;
 mod client;
-mod crash;
 mod device;
 mod dial;
 mod due;

@@ -110,6 +110,17 @@ impl World {
         }
     }
 
+    /// Stops the server and starts another on the same data: opened as the test wants it.
+    pub(crate) async fn restarted_with(self, open: impl FnOnce(&Settings) -> Server) -> Self {
+        self.running.stop().await.unwrap();
+        let (running, ca) = serve(open(&self.settings), &self.settings).await;
+        Self {
+            running,
+            ca,
+            ..self
+        }
+    }
+
     /// Stops the server, changes what is stored, and starts it again: data that no server of today would write.
     pub(crate) async fn rewritten(
         self,
@@ -129,11 +140,16 @@ impl World {
 
     /// Stops the server and opens what it left: for looking at it, and for what runs beside the calls.
     pub(crate) async fn opened(self) -> Opened {
-        self.running.stop().await.unwrap();
         let clock: Arc<ManualClock> = Arc::clone(&self.clock);
-        let server = Server::open(&self.settings, clock, Arc::new(SystemRandom)).unwrap();
+        self.opened_with(|settings| Server::open(settings, clock, Arc::new(SystemRandom)).unwrap())
+            .await
+    }
+
+    /// As [`Self::opened`], as the test wants it.
+    pub(crate) async fn opened_with(self, open: impl FnOnce(&Settings) -> Server) -> Opened {
+        self.running.stop().await.unwrap();
         Opened {
-            server,
+            server: open(&self.settings),
             _dir: self.dir,
         }
     }
@@ -320,6 +336,10 @@ pub(crate) fn instant(day: &str) -> DateTime<Utc> {
 async fn start(settings: &Settings, clock: &Arc<ManualClock>) -> (Running, String) {
     let clock: Arc<ManualClock> = Arc::clone(clock);
     let server = Server::open(settings, clock, Arc::new(SystemRandom)).unwrap();
+    serve(server, settings).await
+}
+
+async fn serve(server: Server, settings: &Settings) -> (Running, String) {
     let products = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let staff = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let running = server.start(products, staff).await.unwrap();

@@ -153,22 +153,22 @@ fn every_flow(flavour: Flavour) {
 }
 
 #[test]
-fn a_call_that_fails_without_effect_is_sent_again() {
+fn g3_a_call_that_fails_without_effect_is_sent_again() {
     every_flow(Flavour::NotPersisted);
 }
 
 #[test]
-fn a_call_that_fails_with_effect_is_sent_again() {
+fn g3_a_call_that_fails_with_effect_is_sent_again() {
     every_flow(Flavour::Persisted);
 }
 
 #[test]
-fn a_call_that_meets_the_end_of_the_disk_is_sent_again() {
+fn g2_a_call_that_meets_the_end_of_the_disk_is_sent_again() {
     every_flow(Flavour::DeadFromHere);
 }
 
 #[test]
-fn a_call_that_finds_the_disk_full_is_sent_again() {
+fn g3_a_call_that_finds_the_disk_full_is_sent_again() {
     run(async {
         for flow in FLOWS {
             // Only writes find a full disk; the sync after one succeeds, and is no fault at all.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 use prost::bytes::{Buf, BufMut};
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 use tonic::Status;
@@ -26,6 +27,7 @@ pub(crate) struct Method {
     pub(crate) name: String,
     /// `.upkeep.v1.PartnerServiceGetLicenseRequest`.
     input: String,
+    output: String,
 }
 
 impl Method {
@@ -46,6 +48,7 @@ impl Grammar {
                     service: name.clone(),
                     name: method.name().to_owned(),
                     input: method.input_type().to_owned(),
+                    output: method.output_type().to_owned(),
                 }));
             }
             for message in file.message_type {
@@ -58,6 +61,74 @@ impl Grammar {
     /// The encoded request of a method, field by field from `pool` and from what nobody expects.
     pub(crate) fn request(&self, method: &Method, pool: &Pool, dice: &mut Dice) -> Vec<u8> {
         self.message(&method.input, pool, dice)
+    }
+
+    /// The encoded request of a method in which every text is what `text` says of its field, and nothing is odd.
+    pub(crate) fn plain(&self, method: &Method, text: &dyn Fn(&str) -> String) -> Vec<u8> {
+        self.plain_message(&method.input, text)
+    }
+
+    fn plain_message(&self, name: &str, text: &dyn Fn(&str) -> String) -> Vec<u8> {
+        let mut out = Vec::new();
+        for field in &self.messages[name].field {
+            let number = u64::from(field.number().unsigned_abs());
+            let (wire, value) = match field.r#type() {
+                _ if field.label() == Label::Repeated => continue,
+                Type::Message if field.name() == "details" => {
+                    (2, self.plain_message(field.type_name(), text))
+                }
+                Type::String => (2, text(field.name()).into_bytes()),
+                Type::Enum if field.name() == "virtual_environment" => (0, varint(1)),
+                Type::Uint32 | Type::Int32 => (0, varint(1)),
+                _ => continue,
+            };
+            if wire == 2 && value.is_empty() {
+                continue;
+            }
+            out.extend(varint(number << 3 | wire));
+            if wire == 2 {
+                out.extend(varint(value.len() as u64));
+            }
+            out.extend(value);
+        }
+        out
+    }
+
+    /// Whether the request of a method has a field of this name.
+    pub(crate) fn has_field(&self, method: &Method, name: &str) -> bool {
+        let mut fields = self.messages[&method.input].field.iter();
+        fields.any(|field| field.name() == name)
+    }
+
+    /// Adds what stands in an answer to the pool, under the names of its fields: what was given is used again, later and elsewhere.
+    pub(crate) fn learn(&self, method: &Method, answer: &[u8], pool: &mut Pool) {
+        self.learn_message(&method.output, answer, pool);
+    }
+
+    fn learn_message(&self, name: &str, mut bytes: &[u8], pool: &mut Pool) {
+        let Some(message) = self.messages.get(name) else {
+            return;
+        };
+        while !bytes.is_empty() {
+            let (number, wire) = decode_key(&mut bytes).unwrap();
+            if wire != WireType::LengthDelimited {
+                skip_field(wire, number, &mut bytes, DecodeContext::default()).unwrap();
+                continue;
+            }
+            let length = decode_varint(&mut bytes).unwrap() as usize;
+            let (value, rest) = bytes.split_at(length);
+            bytes = rest;
+            let fields = &message.field;
+            let Some(field) = fields.iter().find(|f| f.number().unsigned_abs() == number) else {
+                continue;
+            };
+            match field.r#type() {
+                Type::Message => self.learn_message(field.type_name(), value, pool),
+                Type::String => pool.learn_text(field.name(), value),
+                Type::Bytes => pool.learn_bytes(field.name(), value),
+                _ => {}
+            }
+        }
     }
 
     fn message(&self, name: &str, pool: &Pool, dice: &mut Dice) -> Vec<u8> {
@@ -117,6 +188,29 @@ impl Pool {
         self.bytes.entry(field.to_owned()).or_default().push(value);
     }
 
+    /// One of the texts that stand in fields of this name.
+    pub(crate) fn known(&self, field: &str, dice: &mut Dice) -> Option<String> {
+        self.texts.get(field).map(|known| dice.one(known).clone())
+    }
+
+    /// What is carried in a certificate, a ticket or a file is asked for in these fields.
+    fn learn_text(&mut self, field: &str, value: &[u8]) {
+        let value = String::from_utf8_lossy(value).into_owned();
+        let asked_in = match field {
+            "next_page_token" => "page_token",
+            "certificate" | "ticket" | "receipt" | "upgrade_code" | "file" => "proof",
+            other => other,
+        };
+        newest(self.texts.entry(asked_in.to_owned()).or_default(), value);
+    }
+
+    fn learn_bytes(&mut self, field: &str, value: &[u8]) {
+        newest(
+            self.bytes.entry(field.to_owned()).or_default(),
+            value.to_vec(),
+        );
+    }
+
     fn text(&self, field: &str, dice: &mut Dice) -> Vec<u8> {
         match self.texts.get(field) {
             Some(known) if dice.below(4) > 0 => dice.one(known).clone().into_bytes(),
@@ -132,6 +226,16 @@ impl Pool {
                 (0..length).map(|_| dice.byte()).collect()
             }
         }
+    }
+}
+
+/// Keeps the last of what was learnt.
+fn newest<T: PartialEq>(known: &mut Vec<T>, value: T) {
+    if !known.contains(&value) {
+        if known.len() >= 40 {
+            known.remove(20);
+        }
+        known.push(value);
     }
 }
 

@@ -8,8 +8,10 @@ mod bad_input;
 #[path = "../e2e/chip.rs"]
 mod chip;
 mod faults;
+mod forged;
 mod grammar;
 mod history;
+mod linear;
 mod model;
 mod race;
 mod reproduction;
@@ -20,5 +22,14 @@ mod roles;
 mod rules;
 mod seat_time;
 mod sent;
+mod tenants;
 mod totality;
 mod world;
+
+/// The size of a row of the threat model: what CI runs, or what the environment asks for.
+fn size(variable: &str, ci: usize) -> usize {
+    match std::env::var(variable) {
+        Ok(text) => text.replace('_', "").parse().unwrap(),
+        Err(_) => ci,
+    }
+}

@@ -11,7 +11,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use sha2::{Digest, Sha256};
 use upkeep_server::store::{
-    Committed, Entry, MAX_BYTES, MAX_KEYS, MAX_VALUE_BYTES, Store, StoreError, Tx, verify,
+    Committed, Entry, MAX_BYTES, MAX_KEYS, MAX_VALUE_BYTES, Store, StoreError, Tx, Writer, verify,
 };
 
 use crate::world::{Place, Refused, all, hold, put, queue, run, runtime, strings};
@@ -32,6 +32,27 @@ where
         outputs.push(task.await.unwrap());
     }
     outputs
+}
+
+/// In a simulation nothing may depend on when the machine runs a thread.
+#[test]
+fn on_the_callers_side_nothing_runs_but_while_a_caller_waits() {
+    let place = Place::new();
+    let store = Store::open(place.options().writer(Writer::Caller)).unwrap();
+    let first = queue(put(&store, "a", "1"));
+    let second = queue(put(&store, "b", "2"));
+    assert_eq!(store.head().sequence(), 0, "no thread took them");
+    run(second).unwrap();
+    assert_eq!(store.head().sequence(), 2, "one group took both");
+    run(first).unwrap();
+    let late = queue(put(&store, "c", "3"));
+    store.clone().close().unwrap();
+    run(late).unwrap();
+    assert!(matches!(
+        run(put(&store, "d", "4")),
+        Err(StoreError::Stopped(_))
+    ));
+    assert_eq!(all(&place.open()).len(), 3);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! decide nothing about licenses: those that change records call AdminService, over the network or inside this process.
 
 mod admin;
+mod audit;
+mod backup;
 mod completions;
 mod config;
 mod connect;
@@ -11,8 +13,10 @@ mod dev;
 mod doctor;
 mod endorsement;
 mod exit;
+mod export;
 mod files;
 mod health;
+mod import;
 mod init;
 mod mail;
 mod output;
@@ -20,11 +24,13 @@ mod partner;
 mod place;
 mod prices;
 mod programme;
+mod progress;
 mod release;
 mod reminders;
 mod serve;
 mod signals;
 mod staff;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -41,6 +47,11 @@ pub fn main() -> ExitCode {
 /// All commands and flags, for whoever documents or checks them.
 pub fn command() -> clap::Command {
     Cli::command()
+}
+
+/// Whether a price file is good in every row.
+pub(crate) fn is_price_file(bytes: &[u8]) -> bool {
+    prices::is_good(bytes)
 }
 
 /// Runs the program with `arguments`, the program's name first.
@@ -100,12 +111,20 @@ enum Command {
     Mail(mail::Command),
     #[command(subcommand)]
     Prices(prices::Command),
+    Import(import::Args),
+    Export(export::Args),
     Health(health::Args),
     Doctor(doctor::Args),
     #[command(subcommand)]
     Reminders(reminders::Command),
     #[command(subcommand)]
     Release(release::Command),
+    #[command(subcommand)]
+    Backup(backup::Command),
+    Restore(backup::RestoreArgs),
+    #[command(subcommand)]
+    Audit(audit::Command),
+    Verify(verify::Args),
     Completions(completions::Args),
 }
 
@@ -122,10 +141,16 @@ impl Command {
             Self::Staff(command) => staff::run(&command),
             Self::Mail(command) => mail::run(&command),
             Self::Prices(command) => prices::run(&command),
+            Self::Import(args) => import::run(&args),
+            Self::Export(args) => export::run(&args),
             Self::Health(args) => health::run(&args),
             Self::Doctor(args) => doctor::run(&args),
             Self::Reminders(command) => reminders::run(&command),
             Self::Release(command) => release::run(&command),
+            Self::Backup(command) => backup::run(&command),
+            Self::Restore(args) => backup::run_restore(&args),
+            Self::Audit(command) => audit::run(&command),
+            Self::Verify(args) => verify::run(&args),
             Self::Completions(args) => completions::run(&args, &mut command()),
         }
     }

@@ -2,7 +2,7 @@
 
 mod rows;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use upkeep::rpc::v1::{
@@ -106,6 +106,16 @@ struct Listed {
     amount_minor: i64,
     currency: String,
     valid_from: String,
+}
+
+/// Whether a file is good in every row.
+pub(super) fn is_good(bytes: &[u8]) -> bool {
+    let source = Box::new(std::io::Cursor::new(bytes.to_vec()));
+    let Ok(mut rows) = Rows::read(source, Path::new("")) else {
+        return false;
+    };
+    while matches!(rows.next_batch(), Ok(Some(_))) {}
+    rows.problems().is_empty()
 }
 
 pub(super) fn run(command: &Command) -> Result<(), Failure> {

@@ -71,16 +71,7 @@ pub fn load(
             mistakes.push(ConfigError::of(origin, key, what));
         }
     }
-
-    let raw = Raw::deserialize(layers.table()).map_err(|e| ConfigErrors::defect(&e))?;
-    let settings = raw.check(&mut |key, what| {
-        mistakes.push(ConfigError::of(layers.origin(key), key, what));
-    });
-    if mistakes.is_empty() {
-        Ok(Config { settings, layers })
-    } else {
-        Err(ConfigErrors(mistakes))
-    }
+    check(layers, mistakes)
 }
 
 /// The configuration file with every default and what it means.
@@ -180,6 +171,32 @@ fn default_table() -> Result<Table, ConfigErrors> {
     Table::try_from(Raw::from_settings(&Settings::default())).map_err(|e| ConfigErrors::defect(&e))
 }
 
+/// Reads the text of a configuration file over the defaults.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn read_text(text: &str) -> Result<Config, ConfigErrors> {
+    let mut mistakes = Vec::new();
+    let mut layers = Layers::new(&default_table()?);
+    match parse(text, &Origin::Default) {
+        Ok(table) => lay_file(&mut layers, Path::new(""), &table, &mut mistakes),
+        Err(mistake) => mistakes.push(mistake),
+    }
+    check(layers, mistakes)
+}
+
+fn check(layers: Layers, mut mistakes: Vec<ConfigError>) -> Result<Config, ConfigErrors> {
+    let raw = Raw::deserialize(layers.table()).map_err(|e| ConfigErrors::defect(&e))?;
+    let settings = raw.check(&mut |key, what| {
+        mistakes.push(ConfigError::of(layers.origin(key), key, what));
+    });
+    if mistakes.is_empty() {
+        Ok(Config { settings, layers })
+    } else {
+        Err(ConfigErrors(mistakes))
+    }
+}
+
 fn read(path: &Path) -> Result<Table, ConfigError> {
     let origin = Origin::File(PathBuf::from(path));
     let text = fs::read_to_string(path).map_err(|e| {
@@ -188,8 +205,13 @@ fn read(path: &Path) -> Result<Table, ConfigError> {
         );
         ConfigError::of(origin.clone(), "", what)
     })?;
-    text.parse()
-        .map_err(|e: toml::de::Error| ConfigError::of(origin, "", format!("is not TOML: {e}")))
+    parse(&text, &origin)
+}
+
+fn parse(text: &str, origin: &Origin) -> Result<Table, ConfigError> {
+    text.parse().map_err(|e: toml::de::Error| {
+        ConfigError::of(origin.clone(), "", format!("is not TOML: {e}"))
+    })
 }
 
 fn lay_file(layers: &mut Layers, path: &Path, table: &Table, mistakes: &mut Vec<ConfigError>) {

@@ -83,6 +83,8 @@ struct RawLimits {
 #[serde(deny_unknown_fields)]
 struct RawStore {
     cache_mib: u64,
+    snapshot_mib: u64,
+    checkpoint_minutes: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -151,6 +153,8 @@ impl Raw {
             mail: RawMail::from_settings(&settings.mail),
             store: RawStore {
                 cache_mib: settings.store_cache_mib,
+                snapshot_mib: settings.store_snapshot_mib,
+                checkpoint_minutes: settings.store_checkpoint_every.as_secs() / 60,
             },
             ops: RawOps::from_settings(&settings.ops),
             telemetry: RawTelemetry::from_settings(&settings.telemetry),
@@ -327,6 +331,14 @@ impl Raw {
         let signing = self.signing.check(&mut check);
         let mail = self.mail.check(&mut check);
         let store_cache_mib = check.range("store.cache_mib", self.store.cache_mib, 8, 1_048_576);
+        let store_snapshot_mib =
+            check.range("store.snapshot_mib", self.store.snapshot_mib, 1, 1_048_576);
+        let checkpoint_minutes = check.range(
+            "store.checkpoint_minutes",
+            self.store.checkpoint_minutes,
+            1,
+            44_640,
+        );
         Settings {
             data_dir: self.data_dir.into(),
             issuer: self.issuer,
@@ -347,6 +359,8 @@ impl Raw {
             ops,
             telemetry,
             store_cache_mib,
+            store_snapshot_mib,
+            store_checkpoint_every: Duration::from_secs(checkpoint_minutes.saturating_mul(60)),
             log_format,
             log_filter: self.log.filter,
         }

@@ -54,6 +54,10 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
     /// Memory for the index's cache, in MiB.
     pub store_cache_mib: u64,
+    /// How many MiB the ledger grows before another snapshot is made.
+    pub store_snapshot_mib: u64,
+    /// How often a checkpoint of the ledger is signed.
+    pub store_checkpoint_every: Duration,
     /// The form of log lines.
     pub log_format: LogFormat,
     /// Which log lines are written.
@@ -219,6 +223,8 @@ impl Default for Settings {
             ops: OpsSettings::default(),
             telemetry: TelemetrySettings::default(),
             store_cache_mib: 64,
+            store_snapshot_mib: 64,
+            store_checkpoint_every: Duration::from_secs(3_600),
             log_format: LogFormat::Text,
             log_filter: "info".to_owned(),
         }

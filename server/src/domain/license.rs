@@ -14,6 +14,7 @@ use upkeep::level::AssuranceLevel;
 use upkeep::serial::SerialNumber;
 
 use crate::domain::assurance;
+use crate::domain::external::ExternalId;
 use crate::domain::machine::{LicenseEvent, LicenseState, Role, SmaState, step};
 use crate::domain::maintenance;
 use crate::domain::money::Money;
@@ -56,7 +57,18 @@ pub struct License {
     pub(crate) usage: Usage,
     pub(crate) open_upgrade: Option<UpgradeId>,
     pub(crate) seal: Option<Seal>,
+    /// Where it came from, for one that was imported.
+    pub(crate) imported: Option<Imported>,
     pub(crate) created_at: DateTime<Utc>,
+}
+
+/// What tells a row that was imported before from another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// Its id in the system that it came from; without one its serial.
+    pub(crate) external: Option<ExternalId>,
+    /// A keyed digest of the row.
+    pub(crate) content: [u8; 32],
 }
 
 /// The maintenance contract beside its terms (T-04, N-12): flags and notices. Covered or not is read from the terms.

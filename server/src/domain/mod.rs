@@ -15,6 +15,7 @@ pub mod catalogue;
 pub mod credential;
 pub mod enrollment;
 pub mod explain;
+pub mod external;
 pub mod guess;
 pub mod license;
 pub mod machine;

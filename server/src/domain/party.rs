@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use upkeep::id::{CustomerId, PartnerId, RegionId};
 
+use crate::domain::external::ExternalId;
+
 /// A customer. Name and e-mail address are sealed under a key of the customer's own, kept outside the ledger: deleting that
 /// key erases them from every copy (DESIGN 6).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +14,8 @@ pub struct Customer {
     pub(crate) email: Vec<u8>,
     pub(crate) partner: Option<PartnerId>,
     pub(crate) contact: Contact,
+    /// Its id in the system that it was imported from, if it has one.
+    pub(crate) external: Option<ExternalId>,
     pub(crate) created_at: DateTime<Utc>,
 }
 
@@ -22,6 +26,8 @@ pub struct Partner {
     pub(crate) display_name: String,
     pub(crate) email: Vec<u8>,
     pub(crate) contact: Contact,
+    /// Its id in the system that it was imported from, if it has one.
+    pub(crate) external: Option<ExternalId>,
     pub(crate) created_at: DateTime<Utc>,
 }
 

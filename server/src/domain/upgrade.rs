@@ -363,6 +363,7 @@ mod tests {
             usage: Usage::default(),
             open_upgrade: None,
             seal: None,
+            imported: None,
             created_at: DateTime::UNIX_EPOCH,
         }
     }

@@ -68,7 +68,7 @@ pub(super) fn read(path: &Path) -> Result<DenyList, EndorsementError> {
     parse(&text).map_err(|why| EndorsementError::new(path.display(), why))
 }
 
-fn parse(text: &str) -> Result<DenyList, String> {
+pub(super) fn parse(text: &str) -> Result<DenyList, String> {
     let deny: Deny = toml::from_str(text).map_err(|e| e.to_string().trim_end().to_owned())?;
     let mut list = DenyList::default();
     for (denied, into) in [

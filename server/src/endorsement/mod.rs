@@ -249,5 +249,10 @@ fn optional(path: &Path) -> Result<Option<String>, EndorsementError> {
 
 const DENY: &str = "deny.toml";
 
+/// Whether a text is a deny list.
+pub(crate) fn is_deny_list(text: &str) -> bool {
+    deny::parse(text).is_ok()
+}
+
 #[cfg(test)]
 mod tests;

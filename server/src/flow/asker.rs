@@ -170,6 +170,7 @@ impl Asker {
         reads: &mut impl Records,
         now: DateTime<Utc>,
     ) -> Result<License, Outcome> {
+        deps.check_listed(reads, &self.caller, &self.serial)?;
         let license = deps.license(reads, &self.serial, now)?;
         self.caller.check_owns(license.as_ref())?;
         let license =

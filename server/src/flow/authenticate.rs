@@ -152,14 +152,17 @@ async fn compare(
         Some(license) => license,
         None => deps.passwords.decoy()?,
     };
-    let taken = deps
-        .programmes
-        .get(&license.programme, license.programme_rev)
-        .is_none_or(|programme| {
-            programme
-                .credential_kinds(serial)
-                .contains(&credential.kind())
-        });
+    let programmes = &deps.programmes;
+    let programme = match programmes.get(&license.programme, license.programme_rev) {
+        // The decoy follows no programme; another's rules take it as long.
+        None if !is_known => programmes.revisions().next(),
+        own => own,
+    };
+    let taken = programme.is_none_or(|programme| {
+        programme
+            .credential_kinds(serial)
+            .contains(&credential.kind())
+    });
     let (right, named) = match credential {
         Credential::Password(password) => {
             let mac = deps.pepper.password(serial, password);
@@ -364,6 +367,7 @@ fn decoy_record() -> Vec<u8> {
             usage: Usage::default(),
             open_upgrade: None,
             seal: None,
+            imported: None,
             created_at: DateTime::UNIX_EPOCH,
         })
     };

@@ -21,15 +21,19 @@ pub(crate) mod enrolled;
 pub mod evidence;
 pub(crate) mod expansion;
 pub(crate) mod expiring;
+pub(crate) mod export;
 pub(crate) mod extension;
 pub(crate) mod give_up;
+pub(crate) mod import;
 pub(crate) mod lease;
 pub(crate) mod letter;
 pub(crate) mod license;
 pub(crate) mod maintenance;
+pub(crate) mod new_license;
 pub(crate) mod once;
 pub(crate) mod order;
 pub(crate) mod outbox;
+pub(crate) mod page_token;
 pub mod parts;
 pub(crate) mod party;
 pub(crate) mod place;
@@ -63,6 +67,8 @@ use upkeep::key::{KeyError, PublicKey, Thumbprint};
 use upkeep::serial::SerialNumber;
 
 use crate::attest::Endorsements;
+use crate::audit::AuditError;
+use crate::audit::log::Log;
 use crate::clock::Clock;
 use crate::domain::guess::GuessLimiter;
 use crate::domain::license::License;
@@ -74,7 +80,7 @@ use crate::mail::Stationery;
 use crate::personal::{Personal, PersonalError};
 use crate::random::Random;
 use crate::record::event::Event;
-use crate::record::{self, RecordError, Records, keys};
+use crate::record::{self, Reads, RecordError, Records, keys};
 use crate::secrets::{Codes, Pepper};
 use crate::signer::{SignError, Signer};
 use crate::store::{Committed, Store, StoreError, Tx};
@@ -103,6 +109,8 @@ pub struct Deps {
     /// Whose chips are believed.
     pub(crate) endorsements: Arc<Endorsements>,
     pub(crate) enrolling: Pending,
+    /// Signs checkpoints of the ledger.
+    pub(crate) log: Arc<Log>,
 }
 
 /// A flow's failure: a refusal is an answer, a fault is not.
@@ -136,6 +144,9 @@ pub enum Fault {
     /// Personal data.
     #[error(transparent)]
     Personal(#[from] PersonalError),
+    /// A checkpoint of the ledger.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// Records contradict each other.
     #[error("records contradict each other: {0}")]
     Inconsistent(&'static str),
@@ -165,6 +176,8 @@ pub(crate) struct Note {
     pub(crate) serial: Option<SerialNumber>,
     pub(crate) subject: String,
     pub(crate) reason: String,
+    /// The licenses that an import made, each with what was agreed about it: each gets the event in its history.
+    pub(crate) made: Vec<(SerialNumber, String)>,
     silent: bool,
     stands: bool,
 }
@@ -243,6 +256,34 @@ impl Deps {
     ) -> Result<Option<License>, Outcome> {
         let stored: Option<License> = reads.load(&keys::license(serial))?;
         stored.map(|stored| self.as_of(stored, now)).transpose()
+    }
+
+    /// Refuses a partner by the index of its own licenses, before anything is loaded: a foreign serial costs exactly what one costs
+    /// that does not exist. [`Caller::check_owns`] still decides on the license itself.
+    ///
+    /// # Errors
+    /// NOT_YOUR_CUSTOMER.
+    pub(crate) fn check_listed(
+        &self,
+        reads: &mut impl Reads,
+        caller: &Caller,
+        serial: &SerialNumber,
+    ) -> Result<(), Outcome> {
+        if caller.role != Role::Partner {
+            return Ok(());
+        }
+        let own = caller
+            .id
+            .as_deref()
+            .and_then(|id| PartnerId::parse(id).ok());
+        let listed = match own {
+            Some(own) => reads.value(&keys::partner_license(&own, serial))?,
+            None => None,
+        };
+        match listed {
+            Some(_) => Ok(()),
+            None => Err(Reason::NotYourCustomer.into()),
+        }
     }
 
     /// A stored license as it stands at `now`.
@@ -394,6 +435,16 @@ fn write_event(tx: &mut Tx<'_>, call: &Call, note: Note, outcome: &str) {
             .map(ToString::to_string)
             .unwrap_or_default(),
     };
+    for (serial, agreed) in note.made {
+        let own = Event {
+            serial: serial.to_string(),
+            subject: String::new(),
+            reason: agreed,
+            ..event.clone()
+        };
+        let key = keys::history_entry(&serial, tx.sequence());
+        tx.put(key, record::encode(&own));
+    }
     let stored = record::encode(&event);
     if let Some(serial) = &note.serial {
         tx.put(keys::history_entry(serial, tx.sequence()), stored.clone());

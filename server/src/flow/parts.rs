@@ -12,6 +12,7 @@ use super::authenticate::Passwords;
 use super::enroll::Pending;
 use super::{Deps, Fault};
 use crate::attest::Endorsements;
+use crate::audit::log::Log;
 use crate::clock::Clock;
 use crate::domain::guess::{Backoff, GuessLimiter, GuessLimits};
 use crate::domain::programme::Programmes;
@@ -53,6 +54,8 @@ pub struct Parts {
     pub issuer: Issuer,
     /// Whose chips are believed; none by default.
     pub endorsements: Arc<Endorsements>,
+    /// Signs checkpoints of the ledger.
+    pub log: Arc<Log>,
 }
 
 impl Deps {
@@ -88,6 +91,7 @@ impl Deps {
             kid,
             endorsements: parts.endorsements,
             enrolling: Pending::default(),
+            log: parts.log,
         })
     }
 

@@ -76,6 +76,7 @@ pub(crate) async fn create_customer(
         id,
         partner,
         contact,
+        external: None,
         created_at: whole_micros(call.now),
     };
     let principal = Principal::of(&call);
@@ -169,6 +170,7 @@ pub(crate) async fn create_partner(
         id,
         display_name,
         contact,
+        external: None,
         created_at: whole_micros(call.now),
     };
     let principal = Principal::of(&call);
@@ -312,7 +314,7 @@ fn texts_of(contact: &Contact) -> (String, String) {
     (contact.language.clone(), region.unwrap_or_default())
 }
 
-const NAME: &str = "customer/display-name";
-const EMAIL: &str = "customer/email";
-const PARTNER_EMAIL: &str = "partner/email";
+pub(super) const NAME: &str = "customer/display-name";
+pub(super) const EMAIL: &str = "customer/email";
+pub(super) const PARTNER_EMAIL: &str = "partner/email";
 const MALFORMED: Fault = Fault::Inconsistent("a kept answer can't be read");

@@ -1,14 +1,15 @@
 //! Reading: single records, pages of them, look-up, history and audit. Nothing here changes anything.
 
-use subtle::ConstantTimeEq;
+use std::sync::Arc;
+
 use upkeep::id::{ActivationId, CustomerId, DongleNumber, PartnerId, UpgradeId};
 use upkeep::key::Thumbprint;
 use upkeep::serial::SerialNumber;
 
-use super::{Caller, Deps, Fault, Outcome, lease};
+use super::{Caller, Deps, Fault, Outcome, lease, page_token};
 use crate::domain::activation::Activation;
 use crate::domain::license::License;
-use crate::domain::refusal::{Reason, Refusal, Violation};
+use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::upgrade::Upgrade;
 use crate::record::event::Event;
 use crate::record::keys::Range;
@@ -34,6 +35,7 @@ pub(crate) fn license(
     serial: &SerialNumber,
 ) -> Result<License, Outcome> {
     let mut store = &deps.store;
+    deps.check_listed(&mut store, caller, serial)?;
     let license = deps.license(&mut store, serial, deps.clock.now())?;
     caller.check_owns(license.as_ref())?;
     license.ok_or_else(|| Refusal::new(Reason::NotFound).with("serial", serial).into())
@@ -210,7 +212,7 @@ pub(crate) fn history(
     page: &Page,
 ) -> Result<Paged<(u64, Event)>, Outcome> {
     let range = keys::history(serial);
-    let to = match read_token(deps, "history", &range, page)? {
+    let to = match page_token::read(&deps.pepper, "history", &range, &page.token)? {
         None => range.to.clone(),
         Some(last) => last,
     };
@@ -241,12 +243,12 @@ pub(crate) fn audit(deps: &Deps, page: &Page) -> Result<Paged<(u64, Event)>, Out
         from: vec![0; 8],
         to: vec![0xFF; 9],
     };
-    let from = match read_token(deps, "audit", &range, page)? {
+    let from = match page_token::read(&deps.pepper, "audit", &range, &page.token)? {
         None => 1,
         Some(last) => last
             .try_into()
             .map(u64::from_be_bytes)
-            .map_err(|_| foreign_token())?
+            .map_err(|_| page_token::foreign())?
             .saturating_add(1),
     };
     let mut found = Vec::new();
@@ -260,6 +262,19 @@ pub(crate) fn audit(deps: &Deps, page: &Page) -> Result<Paged<(u64, Event)>, Out
     }
     let next = next_token(deps, "audit", &mut found, page.size);
     Ok((found.into_iter().map(|(_, entry)| entry).collect(), next))
+}
+
+/// A fresh signed checkpoint of the ledger. The first one after a start reads the ledger from the newest snapshot on.
+///
+/// # Errors
+/// Faults of the store, and of the disk that keeps it.
+pub(crate) async fn checkpoint(deps: &Deps) -> Result<String, Outcome> {
+    let (log, store) = (Arc::clone(&deps.log), deps.store.clone());
+    let signed = tokio::task::spawn_blocking(move || log.checkpoint(&store)).await;
+    match signed {
+        Ok(signed) => signed.map_err(|fault| Outcome::Failed(fault.into())),
+        Err(_) => Err(Fault::Inconsistent("signing a checkpoint panicked").into()),
+    }
 }
 
 /// A page of the keys of an index.
@@ -280,10 +295,12 @@ pub(crate) fn index_page(
 }
 
 fn start(deps: &Deps, listing: &str, range: &Range, page: &Page) -> Result<Range, Outcome> {
-    Ok(match read_token(deps, listing, range, page)? {
-        None => range.clone(),
-        Some(last) => range.after(&last),
-    })
+    Ok(
+        match page_token::read(&deps.pepper, listing, range, &page.token)? {
+            None => range.clone(),
+            Some(last) => range.after(&last),
+        },
+    )
 }
 
 /// Cuts the extra element off and names the last key that was given.
@@ -295,44 +312,8 @@ fn next_token<T>(deps: &Deps, listing: &str, found: &mut Vec<(Vec<u8>, T)>, size
     let Some((last, _)) = found.last() else {
         return String::new();
     };
-    let mut token = deps.pepper.page(listing, last).to_vec();
-    token.truncate(TAG_LEN);
-    token.extend_from_slice(last);
-    data_encoding::BASE64URL_NOPAD.encode(&token)
-}
-
-/// The key in a page token: one that this server made for this listing and that lies in its range.
-fn read_token(
-    deps: &Deps,
-    listing: &str,
-    range: &Range,
-    page: &Page,
-) -> Result<Option<Vec<u8>>, Outcome> {
-    if page.token.is_empty() {
-        return Ok(None);
-    }
-    let token = data_encoding::BASE64URL_NOPAD
-        .decode(page.token.as_bytes())
-        .map_err(|_| foreign_token())?;
-    let (tag, key) = token.split_at_checked(TAG_LEN).ok_or_else(foreign_token)?;
-    let expected = deps.pepper.page(listing, key);
-    let genuine = expected
-        .get(..TAG_LEN)
-        .is_some_and(|expected| bool::from(expected.ct_eq(tag)));
-    if !genuine || !range.contains(key) {
-        return Err(foreign_token());
-    }
-    Ok(Some(key.to_vec()))
-}
-
-fn foreign_token() -> Outcome {
-    let violation = Violation::new(
-        "page_token",
-        "is not one that this listing gave; leave it empty to start again",
-    );
-    Refusal::invalid(vec![violation]).into()
+    page_token::write(&deps.pepper, listing, last)
 }
 
 const MAX_FOUND: usize = 50;
-const TAG_LEN: usize = 16;
 const MALFORMED: Fault = Fault::Inconsistent("an index names a record that is not there");

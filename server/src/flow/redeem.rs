@@ -26,7 +26,7 @@ use crate::domain::upgrade::{self, Upgrade};
 use crate::domain::virtual_machine::contradiction;
 use crate::random::uuid_v7;
 use crate::record::license::LicenseWire;
-use crate::record::{self, Record, Records, keys, save};
+use crate::record::{self, Reads, Record, Records, keys, save};
 use crate::store::Tx;
 
 /// A parsed RedeemUpgradeCode request.
@@ -241,32 +241,19 @@ fn finish(deps: &Deps, kept: Kept) -> Result<Redeemed, Outcome> {
     })
 }
 
-/// The update request that this code belongs to, and which of its codes it is. An unknown serial has none.
+/// The update request that this code belongs to, and which of its codes it is. One look into the index, whatever the license has
+/// been through: an unknown serial, one without requests and one with many cost the same.
 fn find_code(
     deps: &Deps,
     serial: &SerialNumber,
     code: &Code,
 ) -> Result<Option<(UpgradeId, u32)>, Outcome> {
     let mut store = &deps.store;
-    // The open request first, then the newest: however many were made and withdrawn before it, its code is found.
-    let license: Option<License> = store.load(&keys::license(serial))?;
-    let mut ids: Vec<UpgradeId> = license.and_then(|l| l.open_upgrade).into_iter().collect();
-    let requests = keys::license_upgrades(serial);
-    for (key, _) in store.scan_back(&requests.from, &requests.to, MAX_REQUESTS)? {
-        ids.push(UpgradeId::from_slice(keys::tail(&key, &requests)).map_err(|_| MALFORMED)?);
-    }
-    let mut found = None;
-    for id in ids {
-        let Some(upgrade) = store.load::<Upgrade>(&keys::upgrade(&id))? else {
-            continue;
-        };
-        for number in 1..=upgrade.code_number {
-            if deps.codes.upgrade(&id, number) == *code {
-                found = Some((id, number));
-            }
-        }
-    }
-    Ok(found)
+    let key = keys::upgrade_code(serial, &deps.pepper.upgrade_code(serial, code));
+    let Some(named) = store.value(&key)? else {
+        return Ok(None);
+    };
+    Ok(Some(keys::read_code_number(&named).ok_or(MALFORMED)?))
 }
 
 fn load(
@@ -290,6 +277,4 @@ fn product_of(deps: &Deps, serial: &SerialNumber) -> Result<ProductId, Outcome> 
     Ok(license.ok_or(MALFORMED)?.product)
 }
 
-/// The newest requests of one license that are looked through for a code.
-const MAX_REQUESTS: usize = 50;
 const MALFORMED: Fault = Fault::Inconsistent("an update request and its license disagree");

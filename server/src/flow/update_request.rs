@@ -56,14 +56,26 @@ pub(crate) async fn create(
     call: Call,
     ask: Request,
 ) -> Result<(Upgrade, License), Outcome> {
-    // 1 Who asks: a partner by its certificate, and everybody by the license's secret (T-22).
+    // 1 Who asks: a partner by its certificate, and everybody by the license's secret (T-22). Without a certificate nothing of the
+    // license is looked at before its secret: a serial that is known would take longer.
     let mut store = &deps.store;
-    let known = deps.license(&mut store, &ask.serial, call.now)?;
-    call.caller.check_owns(known.as_ref())?;
-    check_fields(deps, &call.caller, &ask, known.as_ref())?;
+    let own = match call.caller.role {
+        Role::Partner => {
+            deps.check_listed(&mut store, &call.caller, &ask.serial)?;
+            let own = deps.license(&mut store, &ask.serial, call.now)?;
+            call.caller.check_owns(own.as_ref())?;
+            own
+        }
+        _ => None,
+    };
+    check_fields(deps, &ask, own.as_ref())?;
     let who = match &ask.credential {
         Some(credential) => Some(authenticate(deps, &call, &ask.serial, credential).await?),
         None => None,
+    };
+    let known = match own {
+        Some(own) => Some(own),
+        None => deps.license(&mut store, &ask.serial, call.now)?,
     };
     let Some(known) = known else {
         return Err(Reason::CredentialInvalid.into());
@@ -151,13 +163,9 @@ pub(crate) async fn create(
 ///
 /// Only a partner is known before its credential is, so it is asked for what its license's programme wants. To anybody else a
 /// serial that does not exist must look like any other: it is asked for what every programme wants, and for the rest afterwards.
-fn check_fields(
-    deps: &Deps,
-    caller: &Caller,
-    ask: &Request,
-    known: Option<&License>,
-) -> Result<(), Outcome> {
-    let own = known.filter(|_| caller.role == Role::Partner);
+///
+/// * `own` - the license of a partner who asks.
+fn check_fields(deps: &Deps, ask: &Request, own: Option<&License>) -> Result<(), Outcome> {
     let fields: Vec<UpdateField> = match own {
         Some(license) => deps.programme(license)?.update().fields.clone(),
         None => UpdateField::ALL

@@ -21,7 +21,8 @@ use crate::domain::maintenance::{self, access};
 use crate::domain::refusal::{Reason, Refusal};
 use crate::domain::upgrade::{self, Upgrade};
 use crate::record::upgrade::UpgradeWire;
-use crate::record::{Record, save};
+use crate::record::{Record, keys, save};
+use crate::store::Tx;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +102,7 @@ pub(crate) async fn issue(
             }
             upgrade.file = file_form(&inner, &upgrade, &license, now)?;
             save(tx, &upgrade);
+            put_code(&inner, tx, &upgrade);
             inner.save_license(tx, &mut license)?;
             outbox::enqueue(&inner, tx, now, mail_of(&upgrade), to(&upgrade))?;
             Ok(Kept {
@@ -121,6 +123,16 @@ pub(crate) async fn issue(
         target: upgrade.target,
         expires_at: upgrade.expires_at,
     })
+}
+
+/// Makes the code that is out findable. Those before it stay: whoever shows one is told that it is too old.
+fn put_code(deps: &Deps, tx: &mut Tx<'_>, upgrade: &Upgrade) {
+    let code = deps.codes.upgrade(&upgrade.id, upgrade.code_number);
+    let mac = deps.pepper.upgrade_code(&upgrade.serial, &code);
+    tx.put(
+        keys::upgrade_code(&upgrade.serial, &mac),
+        keys::code_number(&upgrade.id, upgrade.code_number),
+    );
 }
 
 /// What is kept of a mail sent again.

@@ -108,15 +108,7 @@ pub fn read_public(path: &Path) -> Result<Vec<u8>, KeyFileError> {
 /// [`KeyFileError::Exists`] and nothing is touched; [`KeyFileError::Io`].
 pub fn write_new(path: &Path, bytes: &[u8], access: Access) -> Result<(), KeyFileError> {
     let directory = path.parent().unwrap_or(Path::new("."));
-    let mode = match access {
-        Access::Owner => 0o600,
-        Access::Everyone => 0o644,
-    };
-    let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(directory)
-        .map_err(|e| unwritable(path, e))?;
+    let mut file = new_file(directory, access).map_err(|e| unwritable(path, e))?;
     file.write_all(bytes)
         .and_then(|()| file.as_file().sync_all())
         .map_err(|e| unwritable(path, e))?;
@@ -128,6 +120,62 @@ pub fn write_new(path: &Path, bytes: &[u8], access: Access) -> Result<(), KeyFil
             _ => unwritable(path, e.error),
         })?;
     sync_directory(directory)
+}
+
+/// Writes new files into one directory, as [`write_new`] does each, but with one sync for all of them. A file that is there already
+/// stays as it is.
+///
+/// # Errors
+/// [`KeyFileError::Io`]; some of them may be there then, whole.
+pub(crate) fn write_new_all(
+    directory: &Path,
+    files: &[(&Path, &[u8])],
+    access: Access,
+) -> Result<(), KeyFileError> {
+    let mut written = Vec::with_capacity(files.len());
+    for (path, bytes) in files {
+        let mut file = new_file(directory, access).map_err(|e| unwritable(path, e))?;
+        file.write_all(bytes).map_err(|e| unwritable(path, e))?;
+        // Closed here: there may be more of them than open files are allowed.
+        written.push((*path, file.into_temp_path()));
+    }
+    if written.is_empty() {
+        return Ok(());
+    }
+    sync_contents(directory, &written).map_err(|e| unwritable(directory, e))?;
+    for (path, file) in written {
+        match file.persist_noclobber(path) {
+            Err(e) if e.error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(unwritable(path, e.error));
+            }
+            _ => {}
+        }
+    }
+    sync_directory(directory)
+}
+
+/// One sync of the file system for many files; where there is none, one for each.
+#[cfg(target_os = "linux")]
+fn sync_contents(directory: &Path, _files: &[(&Path, tempfile::TempPath)]) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(File::open(directory)?)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn sync_contents(_directory: &Path, files: &[(&Path, tempfile::TempPath)]) -> io::Result<()> {
+    files
+        .iter()
+        .try_for_each(|(_, file)| File::open(file)?.sync_all())
+}
+
+fn new_file(directory: &Path, access: Access) -> io::Result<tempfile::NamedTempFile> {
+    let mode = match access {
+        Access::Owner => 0o600,
+        Access::Everyone => 0o644,
+    };
+    tempfile::Builder::new()
+        .prefix(".new-")
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(directory)
 }
 
 /// Makes `directory` for its owner alone; it may be there already.

@@ -8,6 +8,8 @@
 //! the store contains any of this.
 
 pub mod file;
+pub mod log;
+pub mod sealed;
 
 use std::fmt;
 use std::fs::{self, Permissions};

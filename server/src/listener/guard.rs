@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -131,6 +132,9 @@ where
     let shown = peer.map(Peer::to_string).unwrap_or_default();
     let admitted = rules.admit(peer, &method);
     let mut finished = Finished::start(&rules.metrics, rules.listener, &method, shown, &id, trace);
+    if !is_grpc(request.headers()) {
+        return Ok(finished.follow(not_grpc()));
+    }
 
     let response = match admitted {
         Err(Busy) => {
@@ -169,6 +173,23 @@ where
         response.headers_mut().insert(REQUEST_ID, id);
     }
     Ok(response)
+}
+
+/// Whether the body is what gRPC sends. A page in a browser may send forms and plain text to any server without asking, and with the
+/// client certificate of whoever looks at it; it may not send this.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .map_or(&b""[..], HeaderValue::as_bytes);
+    let rest = kind.strip_prefix(b"application/grpc");
+    rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// Source: gRPC over HTTP/2, Requests, Content-Type.
+fn not_grpc() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response
 }
 
 impl Rules {

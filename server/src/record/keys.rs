@@ -7,6 +7,8 @@
 //! | `v/product 0 version` | release |
 //! | `c/customer`, `r/partner` | customer, partner |
 //! | `l/serial` | the current generation of a license |
+//! | `X/external` | the serial of the license that was imported under this id |
+//! | `S/c 0 external`, `S/r 0 external` | the customer, the partner that an external id stands for |
 //! | `k/serial 0 generation` | a superseded generation |
 //! | `s/partner 0 serial`, `u/customer 0 serial`, `w/dongle 0 serial` | empty: find licenses |
 //! | `a/activation` | activation with its return |
@@ -17,6 +19,7 @@
 //! | `q/serial 0 mac` | the activation that a product code names; the mac is keyed |
 //! | `f/activation` | the proof of deactivation as it came; never deleted |
 //! | `g/upgrade`, `h/serial 0 upgrade` | update request; find them by license |
+//! | `Z/serial 0 mac` | the update request (16 bytes) that an upgrade code belongs to, and its number (4); the mac is keyed |
 //! | `n/expiry nonce` | empty: a spent challenge |
 //! | `i/principal 0 request` | the answer of a request, for retries |
 //! | `j/expiry principal 0 request` | empty: which answers to forget when |
@@ -40,6 +43,7 @@
 //! | `D/name` | the enrollment (16 bytes) of a TPM's device key, by its Name |
 //! | `m/ek` | what is remembered of a TPM |
 //! | `I/ek nv` | the largest value of a TPM's counter, by the counter's Name |
+//! | `F/epoch` | the epoch of the store, written by a restore (see `store::Epoch`) |
 //! | `H/ek nv serial` | the live activation (16 bytes) of a license on a counter |
 
 mod hardware;
@@ -55,6 +59,7 @@ use upkeep::key::Thumbprint;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
+use crate::domain::external::ExternalId;
 use crate::domain::price_book::Thing;
 
 pub(crate) use self::hardware::*;
@@ -153,11 +158,37 @@ pub fn licenses() -> Range {
     Range::of_prefix(Key::table(b'l').done())
 }
 
+/// The serial of the license that was imported under an id.
+pub(crate) fn external_license(id: &ExternalId) -> Vec<u8> {
+    Key::table(b'X').raw(id.as_str().as_bytes()).done()
+}
+
+/// The id of the customer that an external id stands for.
+pub(crate) fn external_customer(id: &ExternalId) -> Vec<u8> {
+    Key::table(b'S')
+        .text("c")
+        .raw(id.as_str().as_bytes())
+        .done()
+}
+
+/// The id of the partner that an external id stands for.
+pub(crate) fn external_partner(id: &ExternalId) -> Vec<u8> {
+    Key::table(b'S')
+        .text("r")
+        .raw(id.as_str().as_bytes())
+        .done()
+}
+
 pub(crate) fn superseded(serial: &SerialNumber, generation: u32) -> Vec<u8> {
     Key::table(b'k')
         .text(serial.as_str())
         .raw(&generation.to_be_bytes())
         .done()
+}
+
+/// The superseded generations of a license, oldest first.
+pub(crate) fn superseded_generations(serial: &SerialNumber) -> Range {
+    Range::of_prefix(Key::table(b'k').text(serial.as_str()).done())
 }
 
 pub(crate) fn partner_license(partner: &PartnerId, serial: &SerialNumber) -> Vec<u8> {
@@ -195,6 +226,11 @@ pub(crate) fn dongle_licenses(dongle: &DongleNumber) -> Range {
 
 pub(crate) fn activation(id: &ActivationId) -> Vec<u8> {
     Key::table(b'a').raw(id.as_bytes()).done()
+}
+
+/// The activation that the end of an index key names.
+pub(crate) fn activation_of(tail: &[u8]) -> Vec<u8> {
+    Key::table(b'a').raw(tail).done()
 }
 
 /// All activations, oldest first.
@@ -248,6 +284,11 @@ pub(crate) fn upgrade(id: &UpgradeId) -> Vec<u8> {
     Key::table(b'g').raw(id.as_bytes()).done()
 }
 
+/// The update request that the end of an index key names.
+pub(crate) fn upgrade_of(tail: &[u8]) -> Vec<u8> {
+    Key::table(b'g').raw(tail).done()
+}
+
 /// All update requests, oldest first.
 pub fn upgrades() -> Range {
     Range::of_prefix(Key::table(b'g').done())
@@ -260,8 +301,19 @@ pub(crate) fn license_upgrade(serial: &SerialNumber, id: &UpgradeId) -> Vec<u8> 
         .done()
 }
 
-pub(crate) fn license_upgrades(serial: &SerialNumber) -> Range {
-    Range::of_prefix(Key::table(b'h').text(serial.as_str()).done())
+pub(crate) fn upgrade_code(serial: &SerialNumber, mac: &[u8; 32]) -> Vec<u8> {
+    Key::table(b'Z').text(serial.as_str()).raw(mac).done()
+}
+
+/// The value under [`upgrade_code`].
+pub(crate) fn code_number(id: &UpgradeId, number: u32) -> Vec<u8> {
+    [id.as_bytes().as_slice(), &number.to_be_bytes()].concat()
+}
+
+/// Reads what [`code_number`] wrote.
+pub(crate) fn read_code_number(value: &[u8]) -> Option<(UpgradeId, u32)> {
+    let (id, number) = value.split_last_chunk::<4>()?;
+    Some((UpgradeId::from_slice(id).ok()?, u32::from_be_bytes(*number)))
 }
 
 pub(crate) fn spent_challenge(expires_at: DateTime<Utc>, nonce: &[u8; 16]) -> Vec<u8> {

@@ -11,8 +11,10 @@ use super::wire::{
     Bad, MoneyWire, TermWire, array, date, from_micros, number_of, optional_text, text_of, value_of,
 };
 use super::{Record, keys};
+use crate::domain::external::ExternalId;
 use crate::domain::license::{
-    Carrier, Contract, License, Module, PasswordVerifier, Placed, Seal, Usage, VmPermission,
+    Carrier, Contract, Imported, License, Module, PasswordVerifier, Placed, Seal, Usage,
+    VmPermission,
 };
 use crate::domain::machine::LicenseState;
 
@@ -78,6 +80,10 @@ pub(crate) struct LicenseWire {
     placed_last_day: String,
     #[prost(string, tag = "30")]
     placed_due_on: String,
+    #[prost(string, tag = "31")]
+    external_id: String,
+    #[prost(bytes = "vec", tag = "32")]
+    import_content: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -207,6 +213,16 @@ impl Record for License {
             reminded: self.contract.reminded.clone(),
             placed_last_day: text_of(self.placed.last_day.as_ref()),
             placed_due_on: text_of(self.placed.due_on.as_ref()),
+            external_id: text_of(
+                self.imported
+                    .as_ref()
+                    .and_then(|imported| imported.external.as_ref()),
+            ),
+            import_content: self
+                .imported
+                .as_ref()
+                .map(|imported| imported.content.to_vec())
+                .unwrap_or_default(),
         }
     }
 
@@ -277,6 +293,13 @@ impl Record for License {
                 bytes => Some(UpgradeId::from_slice(bytes).map_err(|_| Bad("open_upgrade"))?),
             },
             seal: wire.seal.map(seal_from_wire).transpose()?,
+            imported: match wire.import_content.as_slice() {
+                [] => None,
+                content => Some(Imported {
+                    external: optional_text(&wire.external_id, "external_id", ExternalId::parse)?,
+                    content: array(content, "import_content")?,
+                }),
+            },
             created_at: from_micros(wire.created_at, "created_at")?,
         })
     }

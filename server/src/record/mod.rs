@@ -144,7 +144,8 @@ pub(crate) fn encode(message: &impl Message) -> Vec<u8> {
     value
 }
 
-fn decode<R: Record>(key: &[u8], value: &[u8]) -> Result<R, RecordError> {
+/// Reads a stored value as the record of its key.
+pub(crate) fn decode<R: Record>(key: &[u8], value: &[u8]) -> Result<R, RecordError> {
     let wire = decode_message(key, value)?;
     R::from_wire(wire).map_err(|bad| unreadable(key, bad.to_string()).into())
 }

@@ -4,6 +4,7 @@ use upkeep::id::{CustomerId, PartnerId, RegionId};
 
 use super::wire::{Bad, from_micros, optional_text, text_of};
 use super::{Record, keys};
+use crate::domain::external::ExternalId;
 use crate::domain::party::{Contact, Customer, Partner};
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -22,6 +23,8 @@ pub(crate) struct CustomerWire {
     language: String,
     #[prost(string, tag = "7")]
     region: String,
+    #[prost(string, tag = "8")]
+    external: String,
 }
 
 impl Record for Customer {
@@ -40,6 +43,7 @@ impl Record for Customer {
             created_at: self.created_at.timestamp_micros(),
             language: self.contact.language.clone(),
             region: text_of(self.contact.region.as_ref()),
+            external: text_of(self.external.as_ref()),
         }
     }
 
@@ -50,6 +54,7 @@ impl Record for Customer {
             email: wire.email,
             partner: optional_text(&wire.partner, "partner", PartnerId::parse)?,
             contact: contact_of(wire.language, &wire.region)?,
+            external: optional_text(&wire.external, "external", ExternalId::parse)?,
             created_at: from_micros(wire.created_at, "created_at")?,
         })
     }
@@ -69,6 +74,8 @@ pub(crate) struct PartnerWire {
     language: String,
     #[prost(string, tag = "6")]
     region: String,
+    #[prost(string, tag = "7")]
+    external: String,
 }
 
 impl Record for Partner {
@@ -86,6 +93,7 @@ impl Record for Partner {
             email: self.email.clone(),
             language: self.contact.language.clone(),
             region: text_of(self.contact.region.as_ref()),
+            external: text_of(self.external.as_ref()),
         }
     }
 
@@ -95,6 +103,7 @@ impl Record for Partner {
             display_name: wire.display_name,
             email: wire.email,
             contact: contact_of(wire.language, &wire.region)?,
+            external: optional_text(&wire.external, "external", ExternalId::parse)?,
             created_at: from_micros(wire.created_at, "created_at")?,
         })
     }

@@ -20,6 +20,7 @@ use crate::store::Store;
 /// What ends together.
 pub(super) struct AtWork {
     pub(super) deps: Arc<Deps>,
+    pub(super) checkpoint_every: Duration,
     pub(super) mailer: Option<Mailer>,
     pub(super) healths: [Health; 2],
     pub(super) listeners: JoinSet<Result<(), crate::listener::ServeError>>,
@@ -42,6 +43,8 @@ impl AtWork {
         ));
         beside.spawn(background::due(Arc::clone(&self.deps), Arc::clone(metrics)));
         beside.spawn(background::flag_doubtful(Arc::clone(&self.deps)));
+        let every = self.checkpoint_every;
+        beside.spawn(background::checkpoints(Arc::clone(&self.deps), every));
         let (stop_mails, mails_stopped) = watch::channel(false);
         let mut mailing = tokio::spawn(mailing::send_mails(
             Arc::clone(&self.deps),
@@ -81,7 +84,10 @@ impl AtWork {
             // It is still in the outbox and goes out after the next start, under the same Message-ID.
             mailing.abort();
         }
-        // 4. What calls have handed on is committed; then the directory is free.
+        // 4. A last checkpoint; then what calls have handed on is committed, and the directory is free.
+        if cause.is_none() {
+            background::checkpoint(&self.deps).await;
+        }
         monitoring.shutdown().await;
         let closed = tokio::task::spawn_blocking(move || store.close()).await;
         tracing::info!("stopped");

@@ -9,6 +9,7 @@ use crate::flow::Deps;
 use crate::flow::Outcome;
 use crate::flow::due::{self, Pass};
 use crate::flow::evidence;
+use crate::flow::read;
 use crate::flow::sweep::{self, Swept};
 use crate::metrics::{self, Metrics, PassResult};
 use crate::store::{Store, StoreError};
@@ -91,6 +92,30 @@ pub(super) async fn flag_doubtful(deps: Arc<Deps>) {
         }
         Ok(()) if seats > 0 => tracing::warn!(seats, "seats are not endorsed as they were"),
         Ok(()) => {}
+    }
+}
+
+/// Signs a checkpoint of the ledger now and then. Nothing depends on it but how much a witness can vouch for.
+pub(super) async fn checkpoints(deps: Arc<Deps>, every: Duration) {
+    let mut turns = interval(every);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first turn comes at once: what was acknowledged before a crash is signed for then.
+    loop {
+        turns.tick().await;
+        checkpoint(&deps).await;
+    }
+}
+
+/// Signs one and keeps it.
+pub(super) async fn checkpoint(deps: &Deps) {
+    match read::checkpoint(deps).await {
+        Ok(_) => {}
+        Err(Outcome::Failed(fault)) => {
+            tracing::error!(%fault, "no checkpoint could be signed and kept");
+        }
+        Err(Outcome::Refused(refusal)) => {
+            tracing::error!(%refusal, "a checkpoint was refused, which is a defect");
+        }
     }
 }
 

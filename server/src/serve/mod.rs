@@ -23,13 +23,15 @@ use tonic::service::Routes;
 use upkeep::artefact::Issuer;
 
 use crate::attest::Endorsements;
+use crate::audit::log::Log;
 use crate::clock::Clock;
 use crate::config::{GuessLimits, Settings};
 use crate::domain::guess::{self, Backoff};
 use crate::endorsement::{Bundle, EndorsementErrors};
 use crate::flow::Deps;
 use crate::flow::parts::{Parts, PasswordRule};
-use crate::keys::{Keys, keys_dir};
+use crate::keys::log::LogKey;
+use crate::keys::{Keys, KeysError, keys_dir};
 use crate::listener::{Listener, ListenerKind};
 use crate::mail::smtp::Mailer;
 use crate::mail::{MailError, Stationery};
@@ -68,6 +70,7 @@ impl Server {
         let dates = Arc::clone(&clock);
         let options = Options::new(&settings.data_dir)
             .cache_bytes(settings.store_cache_mib.saturating_mul(MIB))
+            .snapshot_bytes(settings.store_snapshot_mib.saturating_mul(MIB))
             .clock(move || dates.now().timestamp_millis());
         Self::open_with(settings, options, clock, random)
     }
@@ -104,6 +107,8 @@ impl Server {
 
         let personal_dir = keys_dir(data_dir).join("customers");
         error::make_private_directory(&personal_dir)?;
+        let log_key = LogKey::open_or_create(data_dir, &settings.issuer, &*random)
+            .map_err(KeysError::from)?;
         let store = Store::open(watched(store, &metrics))?;
         let programmes = programmes::with_kept(&store, &files, &*clock)?;
         let parts = Parts {
@@ -120,6 +125,7 @@ impl Server {
             },
             issuer,
             endorsements: Arc::new(endorsements),
+            log: Arc::new(Log::new(data_dir, log_key)),
         };
         Ok(Self {
             settings: settings.clone(),
@@ -191,6 +197,7 @@ impl Server {
         listeners.spawn(self.staff.serve(staff, staff_routes, told(draining)));
         let at_work = AtWork {
             deps: self.deps,
+            checkpoint_every: self.settings.store_checkpoint_every,
             mailer: self.mailer,
             healths,
             listeners,

@@ -129,21 +129,43 @@ impl Committer {
 
     /// Serves until told to end, until nobody can ask any more, or until a commit fails.
     pub(super) fn run(mut self) {
-        while self.take() {
-            let engine = self
-                .core
-                .engine
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
-            let Some(engine) = engine.as_deref() else {
+        while self.take() && self.commit() {}
+        self.refuse_rest();
+    }
+
+    /// Commits what is queued now and returns: for [`Writer::Caller`](super::Writer::Caller).
+    pub(super) fn run_queued(&mut self) {
+        while self.core.stopped.get().is_none() {
+            self.take_queued();
+            if self.waiting.is_empty() {
                 return;
-            };
-            if let Err(fault) = commit_group(engine, &self.core, &mut self.waiting) {
+            }
+            self.commit();
+        }
+        self.refuse_rest();
+    }
+
+    /// Commits one group. False once the store has stopped.
+    fn commit(&mut self) -> bool {
+        let engine = self
+            .core
+            .engine
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(engine) = engine.as_deref() else {
+            return false;
+        };
+        match commit_group(engine, &self.core, &mut self.waiting) {
+            Ok(()) => true,
+            Err(fault) => {
                 tracing::error!(%fault, "the store stops");
                 self.core.stop(&fault.to_string());
-                break;
+                false
             }
         }
+    }
+
+    fn refuse_rest(&mut self) {
         self.take_rest();
         for mut job in self.waiting.drain(..) {
             job.fail(self.core.stopped());
@@ -159,13 +181,17 @@ impl Committer {
                 Err(_) => self.ending = true,
             }
         }
+        self.take_queued();
+        !self.waiting.is_empty() || !self.ending
+    }
+
+    fn take_queued(&mut self) {
         while self.waiting.len() < MAX_TRANSACTIONS {
             match self.queue.try_recv() {
                 Ok(message) => self.accept(message),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
-        !self.waiting.is_empty() || !self.ending
     }
 
     fn take_rest(&mut self) {

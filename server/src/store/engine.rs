@@ -65,6 +65,9 @@ pub(super) trait Engine: Send + Sync + 'static {
     /// At most `limit` entries from `from` on, ascending.
     fn entries(&self, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError>;
 
+    /// About how many bytes the entries after `sequence` take, as they are kept.
+    fn bytes_after(&self, sequence: u64) -> u64;
+
     /// A hash over all current records, see [`Store::state_hash`](super::Store::state_hash).
     fn state_hash(&self) -> Result<[u8; 32], StoreError>;
 

@@ -123,6 +123,11 @@ impl Entry {
         }
     }
 
+    /// Reads an entry from its payload, wherever that came from; `None` if it is none. Nothing is checked but its form.
+    pub fn read(payload: &[u8]) -> Option<Self> {
+        Self::decode(payload)
+    }
+
     /// The number of the first entry that was synced together with this one.
     pub(super) fn group(&self) -> u64 {
         self.group

@@ -69,10 +69,7 @@ impl Home {
 
     /// Records, as the last step of a creation, that the store is there.
     pub(super) fn establish(&self) -> Result<(), StoreError> {
-        let meta = self.dir.join("meta");
-        let line = format!("{META}{FORMAT}\n");
-        let written = fs::replace_small(&*self.fs, &meta, line.as_bytes());
-        written.map_err(|error| StoreError::io("write", &meta, error))?;
+        write_meta(&*self.fs, &self.dir)?;
         match self
             .dir
             .parent()
@@ -180,6 +177,18 @@ impl Home {
             }),
         }
     }
+}
+
+/// Says in a directory that holds a whole ledger that a store is there.
+pub(super) fn establish(dir: &Path) -> Result<(), StoreError> {
+    write_meta(&fs::RealFs, dir)
+}
+
+fn write_meta(fs: &dyn Fs, dir: &Path) -> Result<(), StoreError> {
+    let meta = dir.join("meta");
+    let line = format!("{META}{FORMAT}\n");
+    let written = fs::replace_small(fs, &meta, line.as_bytes());
+    written.map_err(|error| StoreError::io("write", &meta, error))
 }
 
 fn lock(dir: &Path) -> Result<File, StoreError> {

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use super::engine::{Changes, Order, Pair};
 use super::entry::Head;
 use super::error::StoreError;
+use super::tx::MAX_KEYS;
 
 /// Where the applied head stands: sequence (8 bytes, big-endian), hash (32 bytes).
 const HEAD_KEY: &[u8] = &[0];
@@ -138,6 +139,35 @@ impl Index {
             .applying
             .write()
             .unwrap_or_else(PoisonError::into_inner);
+        self.db
+            .apply_batch(batch)
+            .map_err(|error| self.fault(&error))
+    }
+
+    /// Fills an empty index with records that ascend, and the head they belong to. Until the last of them is there, the index shows
+    /// no head and is taken for torn.
+    ///
+    /// # Errors
+    /// What the records fail with; [`StoreError::Index`].
+    pub(super) fn load(
+        &self,
+        pairs: &mut dyn Iterator<Item = Result<Pair, StoreError>>,
+        head: &Head,
+    ) -> Result<(), StoreError> {
+        let (mut batch, mut waiting) = (sled::Batch::default(), 0);
+        for pair in pairs {
+            let (key, value) = pair?;
+            batch.insert(key, value);
+            waiting += 1;
+            if waiting == MAX_KEYS {
+                let full = std::mem::take(&mut batch);
+                self.db
+                    .apply_batch(full)
+                    .map_err(|error| self.fault(&error))?;
+                waiting = 0;
+            }
+        }
+        batch.insert(HEAD_KEY, head_bytes(head));
         self.db
             .apply_batch(batch)
             .map_err(|error| self.fault(&error))

@@ -25,6 +25,15 @@ const WAYPOINT_ENTRIES: u64 = 256;
 /// More than one group commit takes in the file.
 const GROUP_BYTES: u64 = 4 << 20;
 
+/// Who looks at the files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The one server they belong to: what was never acknowledged is removed.
+    Server,
+    /// A reader beside it: what is not whole is being written, and left alone.
+    Reader,
+}
+
 /// The ledger in one directory. One writer; readers see only what is synced.
 pub(super) struct Ledger {
     fs: Arc<dyn Fs>,
@@ -35,16 +44,16 @@ pub(super) struct Ledger {
 }
 
 /// The synced part of one segment.
-struct Extent {
-    path: PathBuf,
-    header: Header,
-    end: u64,
+pub(super) struct Extent {
+    pub(super) path: PathBuf,
+    pub(super) header: Header,
+    pub(super) end: u64,
     /// Entry sequences and the bytes they begin at, ascending; may be empty.
     waypoints: Vec<(u64, u64)>,
 }
 
 impl Extent {
-    fn without_waypoints(&self) -> Self {
+    pub(super) fn without_waypoints(&self) -> Self {
         let Self {
             path, header, end, ..
         } = self;
@@ -108,11 +117,11 @@ impl Ledger {
         segment_bytes: u64,
         acknowledged: u64,
     ) -> Result<(Self, Head), StoreError> {
-        let mut extents = survey(&*fs, dir)?;
+        let mut extents = survey(&*fs, dir, Owner::Server)?;
         let Some(last) = extents.last_mut() else {
             return Err(StoreError::damaged(dir, "it holds no ledger segment"));
         };
-        let head = find_end(&*fs, last, acknowledged)?;
+        let head = find_end(&*fs, last, acknowledged, Owner::Server)?;
         let room = room(segment_bytes);
         let writer = Segment::resume(&*fs, last.path.clone(), last.end, room, GROUP_BYTES)?;
         fs.sync_dir(dir)
@@ -133,11 +142,11 @@ impl Ledger {
     /// # Errors
     /// As [`Self::open`].
     pub(super) fn look(fs: &dyn Fs, dir: &Path) -> Result<(Head, Option<i64>), StoreError> {
-        let mut extents = survey(fs, dir)?;
+        let mut extents = survey(fs, dir, Owner::Reader)?;
         let Some(last) = extents.last_mut() else {
             return Err(StoreError::damaged(dir, "it holds no ledger segment"));
         };
-        let head = find_end(fs, last, 0)?;
+        let head = find_end(fs, last, 0, Owner::Reader)?;
         let near = last.waypoints.last();
         let from = near.map_or(segment::HEADER_BYTES, |(_, at)| *at);
         let io = |error| StoreError::io("read", &last.path, error);
@@ -198,6 +207,22 @@ impl Ledger {
         })
     }
 
+    /// About how many bytes the entries after `sequence` take: within a segment all count as equally long.
+    ///
+    /// * `last` - the last entry.
+    pub(super) fn bytes_after(&self, sequence: u64, last: u64) -> u64 {
+        let extents = self.extents.read().unwrap_or_else(PoisonError::into_inner);
+        let firsts = extents.iter().map(|extent| extent.header.first);
+        let ends = firsts.skip(1).chain([last.saturating_add(1)]);
+        let after = extents.iter().zip(ends).map(|(extent, next)| {
+            let entries = next.saturating_sub(extent.header.first);
+            let later = next.saturating_sub(extent.header.first.max(sequence.saturating_add(1)));
+            let share = u128::from(extent.end) * u128::from(later) / u128::from(entries.max(1));
+            u64::try_from(share).unwrap_or(u64::MAX)
+        });
+        after.fold(0, u64::saturating_add)
+    }
+
     /// The number of segments.
     pub(super) fn segments(&self) -> usize {
         self.extents
@@ -218,12 +243,8 @@ impl Ledger {
         drop(extents);
         ahead.reverse();
         Walk {
-            fs: Arc::clone(&self.fs),
-            ahead,
             begin,
-            from,
-            open: None,
-            next: None,
+            ..Walk::over(Arc::clone(&self.fs), ahead, from)
         }
     }
 
@@ -280,6 +301,20 @@ impl Iterator for Walk {
 }
 
 impl Walk {
+    /// Walks the entries from `from` on.
+    ///
+    /// * `ahead` - the segments, the first one last.
+    pub(super) fn over(fs: Arc<dyn Fs>, ahead: Vec<Extent>, from: u64) -> Self {
+        Self {
+            fs,
+            ahead,
+            begin: None,
+            from,
+            open: None,
+            next: None,
+        }
+    }
+
     fn advance(&mut self) -> Result<Option<Entry>, StoreError> {
         loop {
             let Some((path, reader)) = &mut self.open else {
@@ -345,7 +380,7 @@ fn room(segment_bytes: u64) -> u64 {
 }
 
 /// Finds the segments and reads their headers, in order.
-fn survey(fs: &dyn Fs, dir: &Path) -> Result<Vec<Extent>, StoreError> {
+pub(super) fn survey(fs: &dyn Fs, dir: &Path, owner: Owner) -> Result<Vec<Extent>, StoreError> {
     let names = fs
         .list(dir)
         .map_err(|error| StoreError::io("list", dir, error))?;
@@ -376,6 +411,7 @@ fn survey(fs: &dyn Fs, dir: &Path) -> Result<Vec<Extent>, StoreError> {
                     format!("its header says that it begins with entry {}", header.first),
                 ));
             }
+            None if at == last && at > 0 && owner == Owner::Reader => {}
             None if at == last && at > 0 && frames_of(fs, &path, 0)?.is_empty() => {
                 tracing::warn!(segment = %path.display(), "removing a segment that was never begun");
                 fs.remove_file(&path)
@@ -402,7 +438,12 @@ fn survey(fs: &dyn Fs, dir: &Path) -> Result<Vec<Extent>, StoreError> {
 }
 
 /// Checks all entries of the last segment and sets its end behind the last sound one.
-fn find_end(fs: &dyn Fs, last: &mut Extent, acknowledged: u64) -> Result<Head, StoreError> {
+pub(super) fn find_end(
+    fs: &dyn Fs,
+    last: &mut Extent,
+    acknowledged: u64,
+    owner: Owner,
+) -> Result<Head, StoreError> {
     let path = last.path.clone();
     let file = fs.open(&path, Access::Read);
     let file = file.map_err(|error| StoreError::io("open", &path, error))?;
@@ -449,14 +490,16 @@ fn find_end(fs: &dyn Fs, last: &mut Extent, acknowledged: u64) -> Result<Head, S
                         file: path.parent().unwrap_or(&path).to_owned(),
                         what_to_do: format!(
                             "restore the ledger from a backup that reaches entry {acknowledged}; only to accept \
-                             the loss, move `index` and `index.state` away and start again"
+                             the loss, move `index`, `index.state` and `snapshots` away and start again"
                         ),
                     });
                 }
-                tracing::warn!(
-                    segment = %path.display(), at, why, last_entry = head.sequence(),
-                    "cutting off a tail that was never acknowledged"
-                );
+                if owner == Owner::Server {
+                    tracing::warn!(
+                        segment = %path.display(), at, why, last_entry = head.sequence(),
+                        "cutting off a tail that was never acknowledged"
+                    );
+                }
                 last.end = at;
                 return Ok(head);
             }

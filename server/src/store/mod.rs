@@ -22,27 +22,41 @@
 //! power cut, in proportion to the ledger, and buys that no torn page of the index is ever served.
 //!
 //! # What it does not do
-//! It knows no license: keys, values and events are bytes. It signs nothing, and it takes no
-//! snapshots or backups.
+//! It knows no license: keys, values and events are bytes. It signs nothing.
+//!
+//! # Snapshots
+//! Now and then the records are written to `snapshots/` as they were after one entry (see
+//! `snapshot.rs`): made from the ledger alone, so that an index can be made anew from the newest one
+//! and the entries after it. The last two are kept.
 //!
 //! The layers, from above: [`Store`] and [`Tx`]; `committer` (group commit, knows no engine);
 //! `engine` (what an engine must promise); `sled_engine` (`ledger`, `segment`, `frame`, `index`,
-//! `marker`); [`Fs`].
+//! `marker`); `keeper` and `snapshots` (`merge`, `snapshot`, `pairs`); [`Fs`].
 
+pub mod backup;
 mod committer;
 mod engine;
 mod entry;
+mod epoch;
 mod error;
 mod frame;
 mod fs;
 mod home;
 mod index;
+mod keeper;
 mod ledger;
 mod look;
 mod marker;
+mod merge;
 mod options;
+mod pairs;
+mod reading;
+pub mod restore;
 mod segment;
 mod sled_engine;
+mod snapshot;
+mod snapshots;
+pub mod tree;
 mod tx;
 
 use std::path::Path;
@@ -55,19 +69,25 @@ use tracing::Instrument;
 
 pub use self::engine::Pair;
 pub use self::entry::{Change, Entry, Head};
+pub use self::epoch::Epoch;
 pub use self::error::StoreError;
 pub use self::fs::{Access, Fs, FsFile, RealFs};
 pub use self::home::FORMAT as FORMAT_VERSION;
 pub use self::look::{IndexState, Look, look};
-pub use self::options::{Group, Options};
+pub use self::options::{Group, Options, Writer};
+pub use self::reading::{Entries, LedgerFiles};
+pub use self::snapshot::Snapshot;
 pub use self::tx::{MAX_BYTES, MAX_KEY_BYTES, MAX_KEYS, MAX_VALUE_BYTES, Tx};
 
 use self::committer::{Committer, Message, Pending};
 use self::engine::{Engine, Order};
 use self::home::Home;
+use self::keeper::{Keeper, Maker};
 use self::ledger::Ledger;
 use self::options::{Millis, Watcher};
 use self::sled_engine::SledEngine;
+use self::snapshots::Snapshots;
+use self::tree::Frontier;
 
 /// How many transactions may be queued; more wait for a place.
 const QUEUE_PLACES: usize = 4096;
@@ -110,7 +130,9 @@ impl<T, E> Committed<Result<T, E>> {
 pub struct Verified {
     head: Head,
     segments: usize,
+    snapshots: usize,
     state: [u8; 32],
+    tree: Frontier,
 }
 
 impl Verified {
@@ -124,29 +146,57 @@ impl Verified {
         self.segments
     }
 
+    /// The number of snapshots; each is what a replay of the ledger gives at its entry.
+    pub fn snapshots(&self) -> usize {
+        self.snapshots
+    }
+
     /// The state hash of the records, see [`Store::state_hash`]; index and replay agree on it.
     pub fn state(&self) -> [u8; 32] {
         self.state
     }
+
+    /// The Merkle tree of all entries.
+    pub fn tree(&self) -> &Frontier {
+        &self.tree
+    }
+}
+
+/// How many entries stand in any stretch of a segment's bytes.
+pub(crate) fn count_entries(bytes: &[u8]) -> usize {
+    frame::search(bytes).filter_map(Entry::decode).count()
 }
 
 /// Checks a store that no server is using: walks the whole ledger and its hash chain, and compares
-/// the index with a replay of the ledger from its first entry.
+/// the snapshots and the index with what a replay of the ledger from its first entry gives.
 ///
 /// It begins as a server's start does: an unacknowledged tail is cut off and an index that is
-/// behind is brought up. The replay needs as much disk space as the index, in the directory
+/// behind is brought up. The replay needs as much disk space as a few snapshots, in the directory
 /// `index.check`.
 ///
 /// # Errors
 /// As [`Store::open`]; [`StoreError::Damaged`] with file and offset for damage in any segment, or
 /// for an index that differs.
 pub fn verify(options: Options) -> Result<Verified, StoreError> {
+    verify_with(options, &mut |_| {})
+}
+
+/// As [`verify`], and shows each entry on the way.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with(
+    options: Options,
+    passed: &mut dyn FnMut(&Entry),
+) -> Result<Verified, StoreError> {
     let (home, engine) = open_engine(&options)?;
-    let (segments, state) = engine.verify(&options.dir, options.cache_bytes)?;
+    let checked = engine.verify(&options.dir, passed)?;
     let verified = Verified {
         head: engine.head(),
-        segments,
-        state,
+        segments: checked.segments,
+        snapshots: checked.snapshots,
+        state: checked.state,
+        tree: checked.tree,
     };
     Box::new(engine).close()?;
     drop(home);
@@ -171,17 +221,36 @@ impl Store {
             clock: options.clock,
             watcher: options.watcher,
         });
+        let maker = Arc::new(Maker {
+            core: Arc::clone(&core),
+            fs: Arc::clone(&options.fs),
+            snapshots: Snapshots::of(Arc::clone(&options.fs), &options.dir),
+            alone: Mutex::new(()),
+        });
+        announce(&core)?;
         let (queue, messages) = mpsc::channel();
         let committer = Committer::new(Arc::clone(&core), messages);
-        let writer = thread::Builder::new().name("store writer".into());
-        let writer = writer.spawn(move || committer.run());
-        let writer =
-            writer.map_err(|error| StoreError::io("start a thread for", &options.dir, error))?;
+        let no_thread = |error| StoreError::io("start a thread for", &options.dir, error);
+        let (writer, keeper, on_caller) = match options.writer {
+            Writer::Caller => (None, None, Some(Mutex::new(committer))),
+            Writer::Thread => {
+                let thread = thread::Builder::new().name("store writer".into());
+                let writer = thread.spawn(move || committer.run()).map_err(no_thread)?;
+                let keeper = Keeper::start(Arc::clone(&maker), options.snapshot_bytes);
+                (Some(writer), Some(keeper.map_err(no_thread)?), None)
+            }
+        };
         let inner = Inner {
             core,
+            maker,
             places: Arc::new(Semaphore::new(QUEUE_PLACES)),
             queue,
-            running: Mutex::new(Some(Running { writer, home })),
+            on_caller,
+            running: Mutex::new(Some(Running {
+                keeper,
+                writer,
+                home,
+            })),
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -288,6 +357,34 @@ impl Store {
         self.inner.core.read(|engine| engine.state_hash())
     }
 
+    /// Makes a snapshot after the last durable entry, as the store does by itself now and then;
+    /// `None` if that one is there already. Blocks; the store goes on meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`], [`StoreError::Damaged`] for the ledger, [`StoreError::Io`].
+    pub fn snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
+        self.inner.maker.make(&|| true, &|| {})
+    }
+
+    /// The Merkle tree of the entries up to the newest snapshot, from which on it can be grown; an
+    /// empty one without a snapshot. Reads that snapshot once through.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`], [`StoreError::Damaged`] for the ledger, [`StoreError::Io`].
+    pub fn tree(&self) -> Result<Frontier, StoreError> {
+        let newest = self.inner.maker.newest()?;
+        Ok(newest.map_or_else(Frontier::default, |found| found.frontier().clone()))
+    }
+
+    /// The epoch: whether the ledger was cut back by a restore, and where.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`], [`StoreError::Index`]; [`StoreError::Damaged`] if the record is
+    /// unreadable.
+    pub fn epoch(&self) -> Result<Epoch, StoreError> {
+        epoch_of(&self.inner.core)
+    }
+
     /// Commits what is queued, closes the index so that the next start is quick, and releases the
     /// directory.
     ///
@@ -306,13 +403,17 @@ impl Store {
 /// What all clones share.
 struct Inner {
     core: Arc<Core>,
+    maker: Arc<Maker>,
     places: Arc<Semaphore>,
     queue: Sender<Message>,
+    /// In place of the writer's thread, see [`Writer::Caller`].
+    on_caller: Option<Mutex<Committer>>,
     running: Mutex<Option<Running>>,
 }
 
 struct Running {
-    writer: JoinHandle<()>,
+    keeper: Option<Keeper>,
+    writer: Option<JoinHandle<()>>,
     home: Home,
 }
 
@@ -331,9 +432,22 @@ impl Inner {
         if self.queue.send(Message::Run(job)).is_err() {
             return Err(self.core.stopped().into());
         }
+        if self.on_caller.is_some() {
+            // Others may queue meanwhile, so that groups come about as they do on the writer's thread.
+            tokio::task::yield_now().await;
+            self.run_on_caller();
+        }
         match answer.await {
             Ok(answer) => answer.map(Committed),
             Err(_) => Err(self.core.stopped().into()),
+        }
+    }
+
+    /// Without a writer's thread, commits what is queued.
+    fn run_on_caller(&self) {
+        if let Some(committer) = &self.on_caller {
+            let mut committer = committer.lock().unwrap_or_else(PoisonError::into_inner);
+            committer.run_queued();
         }
     }
 
@@ -348,7 +462,10 @@ impl Inner {
         };
         self.places.close();
         let _ended = self.queue.send(Message::End);
-        if running.writer.thread().id() != thread::current().id() {
+        self.run_on_caller();
+        let here = thread::current().id();
+        let writer = running.writer.as_ref();
+        if writer.is_none_or(|writer| writer.thread().id() != here) {
             return running.end(&self.core);
         }
         // A closure held the last clone: the writer cannot wait for itself.
@@ -364,7 +481,10 @@ impl Inner {
 impl Running {
     /// Waits for the writer and closes the engine; the directory is released last.
     fn end(self, core: &Core) -> Result<(), StoreError> {
-        if self.writer.join().is_err() {
+        if let Some(keeper) = self.keeper {
+            keeper.stop();
+        }
+        if self.writer.is_some_and(|writer| writer.join().is_err()) {
             core.stop("the writer panicked");
         }
         let failed = core.stopped.get().map(|_| core.stopped());
@@ -452,6 +572,38 @@ impl Core {
     }
 }
 
+fn epoch_of(core: &Core) -> Result<Epoch, StoreError> {
+    match core.read(|engine| engine.get(epoch::KEY))? {
+        None => Ok(Epoch::FIRST),
+        Some(record) => Epoch::decode(&record).ok_or_else(|| {
+            StoreError::damaged(
+                Path::new("F/epoch"),
+                "the record that says in which epoch the store is cannot be read",
+            )
+        }),
+    }
+}
+
+/// Tells that the ledger was cut back: loudly until something else was written.
+fn announce(core: &Core) -> Result<(), StoreError> {
+    let epoch = epoch_of(core)?;
+    let (number, kept, known) = (epoch.number(), epoch.kept().sequence(), epoch.known());
+    if !epoch.is_restored() {
+        return Ok(());
+    }
+    if core.head().sequence() == kept + 1 {
+        tracing::warn!(
+            epoch = number,
+            kept,
+            known,
+            "this store was restored from a backup: what was acknowledged after entry {kept} is not in it"
+        );
+    } else {
+        tracing::info!(epoch = number, kept, "the store was restored in the past");
+    }
+    Ok(())
+}
+
 /// Takes the directory, creates the store if asked to, and opens the engine.
 fn open_engine(options: &Options) -> Result<(Home, SledEngine), StoreError> {
     let Options { dir, fs, .. } = options;
@@ -466,6 +618,7 @@ fn open_engine(options: &Options) -> Result<(Home, SledEngine), StoreError> {
         dir,
         options.cache_bytes,
         options.segment_bytes,
+        options.snapshot_bytes,
     )?;
     Ok((home, engine))
 }

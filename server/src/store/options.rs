@@ -22,6 +22,16 @@ pub struct Group {
     pub took: Duration,
 }
 
+/// Where transactions run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writer {
+    /// On a thread of the store's own, which waits for work. Another makes snapshots.
+    Thread,
+    /// On the thread of whoever calls, one group at a time, and nowhere else, with no snapshot but those that are asked for: for a
+    /// simulation, in which the same seed must give the same run. A closure must not hold the last clone of the store.
+    Caller,
+}
+
 /// How to open a store; [`Options::new`] has what suits a server.
 #[derive(Clone)]
 pub struct Options {
@@ -30,9 +40,11 @@ pub struct Options {
     pub(super) cache_bytes: u64,
     pub(super) segment_bytes: u64,
     pub(super) reserve_bytes: usize,
+    pub(super) snapshot_bytes: u64,
     pub(super) fs: Arc<dyn Fs>,
     pub(super) clock: Millis,
     pub(super) watcher: Watcher,
+    pub(super) writer: Writer,
 }
 
 impl Options {
@@ -44,9 +56,11 @@ impl Options {
             cache_bytes: 256 << 20,
             segment_bytes: 64 << 20,
             reserve_bytes: 8 << 20,
+            snapshot_bytes: 64 << 20,
             fs: Arc::new(RealFs),
             clock: Arc::new(|| SystemClock.now().timestamp_millis()),
             watcher: Arc::new(|_| {}),
+            writer: Writer::Thread,
         }
     }
 
@@ -79,6 +93,14 @@ impl Options {
         self
     }
 
+    /// How many bytes the ledger grows before another snapshot is made in the background; with large snapshots it is half of one, if
+    /// that is more. Default: 64 MiB.
+    #[must_use]
+    pub fn snapshot_bytes(mut self, bytes: u64) -> Self {
+        self.snapshot_bytes = bytes;
+        self
+    }
+
     /// The file layer under the ledger. Default: [`RealFs`].
     #[must_use]
     pub fn fs(mut self, fs: Arc<dyn Fs>) -> Self {
@@ -104,6 +126,13 @@ impl Options {
     #[must_use]
     pub fn watcher(mut self, watcher: impl Fn(Group) + Send + Sync + 'static) -> Self {
         self.watcher = Arc::new(watcher);
+        self
+    }
+
+    /// Where transactions run. Default: [`Writer::Thread`].
+    #[must_use]
+    pub fn writer(mut self, writer: Writer) -> Self {
+        self.writer = writer;
         self
     }
 }

@@ -15,10 +15,17 @@ use super::fs::Fs;
 use super::index::{Index, OpenError};
 use super::ledger::Ledger;
 use super::marker::Marker;
+use super::merge::Merge;
+use super::snapshot::Snapshot;
+use super::snapshots::Snapshots;
+use super::tree::Frontier;
 use super::tx::{MAX_BYTES, MAX_KEYS};
 
 /// A line is logged each time so many entries were replayed.
 const PROGRESS_ENTRIES: u64 = 50_000;
+
+/// A line is logged each time so many records were loaded.
+const PROGRESS_RECORDS: u64 = 500_000;
 
 /// Ledger and index in one data directory.
 pub(super) struct SledEngine {
@@ -40,10 +47,14 @@ impl SledEngine {
         dir: &Path,
         cache: u64,
         segment_bytes: u64,
+        snapshot_bytes: u64,
     ) -> Result<Self, StoreError> {
         let mut marker = Marker::read(&*fs, dir)?;
         // What was acknowledged is never taken for a torn tail, so that a refusal leaves the evidence where it is.
-        let acknowledged = marker.witnessed().map_or(0, |head| head.sequence());
+        let snapshots = Snapshots::of(Arc::clone(&fs), dir);
+        let witnessed = [marker.witnessed(), snapshots.witnessed()?];
+        let witnessed = witnessed.iter().flatten().map(Head::sequence);
+        let acknowledged = witnessed.max().unwrap_or(0);
         let ledger_dir = dir.join("ledger");
         let (ledger, head) =
             Ledger::open(Arc::clone(&fs), &ledger_dir, segment_bytes, acknowledged)?;
@@ -51,6 +62,8 @@ impl SledEngine {
             fs: &*fs,
             dir,
             cache,
+            snapshot_bytes,
+            snapshots,
             ledger: &ledger,
             head,
         };
@@ -71,13 +84,17 @@ impl SledEngine {
         })
     }
 
-    /// Walks the whole ledger into a scratch index and compares it with the real one.
+    /// Walks the whole ledger, makes of it alone what the records must be at each snapshot and in the end, and compares.
     ///
-    /// Returns the number of segments and the state hash.
+    /// * `passed` - told each entry.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] naming the place in the ledger, or the index.
-    pub(super) fn verify(&self, dir: &Path, cache: u64) -> Result<(usize, [u8; 32]), StoreError> {
+    /// [`StoreError::Damaged`] naming the place in the ledger, the snapshot, or the index.
+    pub(super) fn verify(
+        &self,
+        dir: &Path,
+        passed: &mut dyn FnMut(&Entry),
+    ) -> Result<Checked, StoreError> {
         let scratch = dir.join("index.check");
         let remove = || match self.fs.exists(&scratch) {
             Ok(true) => self.fs.remove_tree(&scratch),
@@ -85,22 +102,80 @@ impl SledEngine {
         };
         let io = |error| StoreError::io("remove", &scratch, error);
         remove().map_err(io)?;
-        let replayed = open_empty(dir, &scratch, cache)?;
-        let head = self.head();
-        replay(&self.ledger, &replayed, Head::EMPTY, head)?;
-        let expected = replayed.state_hash()?;
-        drop(replayed);
+        let made = self.fs.create_dir(&scratch);
+        made.map_err(|error| StoreError::io("create", &scratch, error))?;
+        let checked = self.compare(dir, &scratch, passed);
         remove().map_err(io)?;
-        if self.index.state_hash()? == expected {
-            return Ok((self.ledger.segments(), expected));
-        }
-        Err(StoreError::Damaged {
-            file: dir.join("index"),
-            why: "it differs from what a replay of the whole ledger gives".into(),
-            what_to_do: "stop the server and remove the directory, the next start makes it anew"
-                .into(),
-        })
+        checked
     }
+
+    fn compare(
+        &self,
+        dir: &Path,
+        scratch: &Path,
+        passed: &mut dyn FnMut(&Entry),
+    ) -> Result<Checked, StoreError> {
+        let head = self.head();
+        let mut snapshots = Vec::new();
+        for (_, path) in Snapshots::of(Arc::clone(&self.fs), dir).files()? {
+            snapshots.push(Snapshot::open(&*self.fs, &path)?);
+        }
+        let count = snapshots.len();
+        let mut entries = self.ledger.walk(1);
+        let mut base: Option<Snapshot> = None;
+        loop {
+            let claimed = snapshots.pop();
+            let to = claimed.as_ref().map_or(head, Snapshot::head);
+            let mut merge = Merge::new(&*self.fs, scratch, base.as_ref());
+            while merge.head().sequence() < to.sequence() {
+                let Some(entry) = entries.next().transpose()? else {
+                    break;
+                };
+                merge.push(&entry)?;
+                passed(&entry);
+            }
+            let reached = merge.head();
+            let computed = merge.finish(&|| true)?;
+            let state = computed.as_ref().map(Snapshot::state);
+            if let Some(claimed) = claimed {
+                let same = computed.as_ref().is_some_and(|own| own.is_same(&claimed));
+                if reached != claimed.head() || !same {
+                    return Err(StoreError::Damaged {
+                        file: claimed.path().to_owned(),
+                        why: "it differs from what a replay of the ledger gives at its entry"
+                            .into(),
+                        what_to_do: "remove it, the server makes another from the ledger".into(),
+                    });
+                }
+                base = computed;
+                continue;
+            }
+            let tree = computed.map(|last| last.frontier().clone());
+            return match state == Some(self.index.state_hash()?) {
+                true => Ok(Checked {
+                    segments: self.ledger.segments(),
+                    snapshots: count,
+                    state: state.unwrap_or_default(),
+                    tree: tree.unwrap_or_default(),
+                }),
+                false => Err(StoreError::Damaged {
+                    file: dir.join("index"),
+                    why: "it differs from what a replay of the whole ledger gives".into(),
+                    what_to_do:
+                        "stop the server and remove the directory, the next start makes it anew"
+                            .into(),
+                }),
+            };
+        }
+    }
+}
+
+/// What [`SledEngine::verify`] found.
+pub(super) struct Checked {
+    pub(super) segments: usize,
+    pub(super) snapshots: usize,
+    pub(super) state: [u8; 32],
+    pub(super) tree: Frontier,
 }
 
 impl Engine for SledEngine {
@@ -141,6 +216,11 @@ impl Engine for SledEngine {
         self.ledger.walk_near(from).take(limit).collect()
     }
 
+    fn bytes_after(&self, sequence: u64) -> u64 {
+        let last = self.head().sequence();
+        self.ledger.bytes_after(sequence, last)
+    }
+
     fn state_hash(&self) -> Result<[u8; 32], StoreError> {
         self.index.state_hash()
     }
@@ -163,6 +243,8 @@ struct Opening<'a> {
     fs: &'a dyn Fs,
     dir: &'a Path,
     cache: u64,
+    snapshot_bytes: u64,
+    snapshots: Snapshots,
     ledger: &'a Ledger,
     head: Head,
 }
@@ -172,6 +254,9 @@ impl Opening<'_> {
     fn existing(&self, marker: &mut Marker) -> Result<Option<Index>, StoreError> {
         let dir = self.index_dir();
         if let Some(witnessed) = marker.witnessed() {
+            self.check_not_ahead(&witnessed)?;
+        }
+        if let Some(witnessed) = self.snapshots.witnessed()? {
             self.check_not_ahead(&witnessed)?;
         }
         if !self
@@ -228,14 +313,60 @@ impl Opening<'_> {
         // Only now, with nothing in its place, may the marker vouch for what will be there.
         marker.set_open(self.fs)?;
         if self.head.sequence() > 0 {
-            tracing::info!(
-                entries = self.head.sequence(),
-                "making the index from the ledger"
-            );
+            tracing::info!(entries = self.head.sequence(), "making the index anew");
         }
+        let snapshot = self.snapshots.newest(|head| {
+            let known = head.sequence() <= self.head.sequence();
+            Ok(known && self.hash_at(head.sequence())? == Some(head.hash()))
+        })?;
+        let snapshot = self.brought_up(snapshot)?;
         let index = open_empty(self.dir, &dir, self.cache)?;
-        replay(self.ledger, &index, Head::EMPTY, self.head)?;
+        let reached = match &snapshot {
+            Some(snapshot) => self.load(snapshot, &index)?,
+            None => Head::EMPTY,
+        };
+        replay(self.ledger, &index, reached, self.head)?;
         Ok(index)
+    }
+
+    /// Another snapshot, if the entries after the one there are many: sled takes sorted records several times faster than it
+    /// replays.
+    fn brought_up(&self, snapshot: Option<Snapshot>) -> Result<Option<Snapshot>, StoreError> {
+        let reached = snapshot.as_ref().map_or(0, |found| found.head().sequence());
+        let last = self.head.sequence();
+        if self.ledger.bytes_after(reached, last) < self.snapshot_bytes {
+            return Ok(snapshot);
+        }
+        let entries = self.ledger.walk(reached + 1);
+        match self.snapshots.make(snapshot.as_ref(), entries, &|| true) {
+            Ok(Some(made)) => Ok(Some(made)),
+            Err(fault @ StoreError::Damaged { .. }) => Err(fault),
+            Err(fault) => {
+                tracing::warn!(%fault, "no snapshot could be made; replaying the ledger instead");
+                Ok(snapshot)
+            }
+            Ok(None) => Ok(snapshot),
+        }
+    }
+
+    /// Fills an empty index from a snapshot.
+    fn load(&self, snapshot: &Snapshot, index: &Index) -> Result<Head, StoreError> {
+        tracing::info!(
+            entry = snapshot.head().sequence(),
+            records = snapshot.count(),
+            "loading a snapshot"
+        );
+        let fault = |error| StoreError::io("read", snapshot.path(), error);
+        let mut loaded = 0_u64;
+        let mut pairs = snapshot.pairs(self.fs).map_err(fault)?.map(|pair| {
+            loaded += 1;
+            if loaded.is_multiple_of(PROGRESS_RECORDS) {
+                tracing::info!(record = loaded, of = snapshot.count(), "loading a snapshot");
+            }
+            pair.map_err(fault)
+        });
+        index.load(&mut pairs, &snapshot.head())?;
+        Ok(snapshot.head())
     }
 
     /// Refuses if the ledger does not hold the entry that was seen in it.
@@ -244,19 +375,19 @@ impl Opening<'_> {
         let (sequence, last) = (seen.sequence(), self.head.sequence());
         let why = if sequence > last {
             format!(
-                "it ends with entry {last}, but entry {sequence} was acknowledged and is in the index"
+                "it ends with entry {last}, but entry {sequence} was acknowledged: the index or a snapshot holds it"
             )
         } else if sequence == 0 || self.hash_at(sequence)? == Some(seen.hash()) {
             return Ok(());
         } else {
-            format!("its entry {sequence} is not the one the index has applied")
+            format!("its entry {sequence} is not the one that the index or a snapshot holds")
         };
         Err(StoreError::Damaged {
             file: ledger,
             why,
             what_to_do: format!(
                 "restore the ledger from a backup that reaches entry {sequence}; only to accept \
-                 the loss, move `index` and `index.state` away and start again"
+                 the loss, move `index`, `index.state` and `snapshots` away and start again"
             ),
         })
     }
@@ -362,7 +493,7 @@ mod tests {
     const CACHE: u64 = 4 << 20;
 
     fn open(dir: &Path) -> SledEngine {
-        SledEngine::open(Arc::new(RealFs), dir, CACHE, 4096).unwrap()
+        SledEngine::open(Arc::new(RealFs), dir, CACHE, 4096, 64 << 20).unwrap()
     }
 
     /// An engine with one entry that puts `k`, and under the same head a record the ledger knows nothing of.
@@ -388,7 +519,7 @@ mod tests {
             engine.commit(&batch, &Head::EMPTY),
             Err(CommitError::Moved)
         ));
-        assert!(engine.verify(dir, CACHE).is_ok());
+        assert!(engine.verify(dir, &mut |_| {}).is_ok());
         let stray = Changes::from([(b"stray".to_vec(), Some(vec![1]))]);
         engine.index.apply(&stray, &head).unwrap();
         engine
@@ -398,7 +529,7 @@ mod tests {
     fn verify_finds_an_index_that_differs_under_a_sound_head() {
         let temp = tempfile::tempdir().unwrap();
         let engine = torn(temp.path());
-        match engine.verify(temp.path(), CACHE) {
+        match engine.verify(temp.path(), &mut |_| {}) {
             Err(StoreError::Damaged { file, .. }) => assert_eq!(file, temp.path().join("index")),
             other => panic!("{other:?}"),
         }

@@ -28,7 +28,12 @@ pub struct Tx<'a> {
     group: &'a Changes,
     sequence: u64,
     staged: Staged,
+    /// What an attempt put in place of what, while one runs.
+    undo: Option<Vec<Undo>>,
 }
+
+/// A key that was staged, and what was staged under it before.
+type Undo = (Vec<u8>, Option<Option<Vec<u8>>>);
 
 /// What a transaction wants to write.
 #[derive(Default)]
@@ -45,6 +50,7 @@ impl<'a> Tx<'a> {
             group,
             sequence,
             staged: Staged::default(),
+            undo: None,
         }
     }
 
@@ -106,6 +112,36 @@ impl<'a> Tx<'a> {
         self.staged = Staged::default();
     }
 
+    /// Runs a part of the closure. If it fails, the writes that it staged are dropped, and those before it stay.
+    ///
+    /// # Errors
+    /// The part's own.
+    pub fn attempt<T, E>(&mut self, part: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+        let outer = self.undo.replace(Vec::new());
+        let fault = self.staged.fault.clone();
+        let done = part(self);
+        let inner = std::mem::replace(&mut self.undo, outer).unwrap_or_default();
+        if done.is_ok() {
+            if let Some(outer) = &mut self.undo {
+                outer.extend(inner);
+            }
+            return done;
+        }
+        for (key, before) in inner.into_iter().rev() {
+            match before {
+                Some(before) => self.staged.changes.insert(key, before),
+                None => self.staged.changes.remove(&key),
+            };
+        }
+        self.staged.fault = fault;
+        done
+    }
+
+    /// How many keys are staged.
+    pub fn staged_keys(&self) -> usize {
+        self.staged.changes.len()
+    }
+
     /// The number this transaction's entry will have in the ledger, if it leaves one.
     pub fn sequence(&self) -> u64 {
         self.sequence
@@ -124,9 +160,15 @@ impl<'a> Tx<'a> {
                 .or_else(|| too_large("a value in bytes", size, MAX_VALUE_BYTES))
         };
         match fault {
-            None => {
-                self.staged.changes.insert(key, value);
-            }
+            None => match &mut self.undo {
+                Some(undo) => {
+                    let before = self.staged.changes.insert(key.clone(), value);
+                    undo.push((key, before));
+                }
+                None => {
+                    self.staged.changes.insert(key, value);
+                }
+            },
             fault => self.staged.fault = self.staged.fault.take().or(fault),
         }
     }

@@ -1,5 +1,7 @@
 //! AdminService: the vendor's administrators.
 
+mod export;
+mod import;
 mod license;
 mod mail;
 mod party;
@@ -9,7 +11,7 @@ mod reminders;
 
 use std::sync::Arc;
 
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use upkeep::date::CivilDate;
 use upkeep::id::{CustomerId, PartnerId, ProductId, ProgrammeId};
 use upkeep::key::PublicKey;
@@ -24,7 +26,7 @@ use crate::domain::catalogue::{Product, Release};
 use crate::domain::license::License;
 use crate::domain::machine::{LicenseEvent, Role};
 use crate::domain::party::{Customer, Partner};
-use crate::flow::{self, Deps, catalogue, give_up, maintenance, read};
+use crate::flow::{self, Deps, Outcome, catalogue, give_up, maintenance, read};
 use crate::record::keys;
 use crate::store;
 
@@ -320,6 +322,28 @@ impl AdminService for Admin {
         }))
     }
 
+    type ImportLicensesStream = import::Answers;
+
+    async fn import_licenses(
+        &self,
+        request: Request<Streaming<v1::ImportLicensesRequest>>,
+    ) -> Result<Response<import::Answers>, Status> {
+        let caller = one_of(&request, ROLES)?;
+        let answers = import::import(&self.deps, caller, request.into_inner());
+        Ok(Response::new(answers))
+    }
+
+    type ExportLicensesStream = export::Pages;
+
+    async fn export_licenses(
+        &self,
+        request: Request<v1::ExportLicensesRequest>,
+    ) -> Result<Response<export::Pages>, Status> {
+        one_of(&request, ROLES)?;
+        let pages = export::export(&self.deps, &request.into_inner())?;
+        Ok(Response::new(pages))
+    }
+
     async fn get_license(
         &self,
         request: Request<v1::AdminServiceGetLicenseRequest>,
@@ -484,6 +508,7 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::GetServerInfoResponse>, Status> {
         one_of(&request, ROLES)?;
         let head = self.deps.store.head();
+        let epoch = self.deps.store.epoch().map_err(Outcome::from)?;
         Ok(Response::new(v1::GetServerInfoResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             format_version: store::FORMAT_VERSION,
@@ -496,6 +521,20 @@ impl AdminService for Admin {
                 .iter()
                 .map(|programme| programme.id().to_string())
                 .collect(),
+            epoch: epoch.number(),
+            restored_ledger_sequence: epoch.kept().sequence(),
+        }))
+    }
+
+    async fn get_checkpoint(
+        &self,
+        request: Request<v1::GetCheckpointRequest>,
+    ) -> Result<Response<v1::GetCheckpointResponse>, Status> {
+        one_of(&request, ROLES)?;
+        let note = read::checkpoint(&self.deps).await?;
+        Ok(Response::new(v1::GetCheckpointResponse {
+            note,
+            verifier_key: self.deps.log.verifier().to_string(),
         }))
     }
 

@@ -84,6 +84,16 @@ impl Fields {
         self.violations.push(Violation::new(field, why));
     }
 
+    /// Takes over what is wrong with a part of the request, whose fields have a prefix here.
+    pub(super) fn adopt(&mut self, part: Self, prefix: &str) {
+        self.malformed |= part.malformed;
+        let named = part.violations.into_iter().map(|violation| Violation {
+            field: format!("{prefix}{}", violation.field),
+            ..violation
+        });
+        self.violations.extend(named);
+    }
+
     /// The request, once no field is wrong.
     ///
     /// # Errors

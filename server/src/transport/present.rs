@@ -76,6 +76,12 @@ pub(super) fn license(deps: &Deps, license: &License) -> Result<v1::License, Out
         paid: license.paid.map(contract::money),
         programme_id: license.programme.to_string(),
         programme_revision: license.programme_rev,
+        external_id: license
+            .imported
+            .as_ref()
+            .and_then(|imported| imported.external.as_ref())
+            .map(ToString::to_string)
+            .unwrap_or_default(),
     })
 }
 
@@ -317,7 +323,7 @@ pub(super) fn history_entry(sequence: u64, event: Event) -> v1::HistoryEntry {
     }
 }
 
-fn license_state(state: LicenseState) -> v1::LicenseState {
+pub(super) fn license_state(state: LicenseState) -> v1::LicenseState {
     match state {
         LicenseState::Ordered => v1::LicenseState::Ordered,
         LicenseState::Issued => v1::LicenseState::Issued,

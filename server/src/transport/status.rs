@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, QuotaViolation, StatusExt};
 
+use crate::audit::AuditError;
 use crate::domain::refusal::{Class, Refusal};
 use crate::flow::{Fault, Outcome};
 use crate::listener::ERROR_DOMAIN;
@@ -102,17 +103,21 @@ fn code(class: Class) -> Code {
 fn failed(fault: &Fault) -> Status {
     tracing::error!(error = %fault, "a call failed");
     match fault {
-        Fault::Store(StoreError::Stopped { .. }) => Status::with_error_details(
-            Code::Unavailable,
-            "the server stopped writing after a fault and has to be restarted; try again later",
-            ErrorDetails::with_error_info("STORE_STOPPED", ERROR_DOMAIN, []),
-        ),
+        Fault::Store(StoreError::Stopped { .. })
+        | Fault::Audit(AuditError::Store(StoreError::Stopped { .. })) => {
+            Status::with_error_details(
+                Code::Unavailable,
+                "the server stopped writing after a fault and has to be restarted; try again later",
+                ErrorDetails::with_error_info("STORE_STOPPED", ERROR_DOMAIN, []),
+            )
+        }
         Fault::Store(_)
         | Fault::Record(_)
         | Fault::Sign(_)
         | Fault::Artefact(_)
         | Fault::Key(_)
         | Fault::Personal(_)
+        | Fault::Audit(_)
         | Fault::Inconsistent(_) => Status::with_error_details(
             Code::Internal,
             FAILED,

@@ -21,6 +21,7 @@ mod chip;
 mod contracts;
 mod cpu;
 mod enrollments;
+mod licenses;
 mod load;
 mod server;
 
@@ -77,6 +78,7 @@ struct Arguments {
 enum Other {
     Contracts(contracts::Arguments),
     Enrollments(enrollments::Arguments),
+    Licenses(licenses::Arguments),
 }
 
 /// One round.
@@ -90,6 +92,9 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     if let Some(Other::Contracts(arguments)) = &arguments.other {
         return contracts::run(arguments);
+    }
+    if let Some(Other::Licenses(arguments)) = &arguments.other {
+        return licenses::run(arguments);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

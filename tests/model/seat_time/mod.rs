@@ -261,7 +261,7 @@ async fn play(bench: &mut Bench, history: &History) {
 }
 
 #[test]
-fn i2_certificates_in_force_are_never_more_than_the_seats() {
+fn g5_certificates_in_force_are_never_more_than_the_seats() {
     let cases = std::env::var("UPKEEP_SEAT_TIME_CASES").ok();
     let cases = cases.map_or(2000, |cases| cases.parse().unwrap());
     let threads: Vec<_> = (0..THREADS)

@@ -29,6 +29,7 @@ use upkeep::rpc::v1::customer_service_client::CustomerServiceClient;
 use upkeep::rpc::v1::partner_service_client::PartnerServiceClient;
 use upkeep::rpc::v1::support_service_client::SupportServiceClient;
 use upkeep_server::attest::Endorsements;
+use upkeep_server::audit::log::Log;
 use upkeep_server::clock::{Clock, ManualClock};
 use upkeep_server::domain::guess::{Backoff, GuessLimits};
 use upkeep_server::domain::programme::Programmes;
@@ -36,6 +37,7 @@ use upkeep_server::flow::Deps;
 use upkeep_server::flow::check::verify_records;
 use upkeep_server::flow::parts::{Parts, PasswordRule};
 use upkeep_server::keys::Keys;
+use upkeep_server::keys::log::LogKey;
 use upkeep_server::listener::Peer;
 use upkeep_server::mail::Stationery;
 use upkeep_server::pki::{Identity, Role, TrustDomain};
@@ -210,6 +212,14 @@ impl World {
 
 /// Starting, stopping and looking inside.
 impl World {
+    /// The key of the ledger's log: made at the first start.
+    fn log_key(&self) -> LogKey {
+        std::fs::create_dir_all(self.data_dir().join("keys")).unwrap();
+        let random = SeededRandom::new(self.seed);
+        LogKey::open_or_create(&self.data_dir(), "https://licenses.vendor.example", &random)
+            .unwrap()
+    }
+
     pub(crate) fn options(&self) -> Options {
         let clock = Arc::clone(&self.clock);
         Options::new(&self.data_dir())
@@ -236,6 +246,7 @@ impl World {
             passwords: PasswordRule::Strong,
             issuer: Issuer::parse("https://licenses.vendor.example").unwrap(),
             endorsements: Arc::clone(&self.endorsements),
+            log: Arc::new(Log::new(&self.data_dir(), self.log_key())),
         };
         let deps = Arc::new(Deps::new(keys(), parts).unwrap());
         let (_reporter, health) = tonic_health::server::health_reporter();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use csv::{Reader, ReaderBuilder, StringRecord, Trim};
@@ -23,7 +24,7 @@ pub(super) struct Row {
 
 /// A file while it is read.
 pub(super) struct Rows {
-    reader: Reader<File>,
+    reader: Reader<Box<dyn Read>>,
     columns: Columns,
     problems: Vec<Remark>,
     /// On which line each thing and day stands.
@@ -50,10 +51,18 @@ impl Rows {
     /// # Errors
     /// Exit 2 when it can't be opened, exit 5 when its columns are not those of prices.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
-        let mut reader = ReaderBuilder::new()
-            .trim(Trim::All)
-            .from_path(path)
-            .map_err(|e| unreadable(path, &e))?;
+        let file = File::open(path).map_err(|e| unreadable(path, &e.into()))?;
+        Self::read(Box::new(file), path)
+    }
+
+    /// Reads the first line of `source`.
+    ///
+    /// * `path` - what messages call it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) fn read(source: Box<dyn Read>, path: &Path) -> Result<Self, Failure> {
+        let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(source);
         let headers = reader.headers().map_err(|e| unreadable(path, &e))?;
         let columns = Columns::find(headers)?;
         Ok(Self {

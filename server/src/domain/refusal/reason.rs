@@ -163,6 +163,9 @@ reasons! {
     RequestIdReused, "REQUEST_ID_REUSED", AlreadyExists,
         "This request_id was used before for a request with other content.",
         "Use a new request_id for a new request; use the old one only to repeat exactly the same request.";
+    ImportConflict, "IMPORT_CONFLICT", AlreadyExists,
+        "What has this external_id differs from this row: it was imported with other content, or stands for another record.",
+        "Change the license by the calls for that, or give the row an external_id of its own.";
     ReleaseUnknown, "RELEASE_UNKNOWN", FailedPrecondition,
         "The server does not know this version of the product, so it can't tell its build date.",
         "Ask the vendor to add the release, or use a version that is listed.";

@@ -1,14 +1,18 @@
 //! Checks all stored records against the invariants of the security model: a file system check for licenses.
 //!
-//! One function an invariant. It reads every record at once, so it is for tests and for a server that is not serving; it changes
-//! nothing. What the ledger itself promises (the chain, the replay) is [`crate::store::verify`]'s.
+//! One function an invariant. Licenses are read in shards, each with its activations and update requests, and what belongs to none of
+//! them page by page; so memory does not grow with the store, but for a few bytes a return and an order. For a server that is not
+//! serving, and for tests; it changes nothing. What the ledger itself promises (the chain, the replay) is
+//! [`crate::store::verify`]'s.
 
 mod enrollments;
+mod external;
 mod indexes;
 mod leases;
 mod mail;
 mod orders;
 mod seats;
+mod tables;
 mod terms;
 mod upgrades;
 
@@ -19,13 +23,14 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use upkeep::serial::SerialNumber;
 
+use self::tables::Tables;
 use super::{Deps, Fault};
 use crate::domain::activation::Activation;
 use crate::domain::license::License;
 use crate::domain::machine::{ActivationState, LicenseState};
 use crate::domain::upgrade::Upgrade;
-use crate::record::Records;
 use crate::record::keys::{self, Range};
+use crate::record::{Record, Records};
 
 /// A record that breaks an invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,30 +54,86 @@ impl fmt::Display for Violation {
 /// # Errors
 /// Store faults and unreadable records.
 pub fn verify_records(deps: &Deps) -> Result<Vec<Violation>, Fault> {
-    let all = All::read(deps)?;
-    let mut found = Found(Vec::new());
-    seats::seats(&all, &mut found);
-    seats::live_devices(&all, &mut found);
-    seats::proofs(deps, &all, &mut found)?;
-    seats::returns(&all, &mut found);
-    leases::cooling(deps, &all, &mut found)?;
-    leases::certificates(deps, &all, &mut found)?;
-    enrollments::enrollments(deps, &all, &mut found)?;
-    upgrades::codes(deps, &all, &mut found);
-    upgrades::requests(&all, &mut found);
-    upgrades::signing_inputs(&all, &mut found);
-    terms::terms(&all, &mut found);
-    terms::places(deps, &all, &mut found)?;
-    orders::orders(deps, &all, &mut found)?;
-    mail::outbox(deps, &mut found)?;
-    indexes::indexes(deps, &all, &mut found)?;
-    indexes::kept_answers(deps, &mut found)?;
-    Ok(found.0)
+    check_records(deps).map(|checked| checked.violations)
 }
+
+/// What was looked at, and what was found.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    /// How many things were held against each invariant.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// The records that break one.
+    pub violations: Vec<Violation>,
+}
+
+/// As [`verify_records`], and says what was counted.
+///
+/// # Errors
+/// As [`verify_records`].
+pub fn check_records(deps: &Deps) -> Result<Checked, Fault> {
+    let (checked, differ) = pass(deps, &BTreeSet::new())?;
+    match differ.is_empty() {
+        true => Ok(checked),
+        // Some table is not what the records say. Once more, with its keys in memory, to name those that are wrong.
+        false => pass(deps, &differ).map(|(checked, _)| checked),
+    }
+}
+
+/// Looks at everything once. Also answers which index tables differ from what the records say.
+///
+/// * `named` - tables whose wrong keys are named.
+fn pass(deps: &Deps, named: &BTreeSet<u8>) -> Result<(Checked, BTreeSet<u8>), Fault> {
+    let mut found = Found {
+        checked: Checked::default(),
+        tables: Tables::new(named),
+        nonces: BTreeSet::new(),
+    };
+    let mut after = keys::licenses();
+    loop {
+        let (all, last) = All::read(deps, &after, &mut found)?;
+        let Some(last) = last else { break };
+        after = after.after(&last);
+        seats::seats(&all, &mut found);
+        seats::live_devices(&all, &mut found);
+        seats::proofs(deps, &all, &mut found)?;
+        seats::returns(&all, &mut found);
+        leases::cooling(deps, &all, &mut found)?;
+        leases::certificates(deps, &all, &mut found)?;
+        enrollments::of_activations(deps, &all, &mut found)?;
+        upgrades::codes(deps, &all, &mut found);
+        upgrades::requests(&all, &mut found);
+        upgrades::signing_inputs(&all, &mut found);
+        terms::terms(&all, &mut found);
+        terms::places(deps, &all, &mut found)?;
+        indexes::indexes(deps, &all, &mut found)?;
+        external::licenses(deps, &all, &mut found)?;
+        found.tables.fold();
+    }
+    enrollments::enrollments(deps, &mut found)?;
+    orders::orders(deps, &mut found)?;
+    mail::outbox(deps, &mut found)?;
+    indexes::kept_answers(deps, &mut found)?;
+    external::parties(deps, &mut found)?;
+    let Found {
+        mut checked,
+        mut tables,
+        ..
+    } = found;
+    tables.fold();
+    let differ = tables.settle(deps, &mut checked)?;
+    Ok((checked, differ))
+}
+
+/// So many licenses are looked at together.
+const SHARD_LICENSES: usize = 500;
+
+/// So many records of other kinds are read at once.
+const PAGE_RECORDS: usize = 1_000;
 
 /// One generation of a license by its name.
 type Generation<'a> = (&'a SerialNumber, u32);
 
+/// Some licenses with all that belongs to them.
 struct All {
     now: DateTime<Utc>,
     /// Current and superseded ones.
@@ -80,35 +141,64 @@ struct All {
     /// By license and generation, as the update requests are.
     activations: Vec<Activation>,
     upgrades: Vec<Upgrade>,
-    products: BTreeSet<String>,
 }
 
 impl All {
-    fn read(deps: &Deps) -> Result<Self, Fault> {
+    /// Reads the next licenses of a range. Also answers the last key read; `None` at the end.
+    fn read(
+        deps: &Deps,
+        range: &Range,
+        found: &mut Found,
+    ) -> Result<(Self, Option<Vec<u8>>), Fault> {
         let mut store = &deps.store;
-        let now = deps.clock.now();
-        let mut licenses = Vec::new();
-        for table in [b'l', b'k'] {
-            let range = keys::table(table);
-            let found = store.load_range::<License>(&range, usize::MAX)?;
-            licenses.extend(found.into_iter().map(|(_, license)| license));
+        let mut all = Self {
+            now: deps.clock.now(),
+            licenses: Vec::new(),
+            activations: Vec::new(),
+            upgrades: Vec::new(),
+        };
+        let mut last = None;
+        for (key, license) in store.load_range::<License>(range, SHARD_LICENSES)? {
+            let serial = &license.serial;
+            let earlier = keys::superseded_generations(serial);
+            for (key, older) in store.load_range::<License>(&earlier, usize::MAX)? {
+                found.key(b'k', key);
+                all.licenses.push(older);
+            }
+            let activations = keys::license_activations(serial);
+            for key in keys_of(deps, &activations)? {
+                let at = keys::activation_of(keys::tail(&key, &activations));
+                match store.load::<Activation>(&at)? {
+                    Some(one) => {
+                        let own = one.serial == *serial;
+                        found.check(own, "index b", text(&key), "its activation is another's");
+                        all.activations.push(one);
+                    }
+                    None => found.check(false, "index b", text(&key), "no such activation"),
+                }
+                found.key(b'a', at);
+            }
+            let upgrades = keys::license_upgrades(serial);
+            for key in keys_of(deps, &upgrades)? {
+                let at = keys::upgrade_of(keys::tail(&key, &upgrades));
+                match store.load::<Upgrade>(&at)? {
+                    Some(one) => {
+                        let own = one.serial == *serial;
+                        found.check(own, "index h", text(&key), "its request is another's");
+                        all.upgrades.push(one);
+                    }
+                    None => found.check(false, "index h", text(&key), "no such request"),
+                }
+                found.key(b'g', at);
+            }
+            all.licenses.push(license);
+            last = Some(key);
         }
-        let activations = store.load_range::<Activation>(&keys::activations(), usize::MAX)?;
-        let mut activations: Vec<_> = activations.into_iter().map(|(_, found)| found).collect();
-        activations.sort_by(|a, b| (&a.serial, a.generation).cmp(&(&b.serial, b.generation)));
-        let upgrades = store.load_range::<Upgrade>(&keys::upgrades(), usize::MAX)?;
-        let mut upgrades: Vec<_> = upgrades.into_iter().map(|(_, found)| found).collect();
-        upgrades.sort_by(|a, b| (&a.serial, a.generation).cmp(&(&b.serial, b.generation)));
-        Ok(Self {
-            now,
-            licenses,
-            activations,
-            upgrades,
-            products: set(deps, &keys::products())?
-                .iter()
-                .map(|key| text(key))
-                .collect(),
-        })
+        all.activations
+            .sort_by(|a, b| (&a.serial, a.generation).cmp(&(&b.serial, b.generation)));
+        all.upgrades
+            .sort_by(|a, b| (&a.serial, a.generation).cmp(&(&b.serial, b.generation)));
+        Ok((all, last))
     }
 
     fn activations_of(&self, license: &License) -> std::slice::Iter<'_, Activation> {
@@ -130,12 +220,25 @@ impl All {
     }
 }
 
-struct Found(Vec<Violation>);
+/// What was found so far, and what must hold over all licenses.
+struct Found {
+    checked: Checked,
+    /// The keys that index tables must hold.
+    tables: Tables,
+    /// The nonces of tickets.
+    nonces: BTreeSet<[u8; 32]>,
+}
 
 impl Found {
+    /// A key that its table must hold.
+    fn key(&mut self, table: u8, key: Vec<u8>) {
+        self.tables.add(table, key);
+    }
+
     fn check(&mut self, holds: bool, invariant: &'static str, at: impl fmt::Display, what: &str) {
+        *self.checked.counts.entry(invariant).or_default() += 1;
         if !holds {
-            self.0.push(Violation {
+            self.checked.violations.push(Violation {
                 invariant,
                 at: at.to_string(),
                 what: what.to_owned(),
@@ -166,26 +269,49 @@ fn run<T>(sorted: &[T], compare: impl Fn(&T) -> Ordering) -> &[T] {
     sorted.get(from..to).unwrap_or_default()
 }
 
-fn same_keys(
-    deps: &Deps,
-    table: u8,
-    expected: &BTreeSet<Vec<u8>>,
-    invariant: &'static str,
-    found: &mut Found,
-) -> Result<(), Fault> {
-    let stored = set(deps, &keys::table(table))?;
-    for key in expected.difference(&stored) {
-        found.check(false, invariant, text(key), "missing");
-    }
-    for key in stored.difference(expected) {
-        found.check(false, invariant, text(key), "left over");
-    }
-    Ok(())
-}
-
-fn set(deps: &Deps, range: &Range) -> Result<BTreeSet<Vec<u8>>, Fault> {
+/// The keys of a range that belongs to one license.
+fn keys_of(deps: &Deps, range: &Range) -> Result<Vec<Vec<u8>>, Fault> {
     let pairs = deps.store.scan(&range.from, &range.to, usize::MAX)?;
     Ok(pairs.into_iter().map(|(key, _)| key).collect())
+}
+
+/// Shows the pairs of a range, page by page.
+fn each(
+    deps: &Deps,
+    range: &Range,
+    mut visit: impl FnMut(Vec<u8>, Vec<u8>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut after = range.clone();
+    loop {
+        let page = deps.store.scan(&after.from, &after.to, PAGE_RECORDS)?;
+        let Some((last, _)) = page.last() else {
+            return Ok(());
+        };
+        after = after.after(last);
+        for (key, value) in page {
+            visit(key, value)?;
+        }
+    }
+}
+
+/// Shows the records of a range, page by page.
+fn each_record<R: Record>(
+    deps: &Deps,
+    range: &Range,
+    mut visit: impl FnMut(&[u8], R) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut store = &deps.store;
+    let mut after = range.clone();
+    loop {
+        let page = store.load_range::<R>(&after, PAGE_RECORDS)?;
+        let Some((last, _)) = page.last() else {
+            return Ok(());
+        };
+        after = after.after(last);
+        for (key, record) in page {
+            visit(&key, record)?;
+        }
+    }
 }
 
 fn is_live(activation: &Activation) -> bool {

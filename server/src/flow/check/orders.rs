@@ -1,11 +1,11 @@
 //! Quotes and orders: each is found by its licenses, and what was ordered is on the license.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use upkeep::id::{OrderId, QuoteId};
+use upkeep::id::OrderId;
 use upkeep::serial::SerialNumber;
 
-use super::{All, Found, same_keys};
+use super::{Found, each_record};
 use crate::domain::license::License;
 use crate::domain::order::Order;
 use crate::domain::quote::{Quote, QuoteState};
@@ -14,60 +14,60 @@ use crate::record::{Records, keys};
 
 /// I9: a quote that was ordered names its order and no other does; the newest order's terms are on the license, unless its contract
 /// was terminated; both are found by each license that they are for.
-pub(super) fn orders(deps: &Deps, all: &All, found: &mut Found) -> Result<(), Fault> {
+pub(super) fn orders(deps: &Deps, found: &mut Found) -> Result<(), Fault> {
     let mut store = &deps.store;
-    let orders: BTreeMap<OrderId, Order> = store
-        .load_range::<Order>(&keys::orders(), usize::MAX)?
-        .into_iter()
-        .map(|(_, order)| (order.id, order))
-        .collect();
-    let quotes: BTreeMap<QuoteId, Quote> = store
-        .load_range::<Quote>(&keys::quotes(), usize::MAX)?
-        .into_iter()
-        .map(|(_, quote)| (quote.id, quote))
-        .collect();
-    let current = all.current();
-    let mut quoted = BTreeSet::new();
-    for quote in quotes.values() {
+    each_record(deps, &keys::quotes(), |_, quote: Quote| {
         for serial in quote.serials() {
-            quoted.insert(keys::license_quote(&serial, quote.sequence, &quote.id));
+            found.key(
+                b'J',
+                keys::license_quote(&serial, quote.sequence, &quote.id),
+            );
         }
         let is_ordered = quote.state == QuoteState::Ordered;
-        let named = quote.order.and_then(|id| orders.get(&id));
+        let named: Option<Order> = match quote.order {
+            Some(id) => store.load(&keys::order(&id))?,
+            None => None,
+        };
         let own = named.is_some_and(|order| order.quote == Some(quote.id));
         let holds = own == is_ordered && quote.order.is_some() == is_ordered;
         found.check(holds, "I9 quotes", quote.id, "its order");
-    }
-    let mut ordered = BTreeSet::new();
-    let mut newest: BTreeMap<SerialNumber, &Order> = BTreeMap::new();
-    for order in orders.values() {
-        let quote = order.quote.map(|id| quotes.get(&id));
-        let own = quote.is_none_or(|quote| quote.is_some_and(|q| q.order == Some(order.id)));
+        Ok(())
+    })?;
+    let mut newest: BTreeMap<SerialNumber, (u64, OrderId)> = BTreeMap::new();
+    each_record(deps, &keys::orders(), |_, order: Order| {
+        let own = match order.quote {
+            None => true,
+            Some(id) => {
+                let quote: Option<Quote> = store.load(&keys::quote(&id))?;
+                quote.is_some_and(|quote| quote.order == Some(order.id))
+            }
+        };
         found.check(own, "I9 orders", order.id, "its quote names another");
         for serial in order.serials() {
-            ordered.insert(keys::license_order(&serial, order.sequence, &order.id));
-            found.check(
-                current.contains_key(&serial),
-                "I9 orders",
-                order.id,
-                "of no license",
+            found.key(
+                b'o',
+                keys::license_order(&serial, order.sequence, &order.id),
             );
+            let known = store.get(&keys::license(&serial))?.is_some();
+            found.check(known, "I9 orders", order.id, "of no license");
             // By the place in the ledger; an expansion brings no terms.
             let later = newest
                 .get(&serial)
-                .is_none_or(|known| known.sequence < order.sequence);
+                .is_none_or(|(sequence, _)| *sequence < order.sequence);
             if later && order.lines.iter().any(|line| line.term.is_some()) {
-                newest.insert(serial, order);
+                newest.insert(serial, (order.sequence, order.id));
             }
         }
-    }
-    for (serial, order) in newest {
-        if let Some(license) = current.get(&serial) {
-            on_license(order, license, found);
+        Ok(())
+    })?;
+    for (serial, (_, id)) in newest {
+        let license: Option<License> = store.load(&keys::license(&serial))?;
+        let order: Option<Order> = store.load(&keys::order(&id))?;
+        if let (Some(order), Some(license)) = (order, license) {
+            on_license(&order, &license, found);
         }
     }
-    same_keys(deps, b'J', &quoted, "index J", found)?;
-    same_keys(deps, b'o', &ordered, "index o", found)
+    Ok(())
 }
 
 /// The terms that the newest order gave a license stand there. A contract that was terminated since has none of them: all are gone,

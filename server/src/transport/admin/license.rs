@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::domain::license::{Carrier, VmPermission};
 use crate::domain::machine::LicenseState;
 use crate::domain::refusal::Refusal;
-use crate::flow::license::Request;
+use crate::flow::new_license::{Past, Request};
 use crate::transport::fields::{Fields, text};
 use crate::transport::parse::body;
 
@@ -21,14 +21,32 @@ pub(super) fn parse_create(
 ) -> Result<(Option<RequestId>, Request), Refusal> {
     let mut fields = Fields::new();
     let request_id = fields.optional_request_id(&asked.request_id);
-    let serial = fields.serial(&asked.serial);
-    let product = fields.required("product_id", &asked.product_id, ProductId::parse);
     let customer = fields.required("customer_id", &asked.customer_id, CustomerId::parse);
     let partner = fields.optional("partner_id", &asked.partner_id, PartnerId::parse);
-    let carrier = carrier(&mut fields, &asked);
+    let request = new_license(&mut fields, &asked, (customer, partner), allow_weak);
+    let body = body(&v1::CreateLicenseRequest {
+        request_id: String::new(),
+        ..asked
+    });
+    fields.finish(|| Some((request_id?, Request { body, ..request? })))
+}
+
+/// What makes a license, whichever call it comes with; its body is left empty.
+///
+/// * `asked` - its request id, customer and partner are not looked at.
+/// * `parties` - the owner and the reseller; `None` for one that is wrong.
+pub(super) fn new_license(
+    fields: &mut Fields,
+    asked: &v1::CreateLicenseRequest,
+    (customer, partner): (Option<CustomerId>, Option<Option<PartnerId>>),
+    allow_weak: bool,
+) -> Option<Request> {
+    let serial = fields.serial(&asked.serial);
+    let product = fields.required("product_id", &asked.product_id, ProductId::parse);
+    let carrier = carrier(fields, asked);
     let license_type = fields.required("license_type", &asked.license_type, LicenseType::parse);
     let edition = fields.required("edition", &asked.edition, Edition::parse);
-    let add_ons = add_ons(&mut fields, &asked.add_ons);
+    let add_ons = add_ons(fields, &asked.add_ons);
     let seats = match asked.seats {
         0 => {
             fields.missing("seats");
@@ -74,37 +92,30 @@ pub(super) fn parse_create(
         &asked.special_conditions,
         |conditions| text(conditions, 1, 500),
     );
-    let maintenance_terms = asked.maintenance_terms;
-    let body = body(&v1::CreateLicenseRequest {
-        request_id: String::new(),
-        ..asked
-    });
-    fields.finish(|| {
-        let request = Request {
-            serial: serial?,
-            product: product?,
-            customer: customer?,
-            partner: partner?,
-            carrier: carrier?,
-            license_type: license_type?,
-            edition: edition?,
-            add_ons: add_ons?,
-            seats: seats?,
-            vm,
-            purchased_on: purchased_on?,
-            password: password?,
-            state,
-            kind: kind?,
-            tier: tier?,
-            modules: modules?,
-            paid: paid?,
-            programme: programme?,
-            programme_rev,
-            special_conditions: special_conditions?,
-            maintenance_terms,
-            body,
-        };
-        Some((request_id?, request))
+    Some(Request {
+        serial: serial?,
+        product: product?,
+        customer: customer?,
+        partner: partner?,
+        carrier: carrier?,
+        license_type: license_type?,
+        edition: edition?,
+        add_ons: add_ons?,
+        seats: seats?,
+        vm,
+        purchased_on: purchased_on?,
+        password: password?,
+        state,
+        kind: kind?,
+        tier: tier?,
+        modules: modules?,
+        paid: paid?,
+        programme: programme?,
+        programme_rev,
+        special_conditions: special_conditions?,
+        maintenance_terms: asked.maintenance_terms,
+        past: Past::default(),
+        body: Vec::new(),
     })
 }
 

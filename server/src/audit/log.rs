@@ -1,0 +1,106 @@
+//! Signs checkpoints of a ledger and keeps them.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::note::{Checkpoint, VerifierKey};
+use super::{AuditError, checkpoints_dir};
+use crate::keys::log::LogKey;
+use crate::store::tree::Frontier;
+use crate::store::{LedgerFiles, Store};
+
+/// How many entries are read at once.
+const PAGE_ENTRIES: usize = 1000;
+
+/// The log of a serving store: its tree, as far as it was walked, and the key.
+#[derive(Debug)]
+pub struct Log {
+    data: PathBuf,
+    key: LogKey,
+    tree: Mutex<Option<Frontier>>,
+}
+
+impl Log {
+    /// The log of a data directory. Nothing is read yet.
+    pub fn new(data: &Path, key: LogKey) -> Self {
+        Self {
+            data: data.to_owned(),
+            key,
+            tree: Mutex::new(None),
+        }
+    }
+
+    /// The key to check its checkpoints with.
+    pub fn verifier(&self) -> &VerifierKey {
+        self.key.verifier()
+    }
+
+    /// Signs and keeps the checkpoint of all durable entries. The first one after a start reads the ledger from the newest
+    /// snapshot on, later ones only what was added. Blocks.
+    ///
+    /// # Errors
+    /// [`AuditError`].
+    pub fn checkpoint(&self, store: &Store) -> Result<String, AuditError> {
+        let mut held = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken out: a walk that fails halfway is begun anew.
+        let mut tree = match held.take() {
+            Some(tree) => tree,
+            None => store.tree()?,
+        };
+        let last = store.head().sequence();
+        while tree.size() < last {
+            let page = store.entries(tree.size().saturating_add(1), PAGE_ENTRIES)?;
+            if page.is_empty() {
+                break;
+            }
+            page.iter().for_each(|entry| tree.push(&entry.hash()));
+        }
+        let note = keep(&self.data, &self.key, &tree, store.epoch()?.number())?;
+        *held = Some(tree);
+        Ok(note)
+    }
+}
+
+/// Signs and keeps the checkpoint of all entries of a ledger, from its files alone.
+///
+/// # Errors
+/// [`AuditError`].
+pub fn checkpoint(data: &Path, key: &LogKey) -> Result<String, AuditError> {
+    let ledger = LedgerFiles::open(data)?;
+    let (tree, epoch) = ledger.tree(data)?;
+    keep(data, key, &tree, epoch.number())
+}
+
+/// Signs a checkpoint and keeps it, unless one of this size is kept already.
+fn keep(data: &Path, key: &LogKey, tree: &Frontier, epoch: u64) -> Result<String, AuditError> {
+    let note = key.sign(&Checkpoint {
+        origin: key.verifier().name().to_owned(),
+        size: tree.size(),
+        root: tree.root(),
+        epoch,
+    });
+    let dir = checkpoints_dir(data);
+    let path = dir.join(format!("{:020}.note", tree.size()));
+    let write = || -> io::Result<()> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)?;
+        if path.exists() {
+            return Ok(());
+        }
+        let fresh = path.with_extension("new");
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o644);
+        let mut file = options.open(&fresh)?;
+        file.write_all(note.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&fresh, &path)?;
+        fs::File::open(&dir)?.sync_all()
+    };
+    write().map_err(AuditError::io("write", &path))?;
+    Ok(note)
+}

@@ -1,0 +1,225 @@
+//! The keys of a data directory under a passphrase, for a backup that shall hold them.
+//!
+//! Layout: a line of text with the format, 16 bytes of salt, then what AES-256-GCM makes of the files (RandomizedNonceKey of
+//! aws-lc-rs: the nonce is drawn by the library), with all before it as associated data. The key is argon2id of the passphrase with
+//! 64 MiB, 3 passes, 1 lane (RFC 9106 section 4, second choice, but one lane).
+//!
+//! Inside: for each file its name below `keys/` and its bytes, each after a length (u32, big-endian).
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use argon2::{Algorithm, Argon2, ParamsBuilder, Version};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use zeroize::Zeroizing;
+
+use crate::keys::file::{self, Access, KeyFileError};
+use crate::keys::{Beside, keys_dir};
+use crate::random::Random;
+
+/// The first line.
+const FORMAT: &[u8] = b"UPKEEP SEALED KEYS 1\n";
+
+const SALT_BYTES: usize = 16;
+
+/// A shorter passphrase is refused.
+pub const MIN_PASSPHRASE: usize = 12;
+
+/// Why keys could not be sealed or unsealed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealError {
+    /// A key file.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
+    /// The passphrase is too short.
+    #[error("the passphrase has less than {MIN_PASSPHRASE} characters; take a longer one")]
+    Short,
+    /// The passphrase is another, or the bytes were changed.
+    #[error("the sealed keys do not open: the passphrase is another one, or the file was changed")]
+    Closed,
+    /// It is something else.
+    #[error("these are no sealed keys of a form that this release knows")]
+    Malformed,
+}
+
+/// Seals everything in `keys/` of a data directory.
+///
+/// # Errors
+/// [`SealError::Short`], [`SealError::File`].
+pub fn seal(data_dir: &Path, passphrase: &str, random: &dyn Random) -> Result<Vec<u8>, SealError> {
+    if passphrase.chars().count() < MIN_PASSPHRASE {
+        return Err(SealError::Short);
+    }
+    let mut plain = Zeroizing::new(Vec::new());
+    let root = keys_dir(data_dir);
+    for path in files(&root)? {
+        let name = path.strip_prefix(&root).unwrap_or(&path);
+        let secret = read(&path)?;
+        for part in [name.to_string_lossy().as_bytes(), &secret] {
+            let length = u32::try_from(part.len()).map_err(|_| SealError::Malformed)?;
+            plain.extend_from_slice(&length.to_be_bytes());
+            plain.extend_from_slice(part);
+        }
+    }
+    let mut sealed = FORMAT.to_vec();
+    let mut salt = [0; SALT_BYTES];
+    random.fill(&mut salt);
+    sealed.extend_from_slice(&salt);
+    let key = key(passphrase, &salt)?;
+    let nonce = key.seal_in_place_append_tag(Aad::from(&sealed), &mut *plain);
+    let nonce = nonce.map_err(|_| SealError::Malformed)?;
+    sealed.extend_from_slice(nonce.as_ref());
+    sealed.extend_from_slice(&plain);
+    Ok(sealed)
+}
+
+/// Lays the sealed keys down as `keys/` of a data directory that has none.
+///
+/// # Errors
+/// [`SealError`]; nothing is there then.
+pub fn unseal(sealed: &[u8], passphrase: &str, data_dir: &Path) -> Result<(), SealError> {
+    let target = keys_dir(data_dir);
+    if target.exists() {
+        return Err(KeyFileError::Exists { path: target }.into());
+    }
+    let rest = sealed.strip_prefix(FORMAT).ok_or(SealError::Malformed)?;
+    let (salt, rest) = rest
+        .split_first_chunk::<SALT_BYTES>()
+        .ok_or(SealError::Malformed)?;
+    let (nonce, body) = rest
+        .split_first_chunk::<NONCE_LEN>()
+        .ok_or(SealError::Malformed)?;
+    let bound = sealed.get(..FORMAT.len() + SALT_BYTES).unwrap_or_default();
+    let key = key(passphrase, salt)?;
+    let mut plain = Zeroizing::new(body.to_vec());
+    let opened = key.open_in_place(Nonce::from(nonce), Aad::from(bound), &mut plain);
+    let mut left: &[u8] = opened.map_err(|_| SealError::Closed)?;
+
+    let beside = Beside::new(data_dir)?;
+    while !left.is_empty() {
+        let (name, rest) = part(left).ok_or(SealError::Malformed)?;
+        let (secret, rest) = part(rest).ok_or(SealError::Malformed)?;
+        left = rest;
+        let name = Path::new(std::str::from_utf8(name).map_err(|_| SealError::Malformed)?);
+        if !name
+            .components()
+            .all(|one| matches!(one, Component::Normal(_)))
+        {
+            return Err(SealError::Malformed);
+        }
+        let path = beside.directory().join(name);
+        if let Some(dir) = path.parent() {
+            file::make_directory(dir)?;
+        }
+        let access = match is_public(name) {
+            true => Access::Everyone,
+            false => Access::Owner,
+        };
+        file::write_new(&path, secret, access)?;
+    }
+    beside.rename(&target)?;
+    Ok(())
+}
+
+fn key(passphrase: &str, salt: &[u8; SALT_BYTES]) -> Result<RandomizedNonceKey, SealError> {
+    let mut params = ParamsBuilder::new();
+    params.m_cost(64 * 1024).t_cost(3).p_cost(1);
+    let params = params.build().map_err(|_| SealError::Malformed)?;
+    let mut key = Zeroizing::new([0; 32]);
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into(passphrase.as_bytes(), salt, &mut *key)
+        .map_err(|_| SealError::Malformed)?;
+    RandomizedNonceKey::new(&AES_256_GCM, &*key).map_err(|_| SealError::Malformed)
+}
+
+fn part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
+}
+
+/// Certificates and public keys are for everybody, all else for the owner alone.
+fn is_public(name: &Path) -> bool {
+    name.extension()
+        .is_some_and(|kind| kind == "crt" || kind == "pub")
+}
+
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
+    match is_public(path) {
+        true => file::read_public(path).map(Zeroizing::new),
+        false => file::read_secret(path),
+    }
+}
+
+/// All files below a directory, sorted.
+fn files(dir: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
+    let io = |source| KeyFileError::Io {
+        path: dir.to_owned(),
+        attempt: "read",
+        source,
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        match path.is_dir() {
+            true => found.extend(files(&path)?),
+            false => found.push(path),
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may stop where it likes")]
+mod tests {
+    use super::*;
+    use crate::random::SystemRandom;
+
+    const PASSPHRASE: &str = "correct horse battery";
+
+    #[test]
+    fn what_was_sealed_is_laid_down_again_and_opens_for_nobody_else() {
+        let from = tempfile::tempdir().unwrap();
+        let keys = keys_dir(from.path());
+        file::make_directory(&keys.join("customers")).unwrap();
+        file::write_new(&keys.join("pepper"), &[1; 32], Access::Owner).unwrap();
+        file::write_new(&keys.join("ca.crt"), b"PEM", Access::Everyone).unwrap();
+        file::write_new(&keys.join("customers/c1.key"), &[2; 32], Access::Owner).unwrap();
+        let sealed = seal(from.path(), PASSPHRASE, &SystemRandom).unwrap();
+        assert!(
+            !sealed
+                .windows(8)
+                .any(|part| part == [1; 8] || part == [2; 8])
+        );
+        assert!(matches!(
+            seal(from.path(), "too short", &SystemRandom),
+            Err(SealError::Short)
+        ));
+
+        let to = tempfile::tempdir().unwrap();
+        let refused = unseal(&sealed, "another passphrase", to.path());
+        assert!(matches!(refused, Err(SealError::Closed)));
+        for at in [0, 25, 40, sealed.len() - 1] {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(
+                unseal(&changed, PASSPHRASE, to.path()).is_err(),
+                "byte {at}"
+            );
+        }
+        assert!(!keys_dir(to.path()).exists());
+        unseal(&sealed, PASSPHRASE, to.path()).unwrap();
+        let laid = keys_dir(to.path());
+        assert_eq!(*file::read_secret(&laid.join("pepper")).unwrap(), [1; 32]);
+        assert_eq!(
+            *file::read_secret(&laid.join("customers/c1.key")).unwrap(),
+            [2; 32]
+        );
+        assert_eq!(file::read_public(&laid.join("ca.crt")).unwrap(), b"PEM");
+        assert!(matches!(
+            unseal(&sealed, PASSPHRASE, to.path()),
+            Err(SealError::File(KeyFileError::Exists { .. }))
+        ));
+    }
+}

@@ -1,0 +1,569 @@
+//! Backups: the ledger's segments and the newest snapshot in a directory that says what it holds.
+//!
+//! A backup is taken from the files alone, with a server on them or without, and needs no lock. The segment that is being written
+//! to is taken up to its last whole entry, and is synced first, so that nothing is taken that the server could still lose. Taken
+//! again, a backup gains what is new. `manifest.json` is written last: what it names is whole, and nothing else counts.
+//!
+//! ```text
+//! BACKUP/manifest.json   ledger/*.seg   snapshots/*.snap   checkpoints/*.note   upkeep.toml   endorsements/*   keys.sealed
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::entry::Head;
+use super::error::StoreError;
+use super::fs::RealFs;
+use super::home;
+use super::reading::LedgerFiles;
+use super::snapshot::{self, Snapshot};
+
+/// The newest format this release reads, and the one it writes.
+const FORMAT: u32 = 1;
+
+/// The name of the manifest in a backup.
+const MANIFEST: &str = "manifest.json";
+
+/// Where a data directory's sealed keys stand in a backup.
+pub const SEALED_KEYS: &str = "keys.sealed";
+
+/// So many snapshots are kept in a backup.
+const SNAPSHOTS_KEPT: usize = 2;
+
+/// How much is copied at once.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Why a backup could not be taken, read or restored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// The store that is backed up or restored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no backup.
+    #[error("there is no backup in {}: it has no {MANIFEST}; name the directory that `backup create --out` was given", .dir.display())]
+    Missing {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The directory holds something else.
+    #[error("{} is not empty and holds no backup; nothing is overwritten: name a new directory", .dir.display())]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The backup is of another ledger, or of one that was cut back since.
+    #[error(
+        "the backup in {} holds entry {sequence} of another ledger, or of this one before it was restored; keep it, and take this one into a new directory",
+        .dir.display()
+    )]
+    OtherLedger {
+        /// The backup.
+        dir: PathBuf,
+        /// Its last entry.
+        sequence: u64,
+    },
+    /// A file of the backup is not what was put there.
+    #[error("{} is damaged: {why}; use another backup, and keep this one for whoever looks into it", .file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What was found.
+        why: String,
+    },
+    /// A later release made the backup.
+    #[error("{} has format {found}, this release reads up to {known}: use the release that made it, or a later one", .file.display(), known = FORMAT)]
+    Newer {
+        /// The manifest.
+        file: PathBuf,
+        /// The format found.
+        found: u32,
+    },
+    /// The place to restore to exists.
+    #[error("{} exists, and a restore never overwrites: name a directory that does not", .dir.display())]
+    Exists {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The backup does not reach so far, or begins later.
+    #[error("the backup ends with entry {last}: it cannot be restored to {asked}")]
+    OutOfReach {
+        /// What was asked for.
+        asked: String,
+        /// The last entry it holds.
+        last: u64,
+    },
+    /// The operating system refused a call.
+    #[error("cannot {action} {}: {source}", .file.display())]
+    Io {
+        /// The call, as a verb.
+        action: &'static str,
+        /// The file or directory.
+        file: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl BackupError {
+    pub(super) fn io(action: &'static str, file: &Path) -> impl FnOnce(io::Error) -> Self {
+        let file = file.to_owned();
+        move |source| Self::Io {
+            action,
+            file,
+            source,
+        }
+    }
+
+    fn damaged(file: &Path, why: impl Into<String>) -> Self {
+        Self::Damaged {
+            file: file.to_owned(),
+            why: why.into(),
+        }
+    }
+}
+
+/// How far the work has come, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// The file that is worked on.
+    pub file: &'a str,
+    /// Bytes done.
+    pub done: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+/// Told how far the work has come.
+pub type Watch<'a> = dyn FnMut(Progress<'_>) + 'a;
+
+/// What a backup holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    format: u32,
+    store_format: u32,
+    /// The last entry.
+    pub sequence: u64,
+    /// Its hash (SHA-256, hex).
+    pub hash: String,
+    /// The epoch of the store.
+    pub epoch: u64,
+    /// When the last entry was written: milliseconds since 1970 UTC.
+    pub newest_unix_ms: i64,
+    /// The files, by name within the backup.
+    pub files: Vec<FileSum>,
+}
+
+/// One file of a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSum {
+    /// Its name within the backup.
+    pub name: String,
+    /// So many bytes of it count.
+    pub bytes: u64,
+    /// Their SHA-256 (hex).
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// Reads the manifest of a backup.
+    ///
+    /// # Errors
+    /// [`BackupError::Missing`], [`BackupError::Newer`], [`BackupError::Damaged`], [`BackupError::Io`].
+    pub fn read(backup: &Path) -> Result<Self, BackupError> {
+        let path = backup.join(MANIFEST);
+        let text = fs::read(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => BackupError::Missing {
+                dir: backup.to_owned(),
+            },
+            _ => BackupError::io("read", &path)(error),
+        })?;
+        let manifest: Self = serde_json::from_slice(&text)
+            .map_err(|error| BackupError::damaged(&path, error.to_string()))?;
+        let found = manifest.format.max(manifest.store_format);
+        if found > FORMAT {
+            return Err(BackupError::Newer { file: path, found });
+        }
+        // A name is joined to directories: it must stay inside them.
+        let inside = |file: &FileSum| {
+            let parts: Vec<_> = file.name.split('/').collect();
+            parts.len() <= 2
+                && parts
+                    .iter()
+                    .all(|part| !part.is_empty() && *part != "." && *part != "..")
+        };
+        match manifest.files.iter().all(inside) && manifest.head().is_some() {
+            true => Ok(manifest),
+            false => Err(BackupError::damaged(&path, "it names files outside of it")),
+        }
+    }
+
+    /// The last entry; `None` if the hash is none.
+    pub fn head(&self) -> Option<Head> {
+        let hash = data_encoding::HEXLOWER.decode(self.hash.as_bytes()).ok()?;
+        Some(Head::new(self.sequence, hash.try_into().ok()?))
+    }
+
+    /// The bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    fn known(&self, name: &str) -> Option<&FileSum> {
+        self.files.iter().find(|file| file.name == name)
+    }
+}
+
+/// What taking a backup came to.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// What it holds now.
+    pub manifest: Manifest,
+    /// How many bytes were copied this time.
+    pub copied: u64,
+}
+
+/// Takes a backup of the data directory `data` into `out`: a new directory, or a backup of the same ledger, which gains what is
+/// new.
+///
+/// * `sealed_keys` - the sealed keys, if they go with it.
+///
+/// # Errors
+/// [`BackupError`]; the backup that was there before is whole in any case.
+pub fn create(
+    data: &Path,
+    out: &Path,
+    sealed_keys: Option<&[u8]>,
+    watch: &mut Watch<'_>,
+) -> Result<Taken, BackupError> {
+    let ledger = LedgerFiles::open(data)?;
+    let before = earlier(out, &ledger)?;
+    let known = |name: &str| before.as_ref().and_then(|before| before.known(name));
+    let snapshot = ledger.snapshot(data)?;
+    let mut plan = Vec::new();
+    let count = ledger.segments().count();
+    for (at, (path, _, end)) in ledger.segments().enumerate() {
+        if at + 1 == count {
+            // What was read may still be in memory only.
+            let synced = File::open(path).and_then(|file| file.sync_data());
+            synced.map_err(BackupError::io("sync", path))?;
+        }
+        plan.push((format!("ledger/{}", name_of(path)), path.to_owned(), end));
+    }
+    if let Some(snapshot) = &snapshot {
+        plan.push(whole("snapshots", snapshot.path())?);
+    }
+    for path in listed(&data.join("checkpoints"))? {
+        plan.push(whole("checkpoints", &path)?);
+    }
+    for path in listed(&data.join("endorsements"))? {
+        plan.push(whole("endorsements", &path)?);
+    }
+    let config = data.join("upkeep.toml");
+    if config.is_file() {
+        let (_, path, bytes) = whole("", &config)?;
+        plan.push(("upkeep.toml".to_owned(), path, bytes));
+    }
+
+    let is_new = |name: &str, bytes: u64| known(name).is_none_or(|sum| sum.bytes != bytes);
+    let fresh = |(name, _, bytes): &(String, PathBuf, u64)| {
+        // Small files may change within their length.
+        is_new(name, *bytes) || !(name.starts_with("ledger/") || name.starts_with("snapshots/"))
+    };
+    let total = plan.iter().filter(|one| fresh(one)).map(|one| one.2).sum();
+    for dir in ["", "ledger", "snapshots", "checkpoints", "endorsements"] {
+        make_dir(&out.join(dir))?;
+    }
+    let (mut files, mut copied) = (Vec::new(), 0);
+    for one in plan {
+        let (name, path, bytes) = &one;
+        match known(name) {
+            Some(sum) if !fresh(&one) => files.push(sum.clone()),
+            _ => {
+                let sha256 = copy(path, &out.join(name), *bytes, &mut |part| {
+                    copied += part;
+                    watch(Progress {
+                        file: name,
+                        done: copied,
+                        total,
+                    });
+                })?;
+                files.push(FileSum {
+                    name: name.clone(),
+                    bytes: *bytes,
+                    sha256,
+                });
+            }
+        }
+    }
+    // Snapshots of earlier times serve a restore to an earlier entry.
+    if let Some(before) = &before {
+        let old = before.files.iter().filter(|sum| {
+            sum.name.starts_with("snapshots/") && !files.iter().any(|file| file.name == sum.name)
+        });
+        files.extend(old.cloned().collect::<Vec<_>>());
+    }
+    if let Some(sealed) = sealed_keys {
+        write_new(&out.join(SEALED_KEYS), sealed)?;
+        files.push(FileSum {
+            name: SEALED_KEYS.to_owned(),
+            bytes: sealed.len() as u64,
+            sha256: hex(&Sha256::digest(sealed)),
+        });
+    } else if let Some(sealed) = known(SEALED_KEYS) {
+        files.push(sealed.clone());
+    }
+    let dropped = drop_old_snapshots(&mut files);
+    let newest = ledger
+        .entries(ledger.head().sequence())
+        .next()
+        .transpose()?;
+    let manifest = Manifest {
+        format: FORMAT,
+        store_format: home::FORMAT,
+        sequence: ledger.head().sequence(),
+        hash: hex(&ledger.head().hash()),
+        epoch: ledger.grown(snapshot.as_ref())?.1.number(),
+        newest_unix_ms: newest.map_or(0, |entry| entry.at_unix_ms()),
+        files,
+    };
+    for dir in ["ledger", "snapshots", "checkpoints", "endorsements", ""] {
+        sync_dir(&out.join(dir))?;
+    }
+    let text = serde_json::to_vec_pretty(&manifest)
+        .map_err(|error| BackupError::damaged(&out.join(MANIFEST), error.to_string()))?;
+    write_new(&out.join(MANIFEST), &text)?;
+    sync_dir(out)?;
+    for name in dropped {
+        let path = out.join(name);
+        fs::remove_file(&path).map_err(BackupError::io("remove", &path))?;
+    }
+    Ok(Taken { manifest, copied })
+}
+
+/// What [`verify`] found.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// What the backup holds.
+    pub manifest: Manifest,
+    /// The number of entries, each chained to the one before.
+    pub entries: u64,
+    /// The number of snapshots.
+    pub snapshots: usize,
+}
+
+/// Checks a backup: every file against its sum, every entry against the one before, and every snapshot.
+///
+/// # Errors
+/// [`BackupError::Damaged`] and [`BackupError::Store`] name the file.
+pub fn verify(backup: &Path, watch: &mut Watch<'_>) -> Result<Checked, BackupError> {
+    let manifest = Manifest::read(backup)?;
+    let (mut done, total) = (0, manifest.bytes());
+    for sum in &manifest.files {
+        let path = backup.join(&sum.name);
+        let mut file = File::open(&path).map_err(BackupError::io("open", &path))?;
+        let found = transfer(&mut file, None, sum.bytes, &mut |part| {
+            done += part;
+            watch(Progress {
+                file: &sum.name,
+                done,
+                total,
+            });
+        });
+        match found {
+            Ok(found) if found == sum.sha256 => {}
+            Ok(_) => return Err(BackupError::damaged(&path, "its SHA-256 is another")),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(BackupError::damaged(&path, "it is shorter than it was"));
+            }
+            Err(error) => return Err(BackupError::io("read", &path)(error)),
+        }
+    }
+    let ledger = LedgerFiles::open(backup)?;
+    let mut reached = Head::EMPTY;
+    for entry in ledger.entries(1) {
+        let entry = entry?;
+        if entry.sequence() > manifest.sequence {
+            break;
+        }
+        reached = entry.head();
+    }
+    if Some(reached) != manifest.head() {
+        let why = format!(
+            "it promises entry {} and another one stands there",
+            manifest.sequence
+        );
+        return Err(BackupError::damaged(&backup.join(MANIFEST), why));
+    }
+    let mut snapshots = 0;
+    for sum in &manifest.files {
+        let Some(name) = sum.name.strip_prefix("snapshots/") else {
+            continue;
+        };
+        let path = backup.join(&sum.name);
+        let found = Snapshot::open(&RealFs, &path)?;
+        if snapshot::sequence_of(name) != Some(found.head().sequence())
+            || ledger.head_at(found.head().sequence())? != Some(found.head())
+        {
+            return Err(BackupError::damaged(&path, "it is of another ledger"));
+        }
+        snapshots += 1;
+    }
+    Ok(Checked {
+        entries: manifest.sequence,
+        manifest,
+        snapshots,
+    })
+}
+
+/// The manifest of the backup in `out`, if one is there and `ledger` goes on from it.
+fn earlier(out: &Path, ledger: &LedgerFiles) -> Result<Option<Manifest>, BackupError> {
+    let before = match Manifest::read(out) {
+        Err(BackupError::Missing { dir }) => {
+            let is_free = match fs::read_dir(out) {
+                Ok(mut names) => names.next().is_none(),
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            };
+            // An interrupted first backup has no manifest but begins like one.
+            let is_begun = out.join("ledger").is_dir() && !out.join("meta").exists();
+            return match is_free || is_begun {
+                true => Ok(None),
+                false => Err(BackupError::Foreign { dir }),
+            };
+        }
+        before => before?,
+    };
+    match ledger.head_at(before.sequence)? {
+        Some(head) if Some(head) == before.head() => Ok(Some(before)),
+        _ => Err(BackupError::OtherLedger {
+            dir: out.to_owned(),
+            sequence: before.sequence,
+        }),
+    }
+}
+
+/// Takes all but the newest snapshots out of the list, and names them.
+fn drop_old_snapshots(files: &mut Vec<FileSum>) -> Vec<String> {
+    let mut names: Vec<_> = files
+        .iter()
+        .map(|file| file.name.clone())
+        .filter(|name| name.starts_with("snapshots/"))
+        .collect();
+    names.sort();
+    names.truncate(names.len().saturating_sub(SNAPSHOTS_KEPT));
+    files.retain(|file| !names.contains(&file.name));
+    names
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+fn whole(dir: &str, path: &Path) -> Result<(String, PathBuf, u64), BackupError> {
+    let bytes = fs::metadata(path).map_err(BackupError::io("measure", path))?;
+    let name = format!("{dir}/{}", name_of(path));
+    Ok((name, path.to_owned(), bytes.len()))
+}
+
+/// The files of a directory, sorted; none if it is not there.
+pub(super) fn listed(dir: &Path) -> Result<Vec<PathBuf>, BackupError> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(BackupError::io("list", dir))?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(BackupError::io("list", dir))?.path();
+        if path.is_file() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Copies the first `bytes` of a file beside its place, durably, and gives it its name. Returns the SHA-256, hex.
+pub(super) fn copy(
+    from: &Path,
+    to: &Path,
+    bytes: u64,
+    passed: &mut dyn FnMut(u64),
+) -> Result<String, BackupError> {
+    let mut source = File::open(from).map_err(BackupError::io("open", from))?;
+    let fresh = to.with_extension("new");
+    let mut write = |source: &mut File| -> io::Result<String> {
+        let mut file = private(&fresh)?;
+        let sum = transfer(source, Some(&mut file), bytes, passed)?;
+        file.sync_all()?;
+        fs::rename(&fresh, to)?;
+        Ok(sum)
+    };
+    write(&mut source).map_err(BackupError::io("copy", from))
+}
+
+fn transfer(
+    from: &mut File,
+    mut to: Option<&mut File>,
+    bytes: u64,
+    passed: &mut dyn FnMut(u64),
+) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut left = bytes;
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+        let part = chunk.get_mut(..wanted).unwrap_or_default();
+        from.read_exact(part)?;
+        hash.update(&*part);
+        if let Some(to) = &mut to {
+            to.write_all(part)?;
+        }
+        left = left.saturating_sub(part.len() as u64);
+        passed(part.len() as u64);
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), BackupError> {
+    let fresh = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        let mut file = private(&fresh)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&fresh, path)
+    };
+    write().map_err(BackupError::io("write", path))
+}
+
+/// A new file for its owner alone, in place of what an interrupted copy left.
+fn private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path)
+}
+
+/// Makes a directory for its owner alone; it may be there.
+pub(super) fn make_dir(dir: &Path) -> Result<(), BackupError> {
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir);
+    made.map_err(BackupError::io("create", dir))
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync_dir(dir: &Path) -> Result<(), BackupError> {
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(BackupError::io("sync", dir))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}

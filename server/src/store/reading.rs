@@ -1,0 +1,175 @@
+//! The ledger read from its files alone, while a server writes to it or none does: for backups and audits.
+//!
+//! No lock is taken and nothing is changed. What the server has not finished writing is not seen: the files end for the reader
+//! with the last whole entry. A whole entry is kept by every later start, so nothing is read here that could not be in the ledger;
+//! whether it has been synced is another question, which a backup settles by syncing the file itself.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::entry::{Entry, Head};
+use super::epoch::Epoch;
+use super::error::StoreError;
+use super::fs::{Access, Fs, RealFs};
+use super::ledger::{self, Extent, Owner, Walk};
+use super::segment::{self, Reader, Step};
+use super::snapshot::Snapshot;
+use super::snapshots::Snapshots;
+use super::tree::Frontier;
+
+/// A writer's half-written group can look like damage for a moment; it is looked at so often before it is believed.
+const LOOKS: usize = 5;
+
+/// The ledger of a data directory, or of a backup, as it was when it was looked at.
+pub struct LedgerFiles {
+    fs: Arc<dyn Fs>,
+    extents: Vec<Extent>,
+    head: Head,
+}
+
+impl LedgerFiles {
+    /// Looks at the ledger in `dir/ledger`.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] if there is none, [`StoreError::Damaged`], [`StoreError::Newer`], [`StoreError::Io`].
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let fs: Arc<dyn Fs> = Arc::new(RealFs);
+        let ledger = dir.join("ledger");
+        let is_there = fs.exists(&ledger);
+        if !is_there.map_err(|error| StoreError::io("look for", &ledger, error))? {
+            return Err(StoreError::Missing {
+                dir: dir.to_owned(),
+            });
+        }
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            match Self::look(&fs, &ledger) {
+                Err(StoreError::Damaged { .. } | StoreError::Io { .. }) if looks < LOOKS => {
+                    std::thread::yield_now();
+                }
+                looked => return looked,
+            }
+        }
+    }
+
+    fn look(fs: &Arc<dyn Fs>, ledger: &Path) -> Result<Self, StoreError> {
+        let mut extents = ledger::survey(&**fs, ledger, Owner::Reader)?;
+        let Some(last) = extents.last_mut() else {
+            return Err(StoreError::damaged(ledger, "it holds no ledger segment"));
+        };
+        let head = ledger::find_end(&**fs, last, 0, Owner::Reader)?;
+        Ok(Self {
+            fs: Arc::clone(fs),
+            extents,
+            head,
+        })
+    }
+
+    /// The last whole entry.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The entries from `from` on, each checked against the one before.
+    pub fn entries(&self, from: u64) -> Entries {
+        let at = self.extents.partition_point(|one| one.header.first <= from);
+        let ahead = self.extents.get(at.saturating_sub(1)..).unwrap_or_default();
+        let ahead = ahead.iter().rev().map(Extent::without_waypoints).collect();
+        Entries(Walk::over(Arc::clone(&self.fs), ahead, from))
+    }
+
+    /// The position after an entry; `None` if there is no such entry.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::Io`].
+    pub fn head_at(&self, sequence: u64) -> Result<Option<Head>, StoreError> {
+        match sequence {
+            0 => Ok(Some(Head::EMPTY)),
+            later if later > self.head.sequence() => Ok(None),
+            _ => {
+                let entry = self.entries(sequence).next().transpose()?;
+                Ok(entry.map(|entry| entry.head()))
+            }
+        }
+    }
+
+    /// The newest snapshot of this ledger in a data directory.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for the ledger, [`StoreError::Io`].
+    pub(super) fn snapshot(&self, data: &Path) -> Result<Option<Snapshot>, StoreError> {
+        let snapshots = Snapshots::of(Arc::clone(&self.fs), data);
+        snapshots.newest(|head| Ok(self.head_at(head.sequence())?.as_ref() == Some(head)))
+    }
+
+    /// The Merkle tree of all entries and the epoch of the last one, with the help of the newest snapshot in a data directory.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::Io`].
+    pub fn tree(&self, data: &Path) -> Result<(Frontier, Epoch), StoreError> {
+        let snapshot = self.snapshot(data)?;
+        self.grown(snapshot.as_ref())
+    }
+
+    /// As [`tree`](Self::tree), from a snapshot that is known already.
+    pub(super) fn grown(
+        &self,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<(Frontier, Epoch), StoreError> {
+        let (mut tree, mut epoch) = match snapshot {
+            Some(found) => (found.frontier().clone(), *found.epoch()),
+            None => (Frontier::default(), Epoch::FIRST),
+        };
+        for entry in self.entries(tree.size().saturating_add(1)) {
+            let entry = entry?;
+            tree.push(&entry.hash());
+            epoch = Epoch::begun_by(&entry).unwrap_or(epoch);
+        }
+        Ok((tree, epoch))
+    }
+
+    /// The segments: file, first entry, and the byte behind the last whole entry.
+    pub(super) fn segments(&self) -> impl Iterator<Item = (&Path, u64, u64)> {
+        let extents = self.extents.iter();
+        extents.map(|one| (one.path.as_path(), one.header.first, one.end))
+    }
+
+    /// The byte behind an entry, in the segment that holds it.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if it is not there, [`StoreError::Io`].
+    pub(super) fn end_of(&self, sequence: u64) -> Result<u64, StoreError> {
+        let at = self
+            .extents
+            .partition_point(|one| one.header.first <= sequence);
+        let Some(extent) = self.extents.get(at.saturating_sub(1)) else {
+            return Ok(segment::HEADER_BYTES);
+        };
+        let io = |error| StoreError::io("read", &extent.path, error);
+        let file = self.fs.open(&extent.path, Access::Read).map_err(io)?;
+        let mut reader = Reader::new(file, segment::HEADER_BYTES, extent.end);
+        let mut next = extent.header.first;
+        while next <= sequence {
+            match reader.step().map_err(io)? {
+                Step::Payload(_) => next += 1,
+                Step::End | Step::Bad(_) => {
+                    let why = format!("it does not hold entry {sequence}");
+                    return Err(StoreError::damaged(&extent.path, why));
+                }
+            }
+        }
+        Ok(reader.at())
+    }
+}
+
+/// An iterator over chained entries; ends after the first error.
+pub struct Entries(Walk);
+
+impl Iterator for Entries {
+    type Item = Result<Entry, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+}

@@ -1,0 +1,146 @@
+//! `verify`: a sound data directory passes and is counted; each record that breaks an invariant is named (SECURITY 3).
+
+use std::fs;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use upkeep::rpc::v1::activation_service_client::ActivationServiceClient;
+use upkeep_server::store::{Options, Store, StoreError, Tx};
+
+use crate::binaries::{run as execute, upkeep_server};
+use crate::device::{Device, request_id};
+use crate::dial::dial;
+use crate::g17::{World, command, ten_months_ago};
+use crate::place::copy_tree;
+use crate::world::{license, seed};
+
+/// The first key of a table.
+fn first(store: &Store, table: u8) -> Vec<u8> {
+    let found = store.scan(&[table, b'/'], &[table, b'0'], 1).unwrap();
+    found
+        .into_iter()
+        .next()
+        .expect("the table holds something")
+        .0
+}
+
+/// Something that a server would never write, and what is found then.
+struct Plant {
+    name: &'static str,
+    write: fn(&Store) -> (Vec<u8>, Option<Vec<u8>>),
+    found: &'static [&'static str],
+}
+
+const PLANTS: [Plant; 7] = [
+    Plant {
+        name: "an activation that its license does not find",
+        write: |store| (first(store, b'b'), None),
+        found: &["I1 seats", "index b"],
+    },
+    Plant {
+        name: "a license that its customer still has",
+        write: |_| (b"u/baker\0STRAY".to_vec(), Some(Vec::new())),
+        found: &["index: u/baker\\x00STRAY: left over"],
+    },
+    Plant {
+        name: "a seat that nobody finds by its device",
+        write: |store| (first(store, b'y'), None),
+        found: &["index y", "missing"],
+    },
+    Plant {
+        name: "activations without their license",
+        write: |store| (first(store, b'l'), None),
+        found: &["index b"],
+    },
+    Plant {
+        name: "a proof of an activation that was not returned",
+        write: |store| {
+            let mut key = first(store, b'a');
+            key[0] = b'f';
+            (key, Some(b"forged".to_vec()))
+        },
+        found: &["I6 proofs"],
+    },
+    Plant {
+        name: "an answer that is never forgotten",
+        write: |store| (first(store, b'j'), None),
+        found: &["I5 answers"],
+    },
+    Plant {
+        name: "an answer that is forgotten twice",
+        write: |store| {
+            let mut key = first(store, b'j');
+            key[3] ^= 1;
+            (key, Some(Vec::new()))
+        },
+        found: &["I5 answers"],
+    },
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn verify_counts_what_holds_and_names_what_does_not() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    command(&["init", "--data", data.to_str().unwrap()]);
+    let mut world = World::start(dir, &data);
+    let mut admin = world.admin(&data).await;
+    seed(&mut admin).await;
+    let ca = fs::read_to_string(data.join("keys/ca.crt")).unwrap();
+    let mut api = ActivationServiceClient::new(dial(world.products, &ca, None).await);
+    for serial in ["CHECK-1", "CHECK-2"] {
+        let wish = license(&mut admin, serial, 3, &ten_months_ago()).await;
+        for _ in 0..2 {
+            let device = Device::new();
+            device
+                .activate(&mut api, &wish, &request_id())
+                .await
+                .unwrap();
+        }
+    }
+    let verify = ["verify", "--data", data.to_str().unwrap(), "--json"];
+    let (code, _, err) = execute(&mut upkeep_server(verify));
+    assert_eq!(code, 4, "not while it serves: {err}");
+    assert!(err.contains("in use by another server"), "{err}");
+    world.running.signal("TERM");
+    assert!(world.running.wait().success());
+    let report = command(&verify);
+    assert_eq!(report["violations"], Value::Array(Vec::new()));
+    for (invariant, least) in [("I1 seats", 6), ("I4 signed", 4), ("I5 answers", 4)] {
+        let counted = report["invariants"][invariant]["checked"].as_u64();
+        assert!(counted >= Some(least), "{invariant}: {report:#}");
+    }
+    assert!(
+        report["checkpoints"].as_u64() >= Some(1),
+        "the one of the stop"
+    );
+
+    for plant in &PLANTS {
+        let copy = world.dir.path().join("planted");
+        copy_tree(&data, &copy);
+        let store = Store::open(Options::new(&copy)).unwrap();
+        let (key, value) = (plant.write)(&store);
+        let done = store.transact("planted", move |tx: &mut Tx<'_>| {
+            match value.clone() {
+                Some(value) => tx.put(key.clone(), value),
+                None => tx.delete(key.clone()),
+            }
+            Ok::<_, StoreError>(())
+        });
+        done.await.unwrap();
+        store.close().unwrap();
+        let (code, out, err) = execute(&mut upkeep_server([
+            "verify",
+            "--data",
+            copy.to_str().unwrap(),
+        ]));
+        assert_eq!(code, 4, "{}: {out}{err}", plant.name);
+        for part in plant.found {
+            assert!(
+                out.contains(part),
+                "{}: {part} is not in\n{out}",
+                plant.name
+            );
+        }
+        fs::remove_dir_all(&copy).unwrap();
+    }
+}

@@ -1,0 +1,183 @@
+//! G2 with the real binary on a real file system: the block device under it is copied at a random moment, as it is.
+//!
+//! An XFS file system with reflinks holds the image of an ext4 file system that holds the data directory. A reflink copy of
+//! the image is what the device held at that instant; what ext4 still had in memory is not in it. The copy is mounted, ext4
+//! replays its journal, the server starts on it, and every acknowledged answer is asked for again. The next round goes on
+//! with the copy.
+//!
+//! The limit of this rig: the device itself has no cache that forgets or reorders. The simulated disk (`power.rs`) has.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::clients::{load, settle};
+use crate::coin::{Coin, size};
+use crate::machine::{Mount, able, has, is_root, sh, shim, shimmed, sparse};
+use crate::server::{Server, Vendor, check_data};
+
+const CLIENTS: usize = 16;
+
+/// The file systems, one in the other. Fields are dropped in this order.
+struct Rig {
+    inner: Option<Mount>,
+    outer: Mount,
+    dir: TempDir,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let image = dir.path().join("outer.img");
+        sparse(&image, 2 << 30);
+        sh(
+            "mkfs.xfs",
+            &["-q", "-m", "reflink=1", image.to_str().unwrap()],
+        );
+        let options = ["-o", "loop", image.to_str().unwrap()];
+        let outer = Mount::new(&options, &dir.path().join("outer"));
+        let mut rig = Self {
+            inner: None,
+            outer,
+            dir,
+        };
+        sparse(&rig.image(), 400 << 20);
+        sh("mkfs.ext4", &["-q", "-F", rig.image().to_str().unwrap()]);
+        rig.mount();
+        rig
+    }
+
+    fn image(&self) -> PathBuf {
+        self.outer.at().join("inner.img")
+    }
+
+    fn copy(&self) -> PathBuf {
+        self.outer.at().join("copy.img")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("inner").join("data")
+    }
+
+    fn mount(&mut self) {
+        let image = self.image();
+        let options = ["-o", "loop", image.to_str().unwrap()];
+        self.inner = Some(Mount::new(&options, &self.dir.path().join("inner")));
+    }
+
+    /// The power is cut: from here on only the copy counts.
+    fn cut(&self) {
+        let (image, copy) = (self.image(), self.copy());
+        sh(
+            "cp",
+            &[
+                "--reflink=always",
+                image.to_str().unwrap(),
+                copy.to_str().unwrap(),
+            ],
+        );
+    }
+
+    /// Takes up the copy in place of the image.
+    fn go_on(&mut self) {
+        self.inner = None;
+        std::fs::rename(self.copy(), self.image()).unwrap();
+        self.mount();
+    }
+}
+
+/// Cuts the power so many times under load; answers the number of acknowledged answers, or what was lost.
+async fn cuts(cuts: usize, seed: u64, variables: &[(&str, OsString)]) -> Result<usize, String> {
+    let mut rig = Rig::new();
+    let data = rig.data();
+    let vendor = Vendor::new(&data);
+    let server = Server::start(&data);
+    let many = vendor.stock(&server).await;
+    server.kill();
+    sh(
+        "sync",
+        &["-f", rig.dir.path().join("inner").to_str().unwrap()],
+    );
+    let mut coin = Coin::new(seed);
+    let (mut acknowledged, mut live) = (0, 0);
+    for cut in 1..=cuts {
+        let server = Server::start_with(&data, variables)
+            .map_err(|refused| format!("cut {cut}: {refused:?}"))?;
+        let wanted = 20 + coin.below(200);
+        let lives = load(
+            &vendor,
+            server,
+            &many,
+            Vec::new(),
+            CLIENTS,
+            wanted,
+            |server| {
+                rig.cut();
+                server.kill();
+            },
+        )
+        .await;
+        rig.go_on();
+        let server = Server::start_with(&data, &[])
+            .map_err(|refused| format!("cut {cut}: {}", refused.said))?;
+        let settled = settle(&vendor, &server, lives).await;
+        let settled = settled.map_err(|why| format!("cut {cut}: {why}"))?;
+        acknowledged += settled.acknowledged;
+        live += settled.live;
+        let taken = vendor.seats_taken(&server, &many.serial).await;
+        if taken != live {
+            return Err(format!(
+                "cut {cut}: {live} seats were acknowledged and {taken} are taken"
+            ));
+        }
+        server.kill();
+    }
+    check_data(&data);
+    Ok(acknowledged)
+}
+
+fn can() -> bool {
+    let programs = ["mount", "umount", "mkfs.xfs", "mkfs.ext4", "cp"];
+    let present = is_root() && has(&programs) && Path::new("/dev/loop-control").exists();
+    able(
+        "G2 on real file systems: needs root, loop devices, xfsprogs and e2fsprogs",
+        present,
+        "UPKEEP_REQUIRE_POWER",
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g2_no_cut_of_a_real_device_loses_an_acknowledged_answer() {
+    if !can() {
+        return;
+    }
+    let number = size("UPKEEP_G2_REAL_CUTS", 3);
+    let acknowledged = cuts(number, 5, &[])
+        .await
+        .unwrap_or_else(|why| panic!("{why}"));
+    println!("G2: {number} cuts of a real device, {acknowledged} acknowledged answers, 0 lost");
+}
+
+/// The same server without its syncs must lose, or the rig is blind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn g2_control_a_real_server_without_sync_loses() {
+    if !can() {
+        return;
+    }
+    let Some(shim) = shim() else {
+        able(
+            "G2, control: there is no C compiler",
+            false,
+            "UPKEEP_REQUIRE_POWER",
+        );
+        return;
+    };
+    let variables = shimmed(shim, "/inner/data/", "RIG_SYNC_NOTHING", "1");
+    match cuts(5, 6, &variables).await {
+        Err(why) => println!("control, without sync: {why}"),
+        Ok(acknowledged) => {
+            panic!("5 cuts without sync lost none of {acknowledged}: the rig is blind")
+        }
+    }
+}
