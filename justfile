@@ -29,6 +29,7 @@ deny:
 doc:
     cargo doc --workspace --no-deps
 
-# What an activation costs beside the floor of its cryptography.
+# What calls cost the server beside their floor: `just bench --quick`, `just bench --data /a/real/disk --json figures.json`.
 bench *args:
+    cargo build --release -p upkeep-bench -p upkeep-server -p upkeep-client
     cargo run --release --package upkeep-bench -- {{args}}

@@ -25,8 +25,14 @@ impl CivilDate {
         if !shaped {
             return Err(DateError::Format);
         }
-        let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| DateError::Format)?;
-        Self::from_naive(date)
+        // By hand, like writing it: records are full of dates, and chrono reads its format string anew each time.
+        let part = |at: std::ops::Range<usize>| text.get(at).and_then(|part| part.parse().ok());
+        let year = text.get(..4).and_then(|part| part.parse().ok());
+        let date = year
+            .zip(part(5..7))
+            .zip(part(8..10))
+            .and_then(|((year, month), day)| NaiveDate::from_ymd_opt(year, month, day));
+        Self::from_naive(date.ok_or(DateError::Format)?)
     }
 
     /// Wraps a calendar date.
@@ -68,7 +74,8 @@ impl CivilDate {
 
 impl fmt::Display for CivilDate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.format("%Y-%m-%d"))
+        let Self(day) = self;
+        write!(f, "{:04}-{:02}-{:02}", day.year(), day.month(), day.day())
     }
 }
 

@@ -144,14 +144,20 @@ impl SigningInput {
             r#"{{"alg":"{ALG}","kid":"{kid}","typ":"{}"}}"#,
             typ.as_str()
         );
-        let payload =
-            serde_json::to_vec(claims).map_err(|error| JwsError::Claims(error.to_string()))?;
-        let payload = encoding::base64url(&payload);
+        let unreadable = |error: serde_json::Error| JwsError::Claims(error.to_string());
+        let json = serde_json::to_vec(claims).map_err(unreadable)?;
+        // As [`read_claims`] will: reading and writing again gives the same.
+        let again: C = serde_json::from_slice(&json).map_err(unreadable)?;
+        if serde_json::to_vec(&again).map_err(unreadable)? != json {
+            return Err(JwsError::Claims(
+                "a value is not in its canonical form".to_owned(),
+            ));
+        }
+        let payload = encoding::base64url(&json);
         let text = format!("{}.{payload}", encoding::base64url(header.as_bytes()));
         if text.len() > MAX_INPUT_LEN {
             return Err(JwsError::TooLong);
         }
-        read_claims::<C>(&payload)?;
         Ok(Self { text, typ, kid })
     }
 

@@ -1,7 +1,7 @@
 //! Challenges: fresh, for one purpose, single use, and stateless until they are spent (SECURITY USR10).
 //!
 //! 42 bytes: version 1, purpose, expiry (milliseconds since 1970, u64), 16 random bytes, 16 bytes of a keyed digest over these.
-//! Nothing is kept for a challenge that never comes back; a spent one stands in the store until it would have run out.
+//! Nothing is kept for a challenge that never comes back; a spent one stands in the store for as long as the answer that it was for.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use subtle::ConstantTimeEq;

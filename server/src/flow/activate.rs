@@ -16,7 +16,7 @@ use super::authenticate::{Credential, authenticate};
 use super::enrolled::{self, Device, DeviceKey};
 use super::once::Principal;
 use super::supersede::{self, supersede};
-use super::{Call, Deps, Fault, Outcome, lease, seconds, whole_micros};
+use super::{Call, Deps, Fault, Note, Outcome, lease, seconds, whole_micros};
 use crate::challenge::{self, Fresh, Purpose};
 use crate::domain::activation::{self, Activation, Ask, Granted};
 use crate::domain::catalogue::{Product, Release};
@@ -112,7 +112,7 @@ pub(crate) async fn activate(
     let committed = deps
         .once(call, principal, &body, move |tx, note| {
             note.serial = Some(who.serial().clone());
-            spend(tx, fresh)?;
+            spend(tx, note, fresh)?;
             let device = shown.device(tx)?;
             let release = release.clone()?;
             let mut license = own_generation(&inner, tx, &who, now)?;
@@ -251,10 +251,6 @@ pub(crate) fn seat(
         );
         tx.put(
             keys::device_activation(&activation.device, &activation.id),
-            Vec::new(),
-        );
-        tx.put(
-            keys::device(&activation.device),
             shown.key().sec1_bytes().to_vec(),
         );
         tx.put(
@@ -306,13 +302,18 @@ pub(crate) fn certificate(
 }
 
 /// Spends a challenge: the first transaction that does wins (USR10).
-pub(crate) fn spend(tx: &mut Tx<'_>, fresh: Result<Fresh, Reason>) -> Result<(), Outcome> {
+pub(crate) fn spend(
+    tx: &mut Tx<'_>,
+    note: &mut Note,
+    fresh: Result<Fresh, Reason>,
+) -> Result<(), Outcome> {
     let fresh = fresh?;
     let key = keys::spent_challenge(fresh.expires_at, &fresh.nonce);
     if tx.value(&key)?.is_some() {
         return Err(Reason::ChallengeSpent.into());
     }
-    tx.put(key, Vec::new());
+    tx.put(key.clone(), Vec::new());
+    note.spent = Some(key);
     Ok(())
 }
 

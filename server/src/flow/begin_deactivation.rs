@@ -106,7 +106,7 @@ async fn begin(
                     caller.role,
                 )?;
                 if let Asked::ByDevice(fresh) = asked {
-                    spend(tx, fresh)?;
+                    spend(tx, note, fresh)?;
                 }
                 let (activation, mut license) = load_own(&inner, tx, &caller, &id, now)?;
                 note.serial = Some(license.serial.clone());

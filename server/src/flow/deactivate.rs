@@ -61,11 +61,14 @@ async fn by_signature(deps: &Arc<Deps>, call: Call, proof: String) -> Result<Dea
     // 1 Signatures: the proof by a device key on record, the ticket inside by this server.
     let mut store = &deps.store;
     let mut fault = None;
-    let find_device = |jkt: &Thumbprint| match store.value(&keys::device(jkt)) {
-        Ok(found) => found.and_then(|sec1| PublicKey::from_sec1(&sec1).ok()),
-        Err(error) => {
-            fault = Some(error);
-            None
+    let find_device = |jkt: &Thumbprint| {
+        let known = keys::device_activations(jkt);
+        match store.last(&known.from, &known.to) {
+            Ok(found) => found.and_then(|(_, sec1)| PublicKey::from_sec1(&sec1).ok()),
+            Err(error) => {
+                fault = Some(error);
+                None
+            }
         }
     };
     let verified = verify_proof(&proof, find_device, |kid| deps.own_key(kid), verify_es256);

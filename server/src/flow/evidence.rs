@@ -36,29 +36,33 @@ pub struct Doubtful {
 /// Appraises the evidence of all live activations again, page by page, and gives what is worth less by today's endorsements: the
 /// CA was removed or is denied since, or counts for less.
 ///
+/// It goes through the enrollments: software keys have none, and a store full of them costs nothing here.
+///
 /// # Errors
 /// Store faults.
 pub async fn doubtful(deps: &Deps, mut report: impl FnMut(Doubtful)) -> Result<(), Outcome> {
     let mut store = &deps.store;
-    let mut rest = keys::activations();
+    let mut rest = keys::table(b'E');
     loop {
-        // Software keys have no evidence: a store full of them must not hold a thread either.
-        tokio::task::yield_now().await;
-        let page = store.load_range::<Activation>(&rest, PAGE)?;
+        let page = store.load_range::<Enrollment>(&rest, PAGE)?;
         let Some((last, _)) = page.last() else {
             return Ok(());
         };
         rest.from = [last.as_slice(), &[0]].concat();
-        for (_, activation) in page {
-            if activation.enrolled.is_none() || !is_live(&activation) {
+        for (_, enrollment) in page {
+            let Some(id) = enrollment.activation else {
                 continue;
-            }
+            };
             // A chain costs a millisecond; calls come first.
             tokio::task::yield_now().await;
-            let kept = read(deps, &activation.id)?;
+            let activation: Option<Activation> = store.load(&keys::activation(&id))?;
+            let Some(activation) = activation.filter(is_live) else {
+                continue;
+            };
+            let kept = read(deps, &id)?;
             if kept.today != Ok(kept.enrollment.level) {
                 report(Doubtful {
-                    activation: activation.id,
+                    activation: id,
                     serial: activation.serial,
                     today: kept.today,
                 });

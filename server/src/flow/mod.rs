@@ -45,6 +45,7 @@ pub(crate) mod quote_answer;
 mod quote_limit;
 pub(crate) mod read;
 pub(crate) mod redeem;
+mod seen;
 pub(crate) mod supersede;
 pub mod sweep;
 pub(crate) mod tpm;
@@ -76,6 +77,7 @@ use crate::domain::machine::Role;
 use crate::domain::programme::{Programme, Programmes};
 use crate::domain::refusal::{Reason, Refusal};
 use crate::flow::enroll::Pending;
+use crate::flow::seen::Seen;
 use crate::mail::Stationery;
 use crate::personal::{Personal, PersonalError};
 use crate::random::Random;
@@ -111,6 +113,8 @@ pub struct Deps {
     pub(crate) enrolling: Pending,
     /// Signs checkpoints of the ledger.
     pub(crate) log: Arc<Log>,
+    /// Challenges of VerifyActivation.
+    pub(crate) verified: Seen,
 }
 
 /// A flow's failure: a refusal is an answer, a fault is not.
@@ -176,6 +180,8 @@ pub(crate) struct Note {
     pub(crate) serial: Option<SerialNumber>,
     pub(crate) subject: String,
     pub(crate) reason: String,
+    /// The key of the challenge that the call has spent.
+    pub(crate) spent: Option<Vec<u8>>,
     /// The licenses that an import made, each with what was agreed about it: each gets the event in its history.
     pub(crate) made: Vec<(SerialNumber, String)>,
     silent: bool,

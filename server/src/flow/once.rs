@@ -76,8 +76,14 @@ impl Deps {
                 body_mac: body_mac.to_vec(),
                 outcome: outcome.encode_to_vec(),
             };
-            let forget_at = now.checked_add_signed(KEPT_FOR).unwrap_or(now);
-            tx.put(keys::once_expiry(forget_at, &key), Vec::new());
+            match note.spent.take() {
+                // The challenge's key is as good to find by when the answer may be forgotten: one record less.
+                Some(challenge) => tx.put(challenge, key.clone()),
+                None => {
+                    let forget_at = now.checked_add_signed(KEPT_FOR).unwrap_or(now);
+                    tx.put(keys::once_expiry(forget_at, &key), Vec::new());
+                }
+            }
             tx.put(key, record::encode(&answered));
             Ok(outcome)
         })
@@ -86,4 +92,4 @@ impl Deps {
 }
 
 /// How long an answer is kept for retries.
-const KEPT_FOR: TimeDelta = TimeDelta::days(30);
+pub(super) const KEPT_FOR: TimeDelta = TimeDelta::days(30);

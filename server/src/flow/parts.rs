@@ -10,6 +10,7 @@ use upkeep::key::{PublicKey, Thumbprint};
 
 use super::authenticate::Passwords;
 use super::enroll::Pending;
+use super::seen::Seen;
 use super::{Deps, Fault};
 use crate::attest::Endorsements;
 use crate::audit::log::Log;
@@ -92,6 +93,7 @@ impl Deps {
             endorsements: parts.endorsements,
             enrolling: Pending::default(),
             log: parts.log,
+            verified: Seen::default(),
         })
     }
 

@@ -122,7 +122,7 @@ pub(crate) async fn redeem(
             let device = match &shown {
                 None => None,
                 Some((shown, fresh)) => {
-                    spend(tx, *fresh)?;
+                    spend(tx, note, *fresh)?;
                     Some((shown.device(tx)?, (*fresh)?.made_at()))
                 }
             };

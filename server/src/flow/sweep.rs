@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::once::KEPT_FOR;
 use super::{Call, Caller, Deps, Fault, Outcome, enroll};
 use crate::record::{Reads, keys};
 use crate::store::Tx;
@@ -36,11 +37,18 @@ pub async fn sweep(deps: &Arc<Deps>) -> Result<Swept, Outcome> {
     Ok(swept)
 }
 
+/// A spent challenge stands for as long as the answer that it was spent for.
 fn challenges(tx: &mut Tx<'_>, now: DateTime<Utc>) -> Result<Swept, Outcome> {
-    let spent = keys::spent_before(now);
+    let Some(before) = now.checked_sub_signed(KEPT_FOR) else {
+        return Ok(Swept::Clean);
+    };
+    let spent = keys::spent_before(before);
     let found = tx.range(&spent.from, &spent.to, BATCH)?;
     let swept = Swept::of(found.len(), BATCH);
-    for (key, _) in found {
+    for (key, answer) in found {
+        if !answer.is_empty() {
+            tx.delete(answer);
+        }
         tx.delete(key);
     }
     Ok(swept)

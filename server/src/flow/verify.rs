@@ -3,8 +3,10 @@
 use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
+use upkeep::artefact::ActivationCertificate;
 use upkeep::binding;
 use upkeep::id::{ActivationId, RequestId};
+use upkeep::jws::SigningInput;
 use upkeep::key::{PublicKey, Thumbprint};
 use upkeep::level::AssuranceLevel;
 use upkeep::serial::SerialNumber;
@@ -12,9 +14,10 @@ use upkeep::version::Version;
 
 use super::activate::{certificate, spend};
 use super::once::Principal;
+use super::seen::Use;
 use super::{Call, Caller, Deps, Fault, Outcome, lease, refuse_stranger, tpm, whole_micros};
 use crate::attest::{self, CounterReading, Relation};
-use crate::challenge::{self, Purpose};
+use crate::challenge::{self, Fresh, Purpose};
 use crate::domain::activation::Activation;
 use crate::domain::enrollment::{Certified, Enrollment};
 use crate::domain::license::{License, VirtualEnvironment};
@@ -62,7 +65,18 @@ pub(crate) async fn verify(
     prove_possession(deps, &call, &ask, binding::verify).await?;
     let heartbeat = read_heartbeat(deps, &ask)?;
     let action = call.action;
-    let fresh = challenge::check(&deps.pepper, Purpose::Verify, &ask.challenge, call.now);
+    let mut fresh = challenge::check(&deps.pepper, Purpose::Verify, &ask.challenge, call.now);
+    if let Ok(known) = fresh {
+        match deps.verified.note(&known, ask.request, call.now) {
+            Use::Own => {
+                if let Some(verified) = unchanged(deps, &call, &ask, &known)? {
+                    return Ok(verified);
+                }
+            }
+            Use::Anothers => fresh = Err(Reason::ChallengeSpent),
+            Use::Unknown => {}
+        }
+    }
     let (inner, now, id) = (Arc::clone(deps), whole_micros(call.now), ask.activation);
     let body = id.to_string();
     let committed = deps
@@ -72,7 +86,7 @@ pub(crate) async fn verify(
             body.as_bytes(),
             move |tx, note| {
                 note.subject = id.to_string();
-                spend(tx, fresh)?;
+                spend(tx, note, fresh)?;
                 let (mut activation, mut license) = load_with_license(&inner, tx, &id, now)?;
                 note.serial = Some(license.serial.clone());
                 if lease::forget_cooled(tx, &mut license, now)? {
@@ -106,6 +120,66 @@ pub(crate) async fn verify(
         license,
         certificate,
     })
+}
+
+/// The answer of a call that has nothing to write: the seat stands as its record says, and a certificate of today says what the one on
+/// record says. It is durable already, so there is no transaction and no event; a retry gets it afresh. `None` where anything is to be
+/// written or refused, or was answered before: then the transaction decides.
+///
+/// # Errors
+/// Faults.
+fn unchanged(
+    deps: &Deps,
+    call: &Call,
+    ask: &Request,
+    fresh: &Fresh,
+) -> Result<Option<Verified>, Outcome> {
+    let mut store = &deps.store;
+    let now = whole_micros(call.now);
+    let owner = Principal::owner("activation", &ask.activation.to_string());
+    let answered = store.value(&keys::once(&owner.0, &ask.request))?;
+    let spent = store.value(&keys::spent_challenge(fresh.expires_at, &fresh.nonce))?;
+    if answered.is_some() || spent.is_some() {
+        return Ok(None);
+    }
+    let Ok((stored, license)) = load_with_license(deps, &mut store, &ask.activation, now) else {
+        return Ok(None);
+    };
+    let activation = stored.at(now, &license);
+    let refreshed = step(activation.state, ActivationEvent::Refresh, Role::EndUser).ok();
+    if activation.tpm().is_some()
+        || license.usage.seats_cooling > 0
+        || refreshed.is_none_or(|state| state != activation.state)
+        || check_license(&license, &activation).is_err()
+    {
+        return Ok(None);
+    }
+    // A lease is renewed, which is written down.
+    let mut renewed = activation.clone();
+    let exp = lease::extend(deps, &license, &mut renewed, now)?;
+    if exp.is_some() || renewed.lease_end != activation.lease_end {
+        return Ok(None);
+    }
+    let certificate = certificate(deps, &license, &activation, exp, now)?;
+    if !says_the_same(&certificate, &activation.certificate) {
+        return Ok(None);
+    }
+    Ok(Some(Verified {
+        certificate: deps.sign(&certificate)?,
+        activation,
+        license,
+    }))
+}
+
+/// Whether two signing inputs differ in nothing but when they were issued.
+fn says_the_same(new: &str, old: &str) -> bool {
+    let read = |text| {
+        let input = SigningInput::parse(text).ok()?;
+        let claims = input.claims::<ActivationCertificate>().ok()?;
+        Some((input.kid(), ActivationCertificate { iat: 0, ..claims }))
+    };
+    let new = read(new);
+    new.is_some() && new == read(old)
 }
 
 /// Verifies the TPM's statement in this call with what is on record. Whether one was needed is for the transaction to say.
@@ -166,7 +240,7 @@ pub(crate) async fn prove_possession(
         Some(activation) => activation,
         None => record::decode(b"decoy", decoy(deps.kid))?,
     };
-    let key = match store.value(&keys::device(&activation.device))? {
+    let key = match store.value(&keys::device_activation(&activation.device, &activation.id))? {
         Some(sec1) => PublicKey::from_sec1(&sec1)?,
         // Nobody holds the server's key but the server: the work is the same, the answer no.
         None => PublicKey::from_sec1(deps.own_key(&deps.kid).ok_or(MALFORMED)?.sec1_bytes())?,

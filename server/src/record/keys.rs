@@ -14,15 +14,14 @@
 //! | `a/activation` | activation with its return |
 //! | `b/serial 0 activation` | empty: activations of a license, oldest first |
 //! | `y/serial 0 generation device` | the live activation of a device on a license (16 bytes) |
-//! | `d/device` | the device's public key (65 bytes, SEC1) |
-//! | `e/device activation` | empty: activations of a device |
+//! | `e/device activation` | activations of a device, with its public key (65 bytes, SEC1) |
 //! | `q/serial 0 mac` | the activation that a product code names; the mac is keyed |
 //! | `f/activation` | the proof of deactivation as it came; never deleted |
 //! | `g/upgrade`, `h/serial 0 upgrade` | update request; find them by license |
 //! | `Z/serial 0 mac` | the update request (16 bytes) that an upgrade code belongs to, and its number (4); the mac is keyed |
-//! | `n/expiry nonce` | empty: a spent challenge |
+//! | `n/expiry nonce` | a spent challenge: the key of the answer that it was spent for, if there is one |
 //! | `i/principal 0 request` | the answer of a request, for retries |
-//! | `j/expiry principal 0 request` | empty: which answers to forget when |
+//! | `j/expiry principal 0 request` | empty: which answers of calls without a challenge to forget when |
 //! | `x/serial 0 sequence` | history of a license |
 //! | `t/day serial`, `T/partner 0 day serial` | empty: licenses by the last day of their terms |
 //! | `z/day serial` | empty: licenses for which something is due on that day |
@@ -255,10 +254,6 @@ pub(crate) fn live(serial: &SerialNumber, generation: u32, device: &Thumbprint) 
         .raw(&generation.to_be_bytes())
         .raw(device.as_bytes())
         .done()
-}
-
-pub(crate) fn device(device: &Thumbprint) -> Vec<u8> {
-    Key::table(b'd').raw(device.as_bytes()).done()
 }
 
 pub(crate) fn device_activation(device: &Thumbprint, id: &ActivationId) -> Vec<u8> {

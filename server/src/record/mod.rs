@@ -140,7 +140,9 @@ pub(crate) fn save<R: Record>(tx: &mut Tx<'_>, record: &R) {
 pub(crate) fn encode(message: &impl Message) -> Vec<u8> {
     let mut value = Vec::with_capacity(message.encoded_len().saturating_add(1));
     value.push(FORMAT);
-    value.extend_from_slice(&message.encode_to_vec());
+    // The room is there.
+    let encoded = message.encode(&mut value);
+    debug_assert!(encoded.is_ok());
     value
 }
 

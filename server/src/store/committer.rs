@@ -16,12 +16,15 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Core;
 use super::engine::{Batch, Changes, CommitError, Engine};
-use super::entry::{Draft, Entry, Head};
+use super::entry::{Draft, Head, Sealed};
 use super::error::StoreError;
 use super::tx::{MAX_BYTES, MAX_KEYS, Staged, Tx};
 
-/// The most transactions in one group.
-const MAX_TRANSACTIONS: usize = 64;
+/// The most transactions in one group: as many as a listener has calls in work at once, so that all of them share one sync.
+const MAX_TRANSACTIONS: usize = 1024;
+
+/// The most keys one group may change.
+const MAX_GROUP_KEYS: usize = 16 * MAX_KEYS;
 
 /// How often a group runs again because another server moved the head.
 const MAX_ATTEMPTS: usize = 100;
@@ -248,7 +251,7 @@ fn commit_group(
 struct Group {
     before: Head,
     head: Head,
-    entries: Vec<Entry>,
+    entries: Vec<Sealed>,
     changes: Changes,
     bytes: usize,
     ran: Vec<Box<dyn Job>>,
@@ -291,23 +294,19 @@ impl Group {
 
     fn has_room_for(&self, staged: &Staged) -> bool {
         self.entries.is_empty()
-            || (self.changes.len() + staged.changes.len() <= MAX_KEYS
+            || (self.changes.len() + staged.changes.len() <= MAX_GROUP_KEYS
                 && self.bytes + staged.bytes() <= MAX_BYTES)
     }
 
     fn add(&mut self, name: &'static str, at_unix_ms: i64, staged: Staged) {
         self.bytes += staged.bytes();
-        let changes = staged.changes.iter();
-        let changes = changes
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
         let draft = Draft {
             at_unix_ms,
             name,
-            event: staged.event,
-            changes,
+            event: staged.event.as_deref(),
+            changes: &staged.changes,
         };
-        let entry = Entry::seal(&self.head, self.before.sequence() + 1, draft);
+        let entry = Sealed::new(&self.head, self.before.sequence() + 1, &draft);
         self.head = entry.head();
         self.entries.push(entry);
         self.changes.extend(staged.changes);
@@ -323,7 +322,7 @@ impl Group {
             changes: std::mem::take(&mut self.changes),
             head: self.head,
         };
-        let committed = catch_unwind(AssertUnwindSafe(|| engine.commit(&batch, &self.before)));
+        let committed = catch_unwind(AssertUnwindSafe(|| engine.commit(batch, &self.before)));
         committed.unwrap_or_else(|_| {
             let why = "the engine panicked while committing";
             Err(CommitError::Unknown(StoreError::Stopped(why.into())))

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::entry::{Entry, Head};
+use super::entry::{Entry, Head, Sealed};
 use super::error::StoreError;
 
 /// A key and its value.
@@ -27,7 +27,7 @@ pub(super) enum Order {
 /// One group commit: chained entries and what they come to.
 pub(super) struct Batch {
     /// The entries, each following the one before; never empty.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<Sealed>,
     /// The changes of all entries together.
     pub(super) changes: Changes,
     /// The head after the last entry.
@@ -60,7 +60,7 @@ pub(super) trait Engine: Send + Sync + 'static {
     fn head(&self) -> Head;
 
     /// Makes the whole batch durable, if the head is still `expected`; all of it or nothing.
-    fn commit(&self, batch: &Batch, expected: &Head) -> Result<(), CommitError>;
+    fn commit(&self, batch: Batch, expected: &Head) -> Result<(), CommitError>;
 
     /// At most `limit` entries from `from` on, ascending.
     fn entries(&self, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError>;

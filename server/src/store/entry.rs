@@ -5,7 +5,10 @@
 //! hashed and never encoded again.
 
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use sha2::{Digest, Sha256};
+
+use super::engine::Changes;
 
 /// The hash that stands before the first entry.
 const GENESIS: [u8; 32] = [0; 32];
@@ -133,27 +136,6 @@ impl Entry {
         self.group
     }
 
-    /// Makes the entry that follows `before`.
-    ///
-    /// * `group` - the number of the first entry in its group commit.
-    pub(super) fn seal(before: &Head, group: u64, draft: Draft) -> Self {
-        let payload = PayloadV1 {
-            sequence: before.sequence + 1,
-            group,
-            at_unix_ms: draft.at_unix_ms,
-            name: draft.name.to_owned(),
-            previous: before.hash.to_vec(),
-            event: draft.event,
-            changes: draft
-                .changes
-                .into_iter()
-                .map(|(key, value)| ChangeV1 { key, value })
-                .collect(),
-        };
-        let bytes = payload.encode_to_vec();
-        Self::assemble(payload, before.hash, bytes)
-    }
-
     /// Reads an entry back from the bytes that were hashed; `None` if they are none.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let payload = PayloadV1::decode(bytes).ok()?;
@@ -183,12 +165,98 @@ impl Entry {
 }
 
 /// What a transaction adds to the ledger, before it has a place there.
-pub(super) struct Draft {
+pub(super) struct Draft<'a> {
     pub(super) at_unix_ms: i64,
     pub(super) name: &'static str,
-    pub(super) event: Option<Vec<u8>>,
-    pub(super) changes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    pub(super) event: Option<&'a [u8]>,
+    pub(super) changes: &'a Changes,
 }
+
+/// A chained entry as it goes into the ledger: bytes, and the position they lead to.
+pub(super) struct Sealed {
+    head: Head,
+    payload: Vec<u8>,
+}
+
+impl Sealed {
+    /// Makes the entry that follows `before`.
+    ///
+    /// * `group` - the number of the first entry in its group commit.
+    pub(super) fn new(before: &Head, group: u64, draft: &Draft<'_>) -> Self {
+        let sequence = before.sequence + 1;
+        let payload = encode(sequence, group, &before.hash, draft);
+        let hash = Sha256::digest(&payload).into();
+        Self {
+            head: Head { sequence, hash },
+            payload,
+        }
+    }
+
+    /// The position after this entry.
+    pub(super) fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The bytes that were hashed.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+/// Encodes a payload as [`PayloadV1`] does, from what is only borrowed: a transaction's values are copied once.
+fn encode(sequence: u64, group: u64, previous: &[u8; 32], draft: &Draft<'_>) -> Vec<u8> {
+    let changes = || draft.changes.iter();
+    let length = changes().map(|change| CHANGE_OVERHEAD + change_len(change));
+    let event = draft.event.map_or(0, <[u8]>::len);
+    let mut out = Vec::with_capacity(length.sum::<usize>() + event + PAYLOAD_OVERHEAD);
+    let number = |tag: u32, number: u64, out: &mut Vec<u8>| {
+        // Zero is what a missing number means.
+        if number != 0 {
+            encode_key(tag, WireType::Varint, out);
+            encode_varint(number, out);
+        }
+    };
+    number(1, sequence, &mut out);
+    number(2, group, &mut out);
+    number(3, draft.at_unix_ms.cast_unsigned(), &mut out);
+    if !draft.name.is_empty() {
+        bytes(4, draft.name.as_bytes(), &mut out);
+    }
+    bytes(5, previous, &mut out);
+    if let Some(event) = draft.event {
+        bytes(6, event, &mut out);
+    }
+    for change in changes() {
+        let (key, value) = change;
+        encode_key(7, WireType::LengthDelimited, &mut out);
+        encode_varint(change_len(change) as u64, &mut out);
+        if !key.is_empty() {
+            bytes(1, key, &mut out);
+        }
+        if let Some(value) = value {
+            bytes(2, value, &mut out);
+        }
+    }
+    out
+}
+
+fn bytes(tag: u32, bytes: &[u8], out: &mut Vec<u8>) {
+    encode_key(tag, WireType::LengthDelimited, out);
+    encode_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+/// The encoded length of one change.
+fn change_len((key, value): (&Vec<u8>, &Option<Vec<u8>>)) -> usize {
+    let field = |bytes: &Vec<u8>| 1 + encoded_len_varint(bytes.len() as u64) + bytes.len();
+    let key = if key.is_empty() { 0 } else { field(key) };
+    key + value.as_ref().map_or(0, field)
+}
+
+/// Tag and length of a change in its payload, at most.
+const CHANGE_OVERHEAD: usize = 6;
+/// What a payload has beside event and changes: numbers, name and hash.
+const PAYLOAD_OVERHEAD: usize = 128;
 
 /// The payload of an entry in ledger format 1. Fields may be added, never changed or reused.
 #[derive(Clone, PartialEq, Message)]
@@ -216,4 +284,43 @@ struct ChangeV1 {
     key: Vec<u8>,
     #[prost(bytes = "vec", optional, tag = "2")]
     value: Option<Vec<u8>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_is_what_the_message_says(
+            sequence in 0..3_u64,
+            group in any::<u64>(),
+            at_unix_ms in any::<i64>(),
+            previous in any::<[u8; 32]>(),
+            event in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200)),
+            changes in proptest::collection::btree_map(
+                proptest::collection::vec(any::<u8>(), 0..200),
+                proptest::option::of(proptest::collection::vec(any::<u8>(), 0..300)),
+                0..5,
+            ),
+        ) {
+            let before = Head::new(sequence, previous);
+            let draft = Draft { at_unix_ms, name: "Activate", event: event.as_deref(), changes: &changes };
+            let sealed = Sealed::new(&before, group, &draft);
+            let message = PayloadV1 {
+                sequence: sequence + 1,
+                group,
+                at_unix_ms,
+                name: "Activate".to_owned(),
+                previous: previous.to_vec(),
+                event: event.clone(),
+                changes: changes.iter().map(|(key, value)| ChangeV1 { key: key.clone(), value: value.clone() }).collect(),
+            };
+            prop_assert_eq!(sealed.payload(), message.encode_to_vec());
+            let read = Entry::decode(sealed.payload());
+            prop_assert_eq!(read.map(|entry| entry.head()), Some(sealed.head()));
+        }
+    }
 }

@@ -10,7 +10,6 @@ use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -18,7 +17,6 @@ use sha2::{Digest, Sha256};
 use super::engine::{Changes, Order, Pair};
 use super::entry::Head;
 use super::error::StoreError;
-use super::tx::MAX_KEYS;
 
 /// Where the applied head stands: sequence (8 bytes, big-endian), hash (32 bytes).
 const HEAD_KEY: &[u8] = &[0];
@@ -30,8 +28,6 @@ const FIRST_KEY: &[u8] = &[1];
 pub(super) struct Index {
     db: sled::Db,
     dir: PathBuf,
-    /// Keeps a scan from seeing half of a batch.
-    applying: RwLock<()>,
 }
 
 /// Why an index did not open.
@@ -62,7 +58,6 @@ impl Index {
                     return Ok(Self {
                         db,
                         dir: dir.to_owned(),
-                        applying: RwLock::new(()),
                     });
                 }
                 Ok(Err(sled::Error::Io(error))) if is_held(&error) => {
@@ -113,7 +108,6 @@ impl Index {
         if from >= to {
             return Ok(Vec::new());
         }
-        let _still = self.applying.read().unwrap_or_else(PoisonError::into_inner);
         let range = self.db.range(from..to);
         let pair = |pair: sled::Result<(sled::IVec, sled::IVec)>| match pair {
             Ok((key, value)) => Ok((key.to_vec(), value.to_vec())),
@@ -125,23 +119,25 @@ impl Index {
         }
     }
 
-    /// Writes changes and the head they lead to, atomically, into memory and at leisure to disk.
+    /// Writes changes, and last the head they lead to, into memory and at leisure to disk.
+    ///
+    /// One after another in the order of their keys: a batch of sled's has an order of its own, pins all memory that is freed
+    /// meanwhile, and costs an eighth more. A crash keeps a first part of what was written, so the head never comes without them.
     pub(super) fn apply(&self, changes: &Changes, head: &Head) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
+        let fault = |error| self.fault(&error);
         for (key, value) in changes {
             match value {
-                Some(value) => batch.insert(key.as_slice(), value.as_slice()),
-                None => batch.remove(key.as_slice()),
-            }
+                Some(value) => self.db.insert(key, value.as_slice()).map_err(fault)?,
+                None => self.db.remove(key).map_err(fault)?,
+            };
         }
-        batch.insert(HEAD_KEY, head_bytes(head));
-        let _alone = self
-            .applying
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        self.db
-            .apply_batch(batch)
-            .map_err(|error| self.fault(&error))
+        let head = head_bytes(head);
+        self.db.insert(HEAD_KEY, head).map_err(fault)?;
+        Ok(())
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Fills an empty index with records that ascend, and the head they belong to. Until the last of them is there, the index shows
@@ -154,23 +150,14 @@ impl Index {
         pairs: &mut dyn Iterator<Item = Result<Pair, StoreError>>,
         head: &Head,
     ) -> Result<(), StoreError> {
-        let (mut batch, mut waiting) = (sled::Batch::default(), 0);
+        let fault = |error| self.fault(&error);
         for pair in pairs {
             let (key, value) = pair?;
-            batch.insert(key, value);
-            waiting += 1;
-            if waiting == MAX_KEYS {
-                let full = std::mem::take(&mut batch);
-                self.db
-                    .apply_batch(full)
-                    .map_err(|error| self.fault(&error))?;
-                waiting = 0;
-            }
+            self.db.insert(key, value).map_err(fault)?;
         }
-        batch.insert(HEAD_KEY, head_bytes(head));
-        self.db
-            .apply_batch(batch)
-            .map_err(|error| self.fault(&error))
+        let head = head_bytes(head);
+        self.db.insert(HEAD_KEY, head).map_err(fault)?;
+        Ok(())
     }
 
     /// SHA-256 over all records in ascending order, each as length (u32, big-endian) and bytes of

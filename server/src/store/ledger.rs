@@ -13,7 +13,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::entry::{Entry, Head};
+use super::entry::{Entry, Head, Sealed};
 use super::error::StoreError;
 use super::frame;
 use super::fs::{Access, Fs};
@@ -141,16 +141,22 @@ impl Ledger {
     /// # Errors
     /// [`StoreError::Io`]: the entries may be on disk or not, and the ledger must not be used
     /// again.
-    pub(super) fn append(&self, before: &Head, entries: &[Entry]) -> Result<(), StoreError> {
+    pub(super) fn append(&self, before: &Head, entries: &[Sealed]) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if writer.end() >= self.segment_bytes && writer.end() > segment::HEADER_BYTES {
             self.roll_over(&mut writer, before)?;
         }
         let mut at = writer.end();
-        let mut frames = Vec::new();
+        let framed = entries
+            .iter()
+            .map(|entry| frame::HEADER_BYTES + entry.payload().len());
+        let mut frames = Vec::with_capacity(framed.sum());
         let mut places = Vec::with_capacity(entries.len());
         for entry in entries {
-            places.push((entry.sequence(), at.saturating_add(frames.len() as u64)));
+            places.push((
+                entry.head().sequence(),
+                at.saturating_add(frames.len() as u64),
+            ));
             frame::encode(entry.payload(), &mut frames);
         }
         writer.append(&frames)?;

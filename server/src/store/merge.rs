@@ -237,7 +237,7 @@ impl Iterator for Merged<'_> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may stop where it likes")]
 mod tests {
-    use super::super::entry::Draft;
+    use super::super::entry::{Draft, Sealed};
     use super::super::fs::RealFs;
     use super::*;
 
@@ -255,11 +255,11 @@ mod tests {
                     at_unix_ms: 0,
                     name: "put",
                     event: None,
-                    changes: Changes::from_iter(changes).into_iter().collect(),
+                    changes: &Changes::from_iter(changes),
                 };
-                let entry = Entry::seal(&head, turn, draft);
-                head = entry.head();
-                entry
+                let sealed = Sealed::new(&head, turn, &draft);
+                head = sealed.head();
+                Entry::decode(sealed.payload()).unwrap()
             })
             .collect()
     }

@@ -14,10 +14,11 @@
 //!   file.
 //!
 //! # How the index is kept
-//! The index in sled is applied after the ledger's sync and is never durable by itself: sled writes
-//! its pages back about twice a second and everything is synced only after opening and at
-//! [`Store::close`]. After a clean close, or a crash of the process alone, its head says exactly
-//! what it holds, and a start replays the rest. After a power cut it is not believed whatever it
+//! What the ledger's sync has made durable goes into a layer of memory that all reads look through,
+//! and from there into sled by a thread of its own, within half a second or when there is much. The
+//! index is never durable by itself: sled writes its pages back about twice a second and everything
+//! is synced only after opening and at [`Store::close`]. After a clean close, or a crash of the
+//! process alone, nothing up to its head is missing in it, and a start replays the rest. After a power cut it is not believed whatever it
 //! says, and is made anew from the ledger (see `marker.rs`). This costs a slower start after a
 //! power cut, in proportion to the ledger, and buys that no torn page of the index is ever served.
 //!
@@ -30,8 +31,9 @@
 //! and the entries after it. The last two are kept.
 //!
 //! The layers, from above: [`Store`] and [`Tx`]; `committer` (group commit, knows no engine);
-//! `engine` (what an engine must promise); `sled_engine` (`ledger`, `segment`, `frame`, `index`,
-//! `marker`); `keeper` and `snapshots` (`merge`, `snapshot`, `pairs`); [`Fs`].
+//! `engine` (what an engine must promise); `sled_engine` (`ledger`, `segment`, `frame`;
+//! `write_behind`, `layers`, `index`; `marker`); `keeper` and `snapshots` (`merge`, `snapshot`, `pairs`);
+//! [`Fs`].
 
 pub mod backup;
 mod committer;
@@ -44,6 +46,7 @@ mod fs;
 mod home;
 mod index;
 mod keeper;
+mod layers;
 mod ledger;
 mod marker;
 mod merge;
@@ -57,6 +60,7 @@ mod snapshot;
 mod snapshots;
 pub mod tree;
 mod tx;
+mod write_behind;
 
 use std::path::Path;
 use std::sync::mpsc::{self, Sender};

@@ -20,6 +20,7 @@ use super::snapshot::Snapshot;
 use super::snapshots::Snapshots;
 use super::tree::Frontier;
 use super::tx::{MAX_BYTES, MAX_KEYS};
+use super::write_behind::WriteBehind;
 
 /// A line is logged each time so many entries were replayed.
 const PROGRESS_ENTRIES: u64 = 50_000;
@@ -31,7 +32,7 @@ const PROGRESS_RECORDS: u64 = 500_000;
 pub(super) struct SledEngine {
     fs: Arc<dyn Fs>,
     ledger: Ledger,
-    index: Index,
+    index: WriteBehind,
     marker: Mutex<Marker>,
     head: Mutex<Head>,
 }
@@ -78,7 +79,7 @@ impl SledEngine {
         Ok(Self {
             fs,
             ledger,
-            index,
+            index: WriteBehind::new(index, head)?,
             marker: Mutex::new(marker),
             head: Mutex::new(head),
         })
@@ -197,7 +198,7 @@ impl Engine for SledEngine {
         *self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn commit(&self, batch: &Batch, expected: &Head) -> Result<(), CommitError> {
+    fn commit(&self, batch: Batch, expected: &Head) -> Result<(), CommitError> {
         let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
         if *head != *expected {
             return Err(CommitError::Moved);
@@ -206,7 +207,7 @@ impl Engine for SledEngine {
             .append(expected, &batch.entries)
             .map_err(CommitError::Unknown)?;
         self.index
-            .apply(&batch.changes, &batch.head)
+            .add(batch.changes, batch.head)
             .map_err(CommitError::Unknown)?;
         *head = batch.head;
         Ok(())
@@ -486,7 +487,7 @@ fn replay(ledger: &Ledger, index: &Index, applied: Head, head: Head) -> Result<(
     reason = "a test may stop where it likes"
 )]
 mod tests {
-    use super::super::entry::Draft;
+    use super::super::entry::{Draft, Sealed};
     use super::super::fs::RealFs;
     use super::*;
 
@@ -500,28 +501,32 @@ mod tests {
     fn torn(dir: &Path) -> SledEngine {
         Ledger::create(&RealFs, &dir.join("ledger")).unwrap();
         let engine = open(dir);
-        let changes = vec![(b"k".to_vec(), Some(b"v".to_vec()))];
-        let draft = Draft {
-            at_unix_ms: 0,
-            name: "put",
-            event: None,
-            changes: changes.clone(),
+        let batch = || {
+            let changes = Changes::from([(b"k".to_vec(), Some(b"v".to_vec()))]);
+            let draft = Draft {
+                at_unix_ms: 0,
+                name: "put",
+                event: None,
+                changes: &changes,
+            };
+            let entry = Sealed::new(&Head::EMPTY, 1, &draft);
+            let head = entry.head();
+            Batch {
+                entries: vec![entry],
+                changes,
+                head,
+            }
         };
-        let entry = Entry::seal(&Head::EMPTY, 1, draft);
-        let head = entry.head();
-        let batch = Batch {
-            entries: vec![entry],
-            changes: Changes::from_iter(changes),
-            head,
-        };
-        assert!(engine.commit(&batch, &Head::EMPTY).is_ok());
+        let head = batch().head;
+        assert!(engine.commit(batch(), &Head::EMPTY).is_ok());
         assert!(matches!(
-            engine.commit(&batch, &Head::EMPTY),
+            engine.commit(batch(), &Head::EMPTY),
             Err(CommitError::Moved)
         ));
         assert!(engine.verify(dir, &mut |_| {}).is_ok());
         let stray = Changes::from([(b"stray".to_vec(), Some(vec![1]))]);
-        engine.index.apply(&stray, &head).unwrap();
+        engine.index.add(stray, head).unwrap();
+        engine.index.state_hash().unwrap();
         engine
     }
 
@@ -581,8 +586,9 @@ mod tests {
             let engine = open(temp.path());
             engine
                 .index
-                .apply(&Changes::from([(b"stray".to_vec(), Some(vec![1]))]), &head)
+                .add(Changes::from([(b"stray".to_vec(), Some(vec![1]))]), head)
                 .unwrap();
+            engine.index.state_hash().unwrap();
             drop(engine);
             std::fs::write(&state, marker).unwrap();
             assert_eq!(open(temp.path()).get(b"stray").unwrap(), None, "{marker}");

@@ -4,11 +4,9 @@
 //! did, over that its own writes. Transactions of a group run one after another, so there are no
 //! conflicts and nothing to retry.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-
 use super::engine::{Changes, Engine, Order, Pair};
 use super::error::StoreError;
+use super::layers;
 
 /// The longest value in bytes; larger ones go to files the index engine never syncs.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
@@ -16,7 +14,7 @@ pub const MAX_VALUE_BYTES: usize = 64 * 1024;
 /// The longest key in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
 
-/// The most keys one transaction, and one group of them, may change.
+/// The most keys one transaction may change.
 pub const MAX_KEYS: usize = 500;
 
 /// The most bytes (keys, values and event) of one transaction, and of one group of them.
@@ -59,8 +57,8 @@ impl<'a> Tx<'a> {
     /// # Errors
     /// [`StoreError::Index`]; hand it on.
     pub fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.staged.changes.get(key).or_else(|| self.group.get(key)) {
-            Some(value) => Ok(value.clone()),
+        match layers::get(&[&self.staged.changes, self.group], key) {
+            Some(value) => Ok(value.map(<[u8]>::to_vec)),
             None => self.engine.get(key),
         }
     }
@@ -173,10 +171,6 @@ impl<'a> Tx<'a> {
         }
     }
 
-    /// Lays the staged changes over the engine's pairs.
-    ///
-    /// Each staged deletion hides at most one pair, so as many more are read: then the first
-    /// `limit` of the merged pairs are the right ones, wherever the engine's page ended.
     fn merge(
         &self,
         from: &[u8],
@@ -184,32 +178,9 @@ impl<'a> Tx<'a> {
         limit: usize,
         order: Order,
     ) -> Result<Vec<Pair>, StoreError> {
-        if from >= to {
-            return Ok(Vec::new());
-        }
-        let range = (Bound::Included(from), Bound::Excluded(to));
-        let mut over: BTreeMap<&[u8], Option<&[u8]>> = BTreeMap::new();
-        for layer in [self.group, &self.staged.changes] {
-            let changes = layer.range::<[u8], _>(range);
-            over.extend(changes.map(|(key, value)| (key.as_slice(), value.as_deref())));
-        }
-        let hidden = over.values().filter(|value| value.is_none()).count();
-        let pairs = self
-            .engine
-            .scan(from, to, limit.saturating_add(hidden), order)?;
-        if over.is_empty() {
-            return Ok(pairs);
-        }
-        let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = pairs.into_iter().collect();
-        for (key, value) in over {
-            match value {
-                Some(value) => merged.insert(key.to_vec(), value.to_vec()),
-                None => merged.remove(key),
-            };
-        }
-        Ok(match order {
-            Order::Ascending => merged.into_iter().take(limit).collect(),
-            Order::Descending => merged.into_iter().rev().take(limit).collect(),
+        let over = [&self.staged.changes, self.group];
+        layers::scan(&over, (from, to), limit, order, |(from, to), limit| {
+            self.engine.scan(from, to, limit, order)
         })
     }
 }

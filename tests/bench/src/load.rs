@@ -1,6 +1,7 @@
-//! Signed Activate requests of fresh devices, and windows in which they are sent.
+//! Licenses, signed requests of fresh devices, and windows in which they are sent.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
 use hyper_util::rt::TokioIo;
@@ -8,10 +9,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 use tower::service_fn;
 use upkeep::binding;
 use upkeep::id::{ProductId, RequestId};
@@ -19,127 +21,357 @@ use upkeep::key::SigningKey;
 use upkeep::rpc::v1;
 use upkeep::rpc::v1::activation_service_client::ActivationServiceClient;
 use upkeep::rpc::v1::admin_service_client::AdminServiceClient;
+use upkeep::rpc::v1::support_service_client::SupportServiceClient;
 use upkeep::serial::SerialNumber;
 use upkeep::version::Version;
 
 use crate::server::Server;
 
-/// Warm connections, a license with seats enough, and the requests that are ready to go.
+/// What calls are made with.
 pub(crate) struct Load {
     channels: Vec<Channel>,
-    serial: SerialNumber,
+    address: String,
+    ca: String,
+    admin: Channel,
+    support: Channel,
+    customer: String,
     product: ProductId,
     version: Version,
+}
+
+/// A license and its secret.
+#[derive(Clone)]
+pub(crate) struct Owned {
+    pub(crate) serial: SerialNumber,
     code: String,
-    signed: Vec<v1::ActivateRequest>,
+}
+
+/// A device and its seat.
+pub(crate) struct Seated {
+    key: SigningKey,
+    activation: String,
+}
+
+/// A request that is ready to go, and the device that signed it.
+pub(crate) struct Signed {
+    key: SigningKey,
+    request: v1::ActivateRequest,
+}
+
+/// A window in which everything was answered.
+pub(crate) struct Window<A> {
+    pub(crate) answers: Vec<A>,
+    pub(crate) per_second: f64,
 }
 
 impl Load {
-    /// Opens the connections and makes the license, through the server's own AdminService.
-    pub(crate) async fn prepare(server: &Server, connections: usize) -> anyhow::Result<Self> {
+    /// Opens the connections.
+    pub(crate) async fn open(server: &Server, connections: usize) -> anyhow::Result<Self> {
         let ca = std::fs::read_to_string(server.sample("/ca")?)?;
-        let identity = (
-            std::fs::read_to_string(server.sample("/admin/certificate")?)?,
-            std::fs::read_to_string(server.sample("/admin/key")?)?,
-        );
-        let staff = dial(server.sample("/staff_addr")?, &ca, Some(&identity)).await?;
-        let made = AdminServiceClient::new(staff)
-            .create_license(v1::CreateLicenseRequest {
-                serial: "BENCH-1".into(),
-                product_id: server.sample("/products/0/product_id")?.into(),
-                customer_id: server.sample("/customers/0")?.into(),
-                protection: v1::Protection::SoftwareKey.into(),
-                license_type: "network".into(),
-                edition: "pro".into(),
-                seats: 1_000_000,
-                purchase_date: bought(),
-                ..Default::default()
-            })
-            .await?
-            .into_inner();
-        let products = server.sample("/products_addr")?;
+        let staff = server.sample("/staff_addr")?;
+        let mut named = Vec::new();
+        for who in ["admin", "support"] {
+            let identity = (
+                std::fs::read_to_string(server.sample(&format!("/{who}/certificate"))?)?,
+                std::fs::read_to_string(server.sample(&format!("/{who}/key"))?)?,
+            );
+            named.push(dial(staff, &ca, Some(&identity)).await?);
+        }
+        let support = named.pop().context("no connection")?;
+        let address = server.sample("/products_addr")?.to_owned();
         let mut channels = Vec::new();
         for _ in 0..connections.max(1) {
-            channels.push(dial(products, &ca, None).await?);
+            channels.push(dial(&address, &ca, None).await?);
         }
         Ok(Self {
             channels,
-            serial: SerialNumber::parse("BENCH-1")?,
+            address,
+            ca,
+            admin: named.pop().context("no connection")?,
+            support,
+            customer: server.sample("/customers/0")?.to_owned(),
             product: ProductId::parse(server.sample("/products/0/product_id")?)?,
             version: Version::parse(server.sample("/products/0/releases/0/version")?)?,
-            code: made.activation_code,
-            signed: Vec::new(),
         })
     }
 
-    /// Signs and sends, without measuring.
-    pub(crate) async fn window(
-        &mut self,
-        activations: usize,
-        in_flight: usize,
-    ) -> anyhow::Result<usize> {
-        self.sign(activations).await?;
-        self.run_signed(in_flight).await
+    /// Makes licenses through the server's own AdminService.
+    pub(crate) async fn create(
+        &self,
+        name: &str,
+        count: usize,
+        seats: u32,
+    ) -> anyhow::Result<Vec<Owned>> {
+        let requests: Vec<_> = (0..count)
+            .map(|number| v1::CreateLicenseRequest {
+                serial: format!("{name}-{number:07}"),
+                product_id: self.product.to_string(),
+                customer_id: self.customer.clone(),
+                protection: v1::Protection::SoftwareKey.into(),
+                license_type: "network".into(),
+                edition: "pro".into(),
+                seats,
+                purchase_date: bought(),
+                ..Default::default()
+            })
+            .collect();
+        let serials: Vec<_> = requests
+            .iter()
+            .map(|request| SerialNumber::parse(&request.serial))
+            .collect::<Result<_, _>>()?;
+        let made = self
+            .window(requests, STAFF_IN_FLIGHT, |_, request| {
+                let mut api = AdminServiceClient::new(self.admin.clone());
+                async move { api.create_license(request).await }
+            })
+            .await?;
+        let owned = serials.into_iter().zip(made.answers);
+        Ok(owned
+            .map(|(serial, answer)| Owned {
+                serial,
+                code: answer.activation_code,
+            })
+            .collect())
     }
 
-    /// Makes requests of fresh devices, each with its own challenge.
-    pub(crate) async fn sign(&mut self, activations: usize) -> anyhow::Result<()> {
-        let mut api =
-            ActivationServiceClient::new(self.channels.first().context("no connection")?.clone());
-        for _ in 0..activations {
-            let asked = v1::CreateChallengeRequest {
-                purpose: v1::ChallengePurpose::Activate.into(),
-            };
-            let challenge = api.create_challenge(asked).await?.into_inner().challenge;
-            self.signed.push(self.request(challenge)?);
-        }
+    /// The secrets of licenses that are there.
+    pub(crate) async fn secrets(&self, serials: Vec<SerialNumber>) -> anyhow::Result<Vec<Owned>> {
+        let requests: Vec<_> = serials
+            .iter()
+            .map(|serial| v1::GetActivationCodeRequest {
+                serial: serial.to_string(),
+                reason: "benchmark".into(),
+            })
+            .collect();
+        let told = self
+            .window(requests, STAFF_IN_FLIGHT, |_, request| {
+                let mut api = SupportServiceClient::new(self.support.clone());
+                async move { api.get_activation_code(request).await }
+            })
+            .await?;
+        let owned = serials.into_iter().zip(told.answers);
+        Ok(owned
+            .map(|(serial, answer)| Owned {
+                serial,
+                code: answer.activation_code,
+            })
+            .collect())
+    }
+
+    /// Requests of fresh devices, each with its own challenge, one license after another.
+    pub(crate) async fn sign(
+        &self,
+        licenses: &[Owned],
+        count: usize,
+    ) -> anyhow::Result<Vec<Signed>> {
+        let challenges = self
+            .challenges(v1::ChallengePurpose::Activate, count)
+            .await?;
+        let licenses = licenses.iter().cycle();
+        let signed = licenses
+            .zip(challenges)
+            .map(|(license, challenge)| self.signed(license, challenge));
+        signed.collect()
+    }
+
+    /// Sends them over the warm connections.
+    pub(crate) async fn activate(
+        &self,
+        signed: Vec<Signed>,
+        in_flight: usize,
+    ) -> anyhow::Result<(Vec<Seated>, f64)> {
+        let (keys, requests): (Vec<_>, Vec<_>) = signed
+            .into_iter()
+            .map(|signed| (signed.key, signed.request))
+            .unzip();
+        let window = self
+            .window(requests, in_flight, |channel, request| async move {
+                ActivationServiceClient::new(channel)
+                    .activate(request)
+                    .await
+            })
+            .await?;
+        let seated = keys.into_iter().zip(window.answers);
+        let seated = seated.map(|(key, answer)| Seated {
+            key,
+            activation: answer.activation_id,
+        });
+        Ok((seated.collect(), window.per_second))
+    }
+
+    /// Requests of devices that have a seat.
+    pub(crate) async fn sign_verifications(
+        &self,
+        seated: &[Seated],
+        count: usize,
+    ) -> anyhow::Result<Vec<v1::VerifyActivationRequest>> {
+        let challenges = self.challenges(v1::ChallengePurpose::Verify, count).await?;
+        let signed = seated.iter().cycle().zip(challenges);
+        signed
+            .map(|(seated, challenge)| {
+                let request = request_id()?;
+                let b = binding::verify(&challenge, &request, &seated.activation);
+                Ok(v1::VerifyActivationRequest {
+                    request_id: request.to_string(),
+                    challenge,
+                    activation_id: seated.activation.clone(),
+                    signature: seated.key.sign_digest(&b).to_vec(),
+                    heartbeat: None,
+                })
+            })
+            .collect()
+    }
+
+    /// Sends them over the warm connections; gives how many were answered in a second.
+    pub(crate) async fn verify(
+        &self,
+        requests: Vec<v1::VerifyActivationRequest>,
+        in_flight: usize,
+    ) -> anyhow::Result<f64> {
+        let window = self
+            .window(requests, in_flight, |channel, request| async move {
+                ActivationServiceClient::new(channel)
+                    .verify_activation(request)
+                    .await
+            })
+            .await?;
+        Ok(window.per_second)
+    }
+
+    /// Empty calls over the warm connections.
+    pub(crate) async fn empty(&self, count: usize, in_flight: usize) -> anyhow::Result<()> {
+        let requests = vec![HealthCheckRequest::default(); count];
+        self.window(requests, in_flight, |channel, request| async move {
+            HealthClient::new(channel).check(request).await
+        })
+        .await?;
         Ok(())
     }
 
-    /// Sends everything that is signed, `in_flight` at a time; any refusal or failure ends the run.
-    pub(crate) async fn run_signed(&mut self, in_flight: usize) -> anyhow::Result<usize> {
-        let requests = std::mem::take(&mut self.signed);
-        let (count, permits) = (requests.len(), Arc::new(Semaphore::new(in_flight.max(1))));
-        let mut calls = JoinSet::new();
-        for (request, channel) in requests.into_iter().zip(self.channels.iter().cycle()) {
-            let permit = Arc::clone(&permits).acquire_owned().await?;
-            let mut api = ActivationServiceClient::new(channel.clone());
-            calls.spawn(async move {
-                let answer = api.activate(request).await;
-                drop(permit);
-                answer
-            });
-            while let Some(answer) = calls.try_join_next() {
-                answer??;
-            }
-        }
-        while let Some(answer) = calls.join_next().await {
-            answer??;
-        }
-        Ok(count)
+    /// Activations, each over a connection of its own that is made for it: a challenge and the call.
+    pub(crate) async fn activate_cold(
+        self: &Arc<Self>,
+        licenses: &[Owned],
+        count: usize,
+        in_flight: usize,
+    ) -> anyhow::Result<f64> {
+        let licenses: Vec<_> = licenses.iter().cycle().take(count).cloned().collect();
+        let window = self
+            .window(licenses, in_flight, |_, license| {
+                let this = Arc::clone(self);
+                async move {
+                    let failed = |error: anyhow::Error| tonic::Status::unknown(error.to_string());
+                    let channel = dial(&this.address, &this.ca, None).await.map_err(failed)?;
+                    let mut api = ActivationServiceClient::new(channel);
+                    let asked = v1::CreateChallengeRequest {
+                        purpose: v1::ChallengePurpose::Activate.into(),
+                    };
+                    let challenge = api.create_challenge(asked).await?.into_inner().challenge;
+                    let signed = this.signed(&license, challenge).map_err(failed)?;
+                    api.activate(signed.request).await
+                }
+            })
+            .await?;
+        Ok(window.per_second)
     }
 
-    fn request(&self, challenge: Vec<u8>) -> anyhow::Result<v1::ActivateRequest> {
+    /// Two empty calls over a connection of their own, as often.
+    pub(crate) async fn empty_cold(
+        self: &Arc<Self>,
+        count: usize,
+        in_flight: usize,
+    ) -> anyhow::Result<()> {
+        self.window(vec![(); count], in_flight, |_, ()| {
+            let this = Arc::clone(self);
+            async move {
+                let failed = |error: anyhow::Error| tonic::Status::unknown(error.to_string());
+                let channel = dial(&this.address, &this.ca, None).await.map_err(failed)?;
+                let mut api = HealthClient::new(channel);
+                api.check(HealthCheckRequest::default()).await?;
+                api.check(HealthCheckRequest::default()).await
+            }
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Makes calls, so many at a time; any refusal or failure ends the run.
+    async fn window<R, A, F>(
+        &self,
+        requests: Vec<R>,
+        in_flight: usize,
+        call: impl Fn(Channel, R) -> F,
+    ) -> anyhow::Result<Window<A>>
+    where
+        F: Future<Output = Result<tonic::Response<A>, tonic::Status>> + Send + 'static,
+        A: Send + 'static,
+    {
+        let (count, began) = (requests.len(), Instant::now());
+        let mut answers: Vec<Option<A>> = (0..count).map(|_| None).collect();
+        let mut running = JoinSet::new();
+        let mut requests = requests.into_iter().zip(self.channels.iter().cycle());
+        for number in 0..count {
+            if running.len() >= in_flight.max(1)
+                && let Some(done) = running.join_next().await
+            {
+                keep(&mut answers, done?)?;
+            }
+            if let Some((request, channel)) = requests.next() {
+                let answer = call(channel.clone(), request);
+                running.spawn(async move { (number, answer.await) });
+            }
+        }
+        while let Some(done) = running.join_next().await {
+            keep(&mut answers, done?)?;
+        }
+        Ok(Window {
+            answers: answers.into_iter().flatten().collect(),
+            per_second: crate::count(count) / began.elapsed().as_secs_f64(),
+        })
+    }
+
+    async fn challenges(
+        &self,
+        purpose: v1::ChallengePurpose,
+        count: usize,
+    ) -> anyhow::Result<Vec<Vec<u8>>> {
+        let asked = v1::CreateChallengeRequest {
+            purpose: purpose.into(),
+        };
+        let made = self
+            .window(
+                vec![asked; count],
+                STAFF_IN_FLIGHT,
+                |channel, asked| async move {
+                    ActivationServiceClient::new(channel)
+                        .create_challenge(asked)
+                        .await
+                },
+            )
+            .await?;
+        let challenges = made.answers.into_iter().map(|answer| answer.challenge);
+        Ok(challenges.collect())
+    }
+
+    fn signed(&self, license: &Owned, challenge: Vec<u8>) -> anyhow::Result<Signed> {
         let mut seed = [0; 32];
         aws_lc_rs::rand::fill(&mut seed)?;
         let key = SigningKey::from_seed(&seed)?;
-        let mut bytes = [0; 16];
-        aws_lc_rs::rand::fill(&mut bytes)?;
-        let request = RequestId::from_uuid(uuid::Builder::from_random_bytes(bytes).into_uuid());
+        let request = request_id()?;
         let b = binding::activate(
             &challenge,
             &request,
-            &self.serial,
+            &license.serial,
             &self.product,
             &self.version,
             false,
         );
-        Ok(v1::ActivateRequest {
+        let request = v1::ActivateRequest {
             request_id: request.to_string(),
             challenge,
-            serial: self.serial.to_string(),
+            serial: license.serial.to_string(),
             credential: Some(v1::Credential {
-                secret: Some(v1::credential::Secret::ActivationCode(self.code.clone())),
+                secret: Some(v1::credential::Secret::ActivationCode(license.code.clone())),
             }),
             device_key: Some(v1::DeviceKey {
                 key: Some(v1::device_key::Key::SoftwareSpki(
@@ -152,8 +384,27 @@ impl Load {
             virtual_environment: v1::VirtualEnvironment::No.into(),
             signature: key.sign_digest(&b).to_vec(),
             virtual_machine_hints: Vec::new(),
-        })
+        };
+        Ok(Signed { key, request })
     }
+}
+
+fn keep<A>(
+    answers: &mut [Option<A>],
+    (number, answer): (usize, Result<tonic::Response<A>, tonic::Status>),
+) -> anyhow::Result<()> {
+    if let Some(place) = answers.get_mut(number) {
+        *place = Some(answer?.into_inner());
+    }
+    Ok(())
+}
+
+fn request_id() -> anyhow::Result<RequestId> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes)?;
+    Ok(RequestId::from_uuid(
+        uuid::Builder::from_random_bytes(bytes).into_uuid(),
+    ))
 }
 
 /// TLS 1.3 to the server's own CA, as products connect.
@@ -200,3 +451,6 @@ fn bought() -> String {
         .unwrap_or(today)
         .to_string()
 }
+
+/// Calls at a time that only prepare something.
+const STAFF_IN_FLIGHT: usize = 64;

@@ -177,9 +177,8 @@ impl Player {
                 self.kept
                     .retain(|kept| proof(&kept.sent) || kept.at + month >= now);
                 // Of those without other content only the proofs are for ever.
-                self.kept.retain(|kept| {
-                    kept.at + month >= now || !matches!(kept.sent, Sent::Verify(_) | Sent::Begin(_))
-                });
+                self.kept
+                    .retain(|kept| kept.at + month >= now || !matches!(kept.sent, Sent::Begin(_)));
             }
             Op::Crash(how) => self.crash(how),
         }

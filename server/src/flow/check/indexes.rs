@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use upkeep::key::PublicKey;
+
 use super::{All, Found, Generation, each, is_live, name};
 use crate::domain::license::Carrier;
 use crate::domain::machine::LicenseState;
@@ -13,16 +15,12 @@ use crate::record::{decode_message, keys};
 pub(super) fn indexes(deps: &Deps, all: &All, found: &mut Found) -> Result<(), Fault> {
     for one in &all.activations {
         found.key(b'b', keys::license_activation(&one.serial, &one.id));
-        found.key(b'e', keys::device_activation(&one.device, &one.id));
-        let of_device = keys::device_activations(&one.device);
-        let first = deps.store.scan(&of_device.from, &of_device.to, 1)?;
-        // Once for each device, however many licenses it has.
-        if first
-            .iter()
-            .any(|(key, _)| *key == keys::device_activation(&one.device, &one.id))
-        {
-            found.key(b'd', keys::device(&one.device));
-        }
+        let device = keys::device_activation(&one.device, &one.id);
+        let key = deps.store.get(&device)?;
+        let key = key.and_then(|sec1| PublicKey::from_sec1(&sec1).ok());
+        let own = key.is_some_and(|key| key.thumbprint() == one.device);
+        found.check(own, "index e", one.id, "its device's key is another's");
+        found.key(b'e', device);
         if is_live(one) {
             let live = keys::live(&one.serial, one.generation, &one.device);
             let named = deps.store.get(&live)?.unwrap_or_default();
@@ -99,6 +97,13 @@ pub(super) fn kept_answers(deps: &Deps, found: &mut Found) -> Result<(), Fault> 
         decode_message::<Answered>(&key, &value)?;
         Ok(())
     })?;
+    each(deps, &keys::table(b'n'), |_, once| {
+        if !once.is_empty() {
+            forgotten += 1;
+            found.key(b'i', once);
+        }
+        Ok(())
+    })?;
     each(deps, &keys::table(b'j'), |key, _| {
         forgotten += 1;
         found.key(b'i', keys::once_of_expiry(&key).to_vec());
@@ -107,7 +112,7 @@ pub(super) fn kept_answers(deps: &Deps, found: &mut Found) -> Result<(), Fault> 
     found.same(
         (kept, forgotten),
         "I5 answers",
-        "i/ and j/",
+        "i/ and n/, j/",
         "answers, and when to forget them",
     );
     Ok(())

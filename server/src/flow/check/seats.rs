@@ -90,7 +90,9 @@ fn is_signed_proof(
     nonce: &[u8; 32],
     proof: &str,
 ) -> Result<bool, Fault> {
-    let device = deps.store.get(&keys::device(&activation.device))?;
+    let device = deps
+        .store
+        .get(&keys::device_activation(&activation.device, &activation.id))?;
     let device = device.and_then(|sec1| PublicKey::from_sec1(&sec1).ok());
     let read = verify_proof(proof, |_| device, |kid| deps.own_key(kid), verify_es256);
     Ok(read.is_ok_and(|read| {

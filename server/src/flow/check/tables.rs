@@ -13,10 +13,9 @@ use crate::flow::{Deps, Fault};
 use crate::record::keys;
 
 /// The tables that follow from other records, and the names under which they are found wrong.
-const TABLES: [(u8, &str); 30] = [
+const TABLES: [(u8, &str); 29] = [
     (b'a', "index b"),
     (b'b', "index"),
-    (b'd', "index"),
     (b'D', "index"),
     (b'e', "index"),
     (b'f', "I6 proofs"),

@@ -348,7 +348,7 @@ async fn enroll_dongle(
     let committed = deps
         .commit(call, move |tx, note| {
             note.subject = id.to_string();
-            spend(tx, Ok(fresh))?;
+            spend(tx, note, Ok(fresh))?;
             waiting::join(tx, &enrollment, now)?;
             write(tx, &enrollment, &evidence);
             Ok(enrollment.clone())
