@@ -1,8 +1,6 @@
 //! The readers of outside bytes that are private to this crate, each as a function of those bytes alone: for the fuzz targets in
 //! `fuzz/` and their twins in `tests/forgery`. The server itself calls none of them; what they read is thrown away.
 
-use std::path::Path;
-
 use chrono::DateTime;
 
 use crate::challenge::{self, Purpose};
@@ -61,11 +59,6 @@ pub fn prices(bytes: &[u8]) -> bool {
 /// The bytes of a ledger segment, from anywhere in it on: how many entries stand there.
 pub fn ledger(bytes: &[u8]) -> usize {
     store::count_entries(bytes)
-}
-
-/// A snapshot file of the store. True when it is one, whole.
-pub fn snapshot(path: &Path) -> bool {
-    store::is_snapshot(path)
 }
 
 /// A license file: how many of its rows are good.

@@ -6,7 +6,6 @@
 //! `PROPTEST_CASES=100_000 cargo test --workspace --test forgery g8` is the long run without a fuzzer.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use proptest::collection::vec;
@@ -33,7 +32,7 @@ use upkeep_server::license_file::{self, Format, Mapping, Rows};
 use crate::samples;
 
 /// Each fuzz target, the file of its twin, and the twin's name there.
-const TWINS: [(&str, &str, &str); 27] = [
+const TWINS: [(&str, &str, &str); 26] = [
     ("armor", HERE, "g8_armor"),
     ("attest", TPM, "no_bytes_panic"),
     ("challenge", HERE, "g8_challenge"),
@@ -169,7 +168,6 @@ fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("import_csv", bytes(&[LICENSES])),
         ("import_jsonl", bytes(&[LINES])),
         ("import_mapping", bytes(&[license_file::TEMPLATE])),
-        ("snapshot", vec![STORE.2.clone()]),
         ("ledger", vec![segment()]),
         ("record", records()),
     ]
@@ -199,8 +197,8 @@ fn texts_in(folder: &str, extension: &str) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// What a real store wrote: its ledger, its records and a snapshot.
-type Written = (Vec<u8>, Vec<Vec<u8>>, Vec<u8>);
+/// What a real store wrote: its ledger and its records.
+type Written = (Vec<u8>, Vec<Vec<u8>>);
 
 fn store() -> Written {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -227,10 +225,7 @@ fn store() -> Written {
         for entry in std::fs::read_dir(data.join("ledger")).unwrap() {
             ledger.extend(std::fs::read(entry.unwrap().path()).unwrap());
         }
-        let snapshot = store.snapshot().unwrap().unwrap();
-        let snapshot = std::fs::read(snapshot.path()).unwrap();
-        let values = pairs.into_iter().map(|(_, value)| value).collect();
-        (ledger, values, snapshot)
+        (ledger, pairs.into_iter().map(|(_, value)| value).collect())
     })
 }
 
@@ -367,13 +362,6 @@ proptest! {
     }
 
     #[test]
-    fn g8_snapshot(bytes in damaged("snapshot")) {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(&bytes).unwrap();
-        prop_assert!(!decoders::snapshot(file.path()) || bytes == STORE.2);
-    }
-
-    #[test]
     fn g8_programme(bytes in damaged("programme")) {
         let text = text_of(&bytes);
         let _ = (Programme::parse("fuzz.toml", &text), Story::parse("fuzz.toml", &text));
@@ -401,9 +389,6 @@ fn g8_seeds_are_read() {
     assert_eq!(decoders::licenses(LICENSES.as_bytes(), Format::Csv), 1);
     assert_eq!(decoders::licenses(LINES.as_bytes(), Format::Jsonl), 1);
     assert!(Mapping::parse(license_file::TEMPLATE).is_ok());
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(&STORE.2).unwrap();
-    assert!(decoders::snapshot(file.path()));
     assert!(decoders::ledger(&segment()) > 5);
     assert!(
         records()

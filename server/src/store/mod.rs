@@ -166,11 +166,6 @@ impl Verified {
     }
 }
 
-/// Whether a file is a snapshot, whole and sound.
-pub(crate) fn is_snapshot(path: &Path) -> bool {
-    Snapshot::open(&RealFs, path).is_ok()
-}
-
 /// How many entries stand in any stretch of a segment's bytes.
 pub(crate) fn count_entries(bytes: &[u8]) -> usize {
     frame::search(bytes).filter_map(Entry::decode).count()
