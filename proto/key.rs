@@ -137,7 +137,7 @@ impl Thumbprint {
     }
 
     /// Reads back what [`Self::as_bytes`] gave.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 

@@ -40,7 +40,7 @@ impl RetryPolicy {
             .min(self.longest_pause);
         match asked {
             Asked::Nothing => Some(jitter(pause)),
-            Asked::Wait(wait) if wait <= LONGEST_ASKED => Some(wait.max(jitter(pause))),
+            Asked::Wait(wait) if wait <= LONGEST_ASKED => Some(spread(wait).max(jitter(pause))),
             Asked::Wait(_) | Asked::Stop => None,
         }
     }
@@ -96,6 +96,12 @@ fn jitter(pause: Duration) -> Duration {
         .unwrap_or(pause)
 }
 
+/// Never less than was asked for, and up to half as much again: a server that refused many at once named the same wait to all.
+fn spread(wait: Duration) -> Duration {
+    let random = random::bytes().map_or(128, |[byte]: [u8; 1]| u32::from(byte));
+    wait.saturating_add(wait.saturating_mul(random) / 510)
+}
+
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 const MAX_ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -138,7 +144,15 @@ mod tests {
         assert_eq!(policy.pause(1, Asked::Stop), None);
         assert_eq!(policy.pause(1, Asked::Wait(Duration::from_secs(31))), None);
         let asked = Duration::from_secs(7);
-        assert_eq!(policy.pause(1, Asked::Wait(asked)), Some(asked));
+        let pauses: std::collections::BTreeSet<_> = (0..64)
+            .map(|_| policy.pause(1, Asked::Wait(asked)).expect("again"))
+            .collect();
+        assert!(
+            pauses
+                .iter()
+                .all(|pause| (asked..=asked * 3 / 2).contains(pause))
+        );
+        assert!(pauses.len() > 8, "not all at the same moment: {pauses:?}");
     }
 
     #[test]

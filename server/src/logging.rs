@@ -5,8 +5,11 @@
 use std::fmt;
 
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::telemetry::Exporter;
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +63,33 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let subscriber = subscriber(format, filter, writer)?;
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::Twice)
+}
+
+/// As [`init_to`], and spans go to `exporter`. `filter` is about log lines alone.
+///
+/// # Errors
+/// As [`init`].
+pub fn init_traced<W>(
+    format: LogFormat,
+    filter: &str,
+    writer: W,
+    exporter: &Exporter,
+) -> Result<(), LoggingError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_ansi(false);
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let subscriber = Registry::default().with(vec![
+        lines.with_filter(parse_filter(filter)?).boxed(),
+        exporter.layer(),
+    ]);
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LoggingError::Twice)
 }
 

@@ -4,11 +4,14 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
 
 /// One frame.
 #[derive(Debug)]
@@ -41,6 +44,13 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 /// The preface and an empty SETTINGS.
 pub(crate) fn opening() -> Vec<u8> {
     [PREFACE.to_vec(), frame(SETTINGS, 0, 0, &[])].concat()
+}
+
+/// HEADERS that open a call and promise CONTINUATION.
+pub(crate) fn unfinished_call(stream: u32, path: &str) -> Vec<u8> {
+    let mut bytes = call(stream, path);
+    bytes[4] &= !END_HEADERS;
+    bytes
 }
 
 /// HEADERS that open a call and leave it open.

@@ -30,6 +30,95 @@ async fn tls_1_2_is_refused() {
 }
 
 #[tokio::test]
+async fn g14_weak_versions_suites_and_groups_are_refused_with_an_alert() {
+    let running = World::new().products(Limits::default()).await;
+    let good = Hello {
+        version: [3, 3],
+        suites: &[0x1301],
+        groups: &[29],
+        tls_1_3: true,
+    };
+    for (what, hello) in [
+        (
+            "SSL 3.0",
+            Hello {
+                version: [3, 0],
+                tls_1_3: false,
+                ..good
+            },
+        ),
+        (
+            "TLS 1.0",
+            Hello {
+                version: [3, 1],
+                tls_1_3: false,
+                ..good
+            },
+        ),
+        (
+            "TLS 1.1",
+            Hello {
+                version: [3, 2],
+                tls_1_3: false,
+                ..good
+            },
+        ),
+        (
+            "TLS 1.2",
+            Hello {
+                tls_1_3: false,
+                ..good
+            },
+        ),
+        // CCM with a short tag, NULL with SHA-256 (RFC 9150), and what TLS 1.2 called RC4 and 3DES.
+        (
+            "CCM_8",
+            Hello {
+                suites: &[0x1305],
+                ..good
+            },
+        ),
+        (
+            "integrity only",
+            Hello {
+                suites: &[0xc0b4],
+                ..good
+            },
+        ),
+        (
+            "RC4, 3DES",
+            Hello {
+                suites: &[0x0005, 0x000a],
+                ..good
+            },
+        ),
+        // secp192r1, and a finite field of 2048 bits.
+        (
+            "weak groups",
+            Hello {
+                groups: &[19, 256],
+                ..good
+            },
+        ),
+    ] {
+        let mut tcp = TcpStream::connect(running.address).await.unwrap();
+        tcp.write_all(&hello.bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = patient(tcp.read_to_end(&mut answer)).await;
+        // Fatal: protocol_version, handshake_failure, illegal_parameter or decode_error (RFC 8446 section 6).
+        assert_eq!(answer[..1], [0x15], "{what}: {answer:?}");
+        assert_eq!(answer[5], 2, "{what}");
+        assert!([70, 40, 47, 50].contains(&answer[6]), "{what}: {answer:?}");
+    }
+    // The control: the same hello without a flaw is answered with ServerHello or HelloRetryRequest.
+    let mut tcp = TcpStream::connect(running.address).await.unwrap();
+    tcp.write_all(&good.bytes()).await.unwrap();
+    let mut answer = [0; 6];
+    patient(tcp.read_exact(&mut answer)).await.unwrap();
+    assert_eq!((answer[0], answer[5]), (0x16, 2));
+}
+
+#[tokio::test]
 async fn a_client_without_alpn_is_refused() {
     let world = World::new();
     let running = world.products(Limits::default()).await;
@@ -153,23 +242,61 @@ pub(crate) async fn assert_closed(stream: &mut (impl AsyncReadExt + Unpin)) {
     assert!(rest.is_empty(), "{rest:?}");
 }
 
-/// A ClientHello of TLS 1.2: no supported_versions, one ECDHE suite, signature algorithms, a group, a point format.
+/// A ClientHello by hand: signature algorithms, groups, a point format, h2 in ALPN; for TLS 1.3 also its version and an empty
+/// list of key shares, which asks for HelloRetryRequest.
+#[derive(Clone, Copy)]
+struct Hello {
+    version: [u8; 2],
+    suites: &'static [u16],
+    groups: &'static [u16],
+    tls_1_3: bool,
+}
+
+impl Hello {
+    fn bytes(&self) -> Vec<u8> {
+        let list = |items: &[u16]| -> Vec<u8> {
+            items.iter().flat_map(|item| item.to_be_bytes()).collect()
+        };
+        let mut extensions = Vec::new();
+        let mut extension = |kind: u16, body: &[u8]| {
+            extensions.extend(kind.to_be_bytes());
+            extensions.extend(length(body));
+            extensions.extend(body);
+        };
+        extension(13, &[0, 2, 4, 3]);
+        extension(
+            10,
+            &[&length(&list(self.groups)), &*list(self.groups)].concat(),
+        );
+        extension(11, &[1, 0]);
+        extension(16, &[0, 3, 2, b'h', b'2']);
+        if self.tls_1_3 {
+            extension(43, &[2, 3, 4]);
+            extension(51, &[0, 0]);
+        }
+        let mut body = self.version.to_vec();
+        body.extend([0x5a; 32]);
+        body.push(0);
+        body.extend(length(&list(self.suites)));
+        body.extend(list(self.suites));
+        body.extend([1, 0]);
+        body.extend(length(&extensions));
+        body.extend(extensions);
+        let hello = [&[1, 0], &length(&body)[..], &body].concat();
+        [&[0x16, 3, 1], &length(&hello)[..], &hello].concat()
+    }
+}
+
+fn length(bytes: &[u8]) -> [u8; 2] {
+    u16::try_from(bytes.len()).unwrap().to_be_bytes()
+}
+
 fn client_hello_1_2() -> Vec<u8> {
-    let mut body = vec![3, 3];
-    body.extend([0x5a; 32]);
-    body.extend([0, 0, 2, 0xc0, 0x2b, 1, 0]);
-    let extensions = [
-        [0, 13, 0, 4, 0, 2, 4, 3].as_slice(),
-        &[0, 10, 0, 4, 0, 2, 0, 23],
-        &[0, 11, 0, 2, 1, 0],
-        &[0, 16, 0, 5, 0, 3, 2, b'h', b'2'],
-    ]
-    .concat();
-    body.extend(u16::try_from(extensions.len()).unwrap().to_be_bytes());
-    body.extend(extensions);
-    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
-    let mut hello = vec![1, 0, length[0], length[1]];
-    hello.extend(body);
-    let length = u16::try_from(hello.len()).unwrap().to_be_bytes();
-    [vec![0x16, 3, 1, length[0], length[1]], hello].concat()
+    Hello {
+        version: [3, 3],
+        suites: &[0xc02b],
+        groups: &[23],
+        tls_1_3: false,
+    }
+    .bytes()
 }

@@ -10,6 +10,7 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod attacks;
 mod calls;
 mod caps;
 mod certificates;

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
@@ -145,12 +145,23 @@ impl Running {
         &self,
         tls: ClientConfig,
     ) -> Result<Channel, tonic::transport::Error> {
+        self.channel_from([127, 0, 0, 1], tls).await
+    }
+
+    /// A gRPC client at another address.
+    pub(crate) async fn channel_from(
+        &self,
+        source: [u8; 4],
+        tls: ClientConfig,
+    ) -> Result<Channel, tonic::transport::Error> {
         let address = self.address;
         let tls = Arc::new(tls);
         let connector = tower::service_fn(move |_| {
             let tls = Arc::clone(&tls);
             async move {
-                let tcp = TcpStream::connect(address).await?;
+                let socket = TcpSocket::new_v4()?;
+                socket.bind(SocketAddr::from((source, 0)))?;
+                let tcp = socket.connect(address).await?;
                 Ok::<_, io::Error>(TokioIo::new(handshake(tcp, tls).await?))
             }
         });

@@ -24,6 +24,13 @@ fn first(store: &Store, table: u8) -> Vec<u8> {
         .0
 }
 
+/// A spent challenge that says which answer is forgotten with it.
+fn answered(store: &Store) -> (Vec<u8>, Vec<u8>) {
+    let spent = store.scan(b"n/", b"n0", usize::MAX).unwrap();
+    let mut answered = spent.into_iter().filter(|(_, once)| !once.is_empty());
+    answered.next().expect("an activation was answered")
+}
+
 /// Something that a server would never write, and what is found then.
 struct Plant {
     name: &'static str,
@@ -63,15 +70,15 @@ const PLANTS: [Plant; 7] = [
     },
     Plant {
         name: "an answer that is never forgotten",
-        write: |store| (first(store, b'j'), None),
+        write: |store| (answered(store).0, None),
         found: &["I5 answers"],
     },
     Plant {
         name: "an answer that is forgotten twice",
         write: |store| {
-            let mut key = first(store, b'j');
+            let (mut key, once) = answered(store);
             key[3] ^= 1;
-            (key, Some(Vec::new()))
+            (key, Some(once))
         },
         found: &["I5 answers"],
     },

@@ -11,6 +11,7 @@ mod completions;
 mod config;
 mod connect;
 mod dev;
+mod doctor;
 mod endorsement;
 mod exit;
 mod export;
@@ -117,6 +118,7 @@ enum Command {
     Import(import::Args),
     Export(export::Args),
     Health(health::Args),
+    Doctor(doctor::Args),
     #[command(subcommand)]
     Reminders(reminders::Command),
     #[command(subcommand)]
@@ -147,6 +149,7 @@ impl Command {
             Self::Import(args) => import::run(&args),
             Self::Export(args) => export::run(&args),
             Self::Health(args) => health::run(&args),
+            Self::Doctor(args) => doctor::run(&args),
             Self::Reminders(command) => reminders::run(&command),
             Self::Release(command) => release::run(&command),
             Self::Backup(command) => backup::run(&command),

@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::logging;
 use crate::random::SystemRandom;
 use crate::serve::{ServeError, Server};
+use crate::telemetry::Exporter;
 
 /// Run the server until SIGTERM or SIGINT
 #[derive(Debug, clap::Args)]
@@ -38,6 +39,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "ADDR")]
     staff: Option<String>,
 
+    /// Where monitoring asks for /metrics, /healthz and /readyz, over plain HTTP
+    #[arg(long, value_name = "ADDR")]
+    ops: Option<String>,
+
     /// Log lines as "text" for people or "json" for machines
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
@@ -51,27 +56,35 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let flags = place::given(&[
         ("listen.products", &args.products, "--products"),
         ("listen.staff", &args.staff, "--staff"),
+        ("ops.listen", &args.ops, "--ops"),
         ("log.format", &args.log_format, "--log-format"),
         ("log.filter", &args.log_filter, "--log-filter"),
     ]);
     let config = args.place.config(&flags)?;
     let settings = config.settings();
-    start_logging(settings)?;
+    let _exporter = start_logging(settings)?;
     let server = open_server(settings)?;
     block_on(async {
         let signals = Signals::catch()?;
-        let sockets = Sockets::bind(settings.listen_products, settings.listen_staff).await;
-        let sockets = match sockets {
-            Ok(sockets) => sockets,
+        let bound = async {
+            let sockets = Sockets::bind(settings.listen_products, settings.listen_staff).await?;
+            Ok((sockets, bind_ops(settings).await?))
+        };
+        let (sockets, ops) = match bound.await {
+            Ok(bound) => bound,
             Err(failure) => {
                 server.close()?;
                 return Err(failure);
             }
         };
-        let running = server.start(sockets.products, sockets.staff).await?;
+        let running = server
+            .with_ops(ops)
+            .start(sockets.products, sockets.staff)
+            .await?;
         tracing::info!(
             products = %running.products_addr(),
             staff = %running.staff_addr(),
+            ops = running.ops_addr().map(tracing::field::display),
             data_dir = %settings.data_dir.display(),
             version = env!("CARGO_PKG_VERSION"),
             "ready"
@@ -88,12 +101,25 @@ pub(super) fn open_server(settings: &Settings) -> Result<Server, ServeError> {
     Server::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom))
 }
 
-/// Logs from here on, panics too.
-pub(super) fn start_logging(settings: &Settings) -> Result<(), Failure> {
-    logging::init(settings.log_format, &settings.log_filter)
-        .map_err(|e| Failure::new(Exit::Config, e))?;
+/// Logs from here on, panics too; and traces, where there is a collector, until what is given back is dropped.
+pub(super) fn start_logging(settings: &Settings) -> Result<Option<Exporter>, Failure> {
+    let (format, filter) = (settings.log_format, &settings.log_filter);
+    let telemetry = &settings.telemetry;
+    let exporter = match &telemetry.otlp_endpoint {
+        None => {
+            logging::init(format, filter).map_err(|e| Failure::new(Exit::Config, e))?;
+            None
+        }
+        Some(endpoint) => {
+            let exporter = Exporter::start(endpoint, telemetry.sample_percent)
+                .map_err(|e| Failure::new(Exit::Config, e))?;
+            logging::init_traced(format, filter, std::io::stderr, &exporter)
+                .map_err(|e| Failure::new(Exit::Config, e))?;
+            Some(exporter)
+        }
+    };
     logging::log_panics();
-    Ok(())
+    Ok(exporter)
 }
 
 /// Runs `command` to its end and waits for nothing that it left behind.
@@ -121,6 +147,17 @@ impl Sockets {
             products: bind(products, "--products").await?,
             staff: bind(staff, "--staff").await?,
         })
+    }
+}
+
+/// The socket for monitoring, where the configuration names one.
+///
+/// # Errors
+/// As [`Sockets::bind`].
+pub(super) async fn bind_ops(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
+    match settings.ops.listen {
+        Some(address) => bind(address, "--ops").await.map(Some),
+        None => Ok(None),
     }
 }
 

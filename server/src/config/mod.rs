@@ -7,6 +7,7 @@
 mod endorsements;
 mod layers;
 mod mail;
+mod operations;
 mod raw;
 mod settings;
 mod signing;
@@ -22,7 +23,8 @@ pub use crate::config::layers::Origin;
 use crate::config::layers::{Layers, leaves, variable};
 use crate::config::raw::Raw;
 pub use crate::config::settings::{
-    GuessLimits, MailSecurity, MailSettings, MessageLimits, Settings,
+    GuessLimits, MailSecurity, MailSettings, MessageLimits, OpsSettings, Settings,
+    TelemetrySettings,
 };
 
 /// A checked configuration that remembers where each value came from.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::endorsements::RawEndorsements;
 use crate::config::mail::RawMail;
+use crate::config::operations::{RawOps, RawTelemetry};
 use crate::config::settings::{GuessLimits, MessageLimits, Settings};
 use crate::config::signing::RawSigning;
 use crate::listener::Limits;
@@ -26,6 +27,7 @@ pub(super) struct Raw {
     reflection: bool,
     weak_passwords: bool,
     programmes: Vec<String>,
+    drain_lead_secs: u64,
     drain_secs: u64,
     listen: RawListen,
     tls: RawTls,
@@ -34,6 +36,8 @@ pub(super) struct Raw {
     limits: RawLimits,
     mail: RawMail,
     store: RawStore,
+    ops: RawOps,
+    telemetry: RawTelemetry,
     log: RawLog,
 }
 
@@ -62,6 +66,7 @@ struct RawLimits {
     handshake_secs: u64,
     first_bytes_secs: u64,
     call_secs: u64,
+    call_target_ms: u64,
     streams: u64,
     header_list_bytes: u64,
     keepalive_interval_secs: u64,
@@ -110,6 +115,7 @@ impl Raw {
                 .iter()
                 .map(|path| path.display().to_string())
                 .collect(),
+            drain_lead_secs: settings.drain_lead.as_secs(),
             drain_secs: connections.drain.as_secs(),
             listen: RawListen {
                 products: settings.listen_products.to_string(),
@@ -130,6 +136,9 @@ impl Raw {
                 handshake_secs: connections.handshake.as_secs(),
                 first_bytes_secs: connections.first_bytes.as_secs(),
                 call_secs: connections.call.as_secs(),
+                call_target_ms: connections.call_target.map_or(0, |target| {
+                    u64::try_from(target.as_millis()).unwrap_or(u64::MAX)
+                }),
                 streams: connections.streams.into(),
                 header_list_bytes: connections.header_list_bytes.into(),
                 keepalive_interval_secs: connections.keepalive_interval.as_secs(),
@@ -147,6 +156,8 @@ impl Raw {
                 snapshot_mib: settings.store_snapshot_mib,
                 checkpoint_minutes: settings.store_checkpoint_every.as_secs() / 60,
             },
+            ops: RawOps::from_settings(&settings.ops),
+            telemetry: RawTelemetry::from_settings(&settings.telemetry),
             log: RawLog {
                 format: settings.log_format.to_string(),
                 filter: settings.log_filter.clone(),
@@ -262,6 +273,14 @@ impl Raw {
                 60,
                 604_800,
             ),
+            call_target: Some(check.range(
+                "limits.call_target_ms",
+                limits.call_target_ms,
+                0,
+                600_000,
+            ))
+            .filter(|millis| *millis > 0)
+            .map(Duration::from_millis),
             drain: check.secs("drain_secs", self.drain_secs, 0, 3_600),
             ..defaults.connections
         };
@@ -306,6 +325,9 @@ impl Raw {
                 2_592_000,
             ),
         };
+        let drain_lead = check.secs("drain_lead_secs", self.drain_lead_secs, 0, 600);
+        let ops = self.ops.check(&mut check);
+        let telemetry = self.telemetry.check(&mut check);
         let signing = self.signing.check(&mut check);
         let mail = self.mail.check(&mut check);
         let store_cache_mib = check.range("store.cache_mib", self.store.cache_mib, 8, 1_048_576);
@@ -333,6 +355,9 @@ impl Raw {
             connections,
             guesses,
             mail,
+            drain_lead,
+            ops,
+            telemetry,
             store_cache_mib,
             store_snapshot_mib,
             store_checkpoint_every: Duration::from_secs(checkpoint_minutes.saturating_mul(60)),
@@ -358,7 +383,7 @@ impl Check<'_> {
         }
     }
 
-    fn address(&mut self, key: &'static str, text: &str) -> SocketAddr {
+    pub(super) fn address(&mut self, key: &'static str, text: &str) -> SocketAddr {
         text.parse().unwrap_or_else(|_| {
             self.wrong(
                 key,
@@ -369,7 +394,7 @@ impl Check<'_> {
         })
     }
 
-    fn range(&mut self, key: &'static str, n: u64, min: u64, max: u64) -> u64 {
+    pub(super) fn range(&mut self, key: &'static str, n: u64, min: u64, max: u64) -> u64 {
         if !(min..=max).contains(&n) {
             self.wrong(key, format!("must be {min} to {max}, is {n}"));
         }

@@ -46,6 +46,12 @@ pub struct Settings {
     pub guesses: GuessLimits,
     /// How mails are sent.
     pub mail: MailSettings,
+    /// How long health says that nothing is served while calls are still taken, before a drain.
+    pub drain_lead: Duration,
+    /// The port for monitoring.
+    pub ops: OpsSettings,
+    /// Where traces go.
+    pub telemetry: TelemetrySettings,
     /// Memory for the index's cache, in MiB.
     pub store_cache_mib: u64,
     /// How many MiB the ledger grows before another snapshot is made.
@@ -56,6 +62,33 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Which log lines are written.
     pub log_filter: String,
+}
+
+/// The port for monitoring: plain HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpsSettings {
+    /// Where; `None` is nowhere.
+    pub listen: Option<SocketAddr>,
+    /// Whether it may be an address that other machines reach.
+    pub allow_public: bool,
+}
+
+/// Where traces go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TelemetrySettings {
+    /// The collector's OTLP endpoint for gRPC; `None` exports nothing.
+    pub otlp_endpoint: Option<String>,
+    /// Of the traces that begin here, how many of a hundred.
+    pub sample_percent: u8,
+}
+
+impl Default for TelemetrySettings {
+    fn default() -> Self {
+        Self {
+            otlp_endpoint: None,
+            sample_percent: 100,
+        }
+    }
 }
 
 /// How mails are sent. Without a server they stay in the outbox.
@@ -186,6 +219,9 @@ impl Default for Settings {
                 lockout_max: Duration::from_secs(86_400),
             },
             mail: MailSettings::default(),
+            drain_lead: Duration::ZERO,
+            ops: OpsSettings::default(),
+            telemetry: TelemetrySettings::default(),
             store_cache_mib: 64,
             store_snapshot_mib: 64,
             store_checkpoint_every: Duration::from_secs(3_600),

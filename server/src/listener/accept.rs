@@ -16,12 +16,13 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::listener::connection::{Connection, Ends, PREFACE};
+use crate::listener::connection::{Connection, Counted, Ends, PREFACE};
 use crate::listener::limits::Limits;
 use crate::listener::network::Network;
 use crate::listener::peer::Peer;
-use crate::listener::permits::{Full, Permit, Permits};
+use crate::listener::permits::{Full, Permits};
 use crate::listener::{ACCEPT_PAUSE_MAX, Phase, reached};
+use crate::metrics::ListenerMetrics;
 use crate::pki::{Identity, IdentityError, Withdrawn};
 use crate::tls::{ALPN_H2, ClientTrust};
 
@@ -35,6 +36,7 @@ pub(super) struct Acceptor {
     pub(super) certificate_lines: LineBudget,
     pub(super) full_lines: LineBudget,
     pub(super) withdrawn: Withdrawn,
+    pub(super) metrics: Arc<ListenerMetrics>,
     pub(super) phases: watch::Receiver<Phase>,
 }
 
@@ -58,6 +60,7 @@ impl Acceptor {
                     pause = PAUSE_MIN;
                     match this.permits.take(address.ip()) {
                         Ok(permit) => {
+                            let permit = Counted::new(permit, Arc::clone(&this.metrics));
                             let opened =
                                 Arc::clone(&this).hand_over(tcp, address, permit, ready.clone());
                             opening.spawn(opened);
@@ -86,7 +89,7 @@ impl Acceptor {
         self: Arc<Self>,
         tcp: TcpStream,
         address: SocketAddr,
-        permit: Permit,
+        permit: Counted,
         ready: mpsc::Sender<Connection>,
     ) {
         match self.open(tcp, address).await {
@@ -112,10 +115,12 @@ impl Acceptor {
         address: SocketAddr,
     ) -> Result<(TlsStream<TcpStream>, Peer), Refused> {
         tcp.set_nodelay(true).map_err(Refused::Gone)?;
+        let started = Instant::now();
         let mut stream = timeout(self.limits.handshake, self.tls.accept(tcp))
             .await
             .map_err(|_| Refused::HandshakeDeadline)?
             .map_err(Refused::Handshake)?;
+        self.metrics.handshake(started.elapsed());
         // A client that offers another protocol fails in the handshake; one that offers none does not.
         if stream.get_ref().1.alpn_protocol() != Some(ALPN_H2) {
             return Err(Refused::NoAlpn);
@@ -150,6 +155,7 @@ impl Acceptor {
     /// Noise from the net is for the curious; a refused certificate is for whoever has to help its owner, and a full
     /// listener for the operator. A flood of either does not become a flood of lines.
     fn log_refusal(&self, address: SocketAddr, refused: &Refused) {
+        self.metrics.connection_refused(refused.cause());
         let (listener, network) = (self.name, Network::of(address.ip()));
         let certificate = match refused {
             Refused::Handshake(error) => certificate_refusal(error),
@@ -212,6 +218,24 @@ enum Refused {
     NotHttp2,
     #[error("the peer has gone: {0}")]
     Gone(io::Error),
+}
+
+impl Refused {
+    /// The word for it in the metrics.
+    fn cause(&self) -> &'static str {
+        match self {
+            Self::Full(Full::Total) => "full",
+            Self::Full(Full::Address) => "full_for_address",
+            Self::Handshake(_) => "handshake",
+            Self::HandshakeDeadline => "handshake_deadline",
+            Self::NoAlpn => "no_alpn",
+            Self::NoCertificate => "no_certificate",
+            Self::Certificate(_) => "certificate",
+            Self::FirstBytesDeadline => "first_bytes_deadline",
+            Self::NotHttp2 => "not_http2",
+            Self::Gone(_) => "gone",
+        }
+    }
 }
 
 /// What was wrong with the client's certificate, if that is why the handshake failed.

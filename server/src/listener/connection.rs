@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tonic::transport::server::Connected;
 use crate::listener::peer::Peer;
 use crate::listener::permits::Permit;
 use crate::listener::{Phase, reached};
+use crate::metrics::ListenerMetrics;
 use crate::pki::Withdrawn;
 
 /// The bytes that open HTTP/2 (RFC 9113 section 3.4).
@@ -29,7 +31,29 @@ pub(super) struct Connection {
     preface: &'static [u8],
     peer: Peer,
     end: End,
+    _permit: Counted,
+}
+
+/// The permit of a connection, which counts as open as long as it is held.
+pub(super) struct Counted {
     _permit: Permit,
+    metrics: Arc<ListenerMetrics>,
+}
+
+impl Counted {
+    pub(super) fn new(permit: Permit, metrics: Arc<ListenerMetrics>) -> Self {
+        metrics.connection_opened();
+        Self {
+            _permit: permit,
+            metrics,
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.connection_closed();
+    }
 }
 
 /// What ends a connection from our side.
@@ -51,7 +75,7 @@ impl Connection {
     pub(super) fn new(
         stream: TlsStream<TcpStream>,
         peer: Peer,
-        permit: Permit,
+        permit: Counted,
         ends: Ends,
     ) -> Self {
         let Ends {
@@ -119,7 +143,6 @@ impl AsyncRead for Connection {
             self.preface = later;
             return Poll::Ready(Ok(()));
         }
-        // Reading is what a connection always waits for, so here its end is noticed.
         self.poll_end(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
@@ -131,6 +154,8 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        // A peer that never reads keeps HTTP/2 waiting here, so the end is noticed here, too.
+        self.poll_end(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -139,6 +164,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.poll_end(cx)?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
@@ -147,6 +173,7 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_end(cx)?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

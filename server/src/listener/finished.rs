@@ -1,41 +1,68 @@
-//! One log line for each call, when it is over: method, code, time, peer. Never anything from inside a message.
+//! One log line for each call, when it is over: method, code, reason, time, peer. Never anything from inside a message.
+//!
+//! The fields are an interface to whoever collects them (docs/operating.md). There is no sampling: a line is what is looked
+//! for when a customer asks about his call, and costs some 10 us. `log.filter` can leave them out by their own target.
 //!
 //! The code of an answer stands in its trailers, after the body; so the line is written when the body has been sent or
 //! given up, and a call that its caller gave up before has one too.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
-use tonic::Code;
 use tonic::body::Body;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+use tracing::Span;
+
+use crate::listener::guard::ERROR_DOMAIN;
+use crate::metrics::ListenerMetrics;
+use crate::telemetry::{self, TraceId};
 
 /// A call on its way. Dropped, it writes its line.
 pub(super) struct Finished {
+    metrics: Arc<ListenerMetrics>,
+    span: Span,
+    trace: Option<TraceId>,
     listener: &'static str,
     method: String,
     peer: String,
     request_id: String,
     started: Instant,
     code: Option<Code>,
+    reason: Cow<'static, str>,
 }
 
 impl Finished {
     /// A call that has just come in.
     pub(super) fn start(
+        metrics: &Arc<ListenerMetrics>,
         listener: &'static str,
         method: &str,
         peer: String,
         request_id: &str,
+        trace: Option<TraceId>,
     ) -> Self {
+        metrics.call_started();
         Self {
+            metrics: Arc::clone(metrics),
+            span: Span::current(),
+            trace,
             listener,
             method: method.to_owned(),
             peer,
             request_id: request_id.to_owned(),
             started: Instant::now(),
             code: None,
+            reason: Cow::Borrowed(""),
         }
+    }
+
+    /// Notes a refusal of this listener's own, so that its details need not be read back.
+    pub(super) fn refused(&mut self, reason: &'static str) {
+        self.reason = Cow::Borrowed(reason);
     }
 
     /// Follows `response` to its end.
@@ -59,6 +86,9 @@ impl Finished {
         if let Some(status) = headers.get("grpc-status") {
             self.code = Some(Code::from_bytes(status.as_bytes()));
         }
+        if self.reason.is_empty() && headers.contains_key(DETAILS) {
+            self.reason = reason(headers).map_or(Cow::Borrowed(""), Cow::Owned);
+        }
     }
 }
 
@@ -68,16 +98,27 @@ impl Drop for Finished {
         let code = self.code.unwrap_or(Code::Cancelled);
         let (listener, method, peer) = (self.listener, &*self.method, &*self.peer);
         let (request_id, code_name) = (&*self.request_id, name(code));
-        let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let took = self.started.elapsed();
+        let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.metrics
+            .call_ended(method, code_name, &self.reason, took);
+        telemetry::leave(&self.span, code, &self.reason);
+        // Left out where there is none.
+        let reason = Some(&*self.reason).filter(|reason| !reason.is_empty());
+        let trace_id = self.trace.as_ref().map(TraceId::as_str);
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
+                    target: TARGET,
+                    parent: &self.span,
                     listener,
                     method,
                     code = code_name,
+                    reason,
                     duration_us,
                     peer,
                     request_id,
+                    trace_id,
                     "call finished"
                 )
             };
@@ -89,6 +130,17 @@ impl Drop for Finished {
         }
     }
 }
+
+/// The reason in this server's own error details, which are in the answer's trailers.
+fn reason(headers: &HeaderMap) -> Option<String> {
+    let status = Status::from_header_map(headers)?;
+    let info = status.get_details_error_info()?;
+    (info.domain == ERROR_DOMAIN).then_some(info.reason)
+}
+
+const DETAILS: &str = "grpc-status-details-bin";
+/// The target of the lines, for filters.
+const TARGET: &str = "upkeep_server::calls";
 
 /// The name of a code as the gRPC documents write it.
 fn name(code: Code) -> &'static str {

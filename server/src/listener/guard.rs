@@ -24,10 +24,13 @@ use tracing::Instrument;
 
 use crate::listener::finished::Finished;
 use crate::listener::limits::Limits;
+use crate::listener::pace::{self, Pace, Turn};
 use crate::listener::peer::Peer;
 use crate::listener::permits::{Permit, Permits};
+use crate::metrics::ListenerMetrics;
 use crate::pki::Withdrawn;
 use crate::random::{Random, SystemRandom};
+use crate::telemetry::{self, TraceId};
 
 /// The `domain` of every `google.rpc.ErrorInfo` of this server.
 pub const ERROR_DOMAIN: &str = "upkeep";
@@ -46,6 +49,8 @@ struct Rules {
     long_calls: &'static [&'static str],
     in_flight: Arc<Permits>,
     withdrawn: Withdrawn,
+    pace: Arc<Pace>,
+    metrics: Arc<ListenerMetrics>,
     ids: RequestIds,
 }
 
@@ -55,13 +60,17 @@ impl GuardLayer {
         limits: &Limits,
         long_calls: &'static [&'static str],
         withdrawn: Withdrawn,
+        metrics: Arc<ListenerMetrics>,
     ) -> Self {
+        metrics.limited_to(limits.calls_in_flight);
         Self(Arc::new(Rules {
             listener,
             call: limits.call,
             long_calls,
             in_flight: Permits::new(limits.calls_in_flight, limits.calls_in_flight_per_address),
             withdrawn,
+            pace: Pace::new(limits.call_target, limits.calls_in_flight),
+            metrics,
             ids: RequestIds::new(),
         }))
     }
@@ -106,7 +115,8 @@ where
         let rules = Arc::clone(&self.rules);
         let id = rules.ids.of(request.headers());
         let span = tracing::info_span!("call", request_id = %id);
-        Box::pin(guarded(inner, rules, id, request).instrument(span))
+        let trace = telemetry::enter(&span, request.headers(), request.uri().path());
+        Box::pin(guarded(inner, rules, id, trace, request).instrument(span))
     }
 }
 
@@ -115,6 +125,7 @@ async fn guarded<S>(
     mut inner: S,
     rules: Arc<Rules>,
     id: String,
+    trace: Option<TraceId>,
     mut request: Request<Body>,
 ) -> Result<Response<Body>, Infallible>
 where
@@ -124,18 +135,22 @@ where
     let peer = request.extensions().get::<Peer>();
     let shown = peer.map(Peer::to_string).unwrap_or_default();
     let is_withdrawn = peer.is_some_and(|peer| rules.refuses(peer));
-    let permit = peer.map(|peer| rules.in_flight.take(peer.remote_addr().ip()));
-    let finished = Finished::start(rules.listener, &method, shown, &id);
+    let admitted = rules.admit(peer, &method);
+    let mut finished = Finished::start(&rules.metrics, rules.listener, &method, shown, &id, trace);
     if !is_grpc(request.headers()) {
         return Ok(finished.follow(not_grpc()));
     }
 
-    let response = match permit {
-        _ if is_withdrawn => withdrawn().into_http(),
-        Some(Err(_full)) => overloaded().into_http(),
-        // Without a peer there is no connection, as in a test of the services alone.
-        None | Some(Ok(_)) => {
-            let permit: Option<Permit> = permit.and_then(Result::ok);
+    let response = match admitted {
+        _ if is_withdrawn => {
+            finished.refused(WITHDRAWN);
+            withdrawn().into_http()
+        }
+        Err(Busy) => {
+            finished.refused(OVERLOADED);
+            overloaded().into_http()
+        }
+        Ok(mut admitted) => {
             let deadline = deadline(request.headers(), rules.cap(&method));
             if let Some(deadline) = deadline {
                 request.extensions_mut().insert(Deadline(deadline));
@@ -147,7 +162,10 @@ where
                     .await
                     .unwrap_or_else(|_| Ok(Ok(too_late().into_http()))),
             };
-            drop(permit);
+            if let Some(turn) = admitted.turn.take() {
+                turn.ended();
+            }
+            drop(admitted);
             match answer {
                 Ok(Ok(response)) => response,
                 Ok(Err(never)) => match never {},
@@ -193,6 +211,39 @@ impl Rules {
     fn cap(&self, method: &str) -> Option<Duration> {
         (!self.long_calls.contains(&method)).then_some(self.call)
     }
+
+    /// What a call takes part in while it is in work.
+    ///
+    /// # Errors
+    /// [`Busy`] when it is one too many.
+    fn admit(&self, peer: Option<&Peer>, method: &str) -> Result<Admitted, Busy> {
+        // A supervisor must learn that a busy server lives, and the answer is as cheap as a refusal. Without a peer there is no
+        // connection, as in a call inside this process.
+        let Some(peer) = peer.filter(|_| method != HEALTH_CHECK) else {
+            return Ok(Admitted::default());
+        };
+        let permit = self.in_flight.take(peer.remote_addr().ip());
+        let mut admitted = Admitted {
+            turn: None,
+            _permit: Some(permit.map_err(|_| Busy)?),
+        };
+        if pace::writes(method) && !self.long_calls.contains(&method) {
+            let turn = self.pace.enter(Instant::now());
+            self.metrics.limited_to(self.pace.limit());
+            admitted.turn = Some(turn.ok_or(Busy)?);
+        }
+        Ok(admitted)
+    }
+}
+
+/// As many calls are in work as there may be.
+struct Busy;
+
+/// A call in work.
+#[derive(Default)]
+struct Admitted {
+    turn: Option<Turn>,
+    _permit: Option<Permit>,
 }
 
 /// The sooner of the server's cap and the caller's deadline. The caller's comes a little early: an answer at the last
@@ -280,7 +331,7 @@ fn is_request_id(id: &str) -> bool {
 }
 
 fn overloaded() -> Status {
-    let mut details = reason("OVERLOADED");
+    let mut details = reason(OVERLOADED);
     details.set_retry_info(Some(RETRY_AFTER));
     Status::with_error_details(
         Code::Unavailable,
@@ -293,7 +344,7 @@ fn withdrawn() -> Status {
     Status::with_error_details(
         Code::Unauthenticated,
         "the vendor has withdrawn this client certificate; nothing was done; ask the vendor for another one",
-        reason("CLIENT_CERTIFICATE_REVOKED"),
+        reason(WITHDRAWN),
     )
 }
 
@@ -317,6 +368,9 @@ fn reason(reason: &str) -> ErrorDetails {
     ErrorDetails::with_error_info(reason, ERROR_DOMAIN, [])
 }
 
+const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
+const OVERLOADED: &str = "OVERLOADED";
+const WITHDRAWN: &str = "CLIENT_CERTIFICATE_REVOKED";
 const REQUEST_ID: &str = "x-request-id";
 /// A round trip to the other side of the world.
 const SHAVED_MAX: Duration = Duration::from_millis(200);

@@ -21,6 +21,8 @@ pub struct Limits {
     pub calls_in_flight: usize,
     /// The same from one IPv4 address or one IPv6 /64.
     pub calls_in_flight_per_address: usize,
+    /// Not more writing calls may be in work than end within this time, by the rate of late; `None`: no such limit.
+    pub call_target: Option<Duration>,
     /// Concurrent streams on one connection: SETTINGS_MAX_CONCURRENT_STREAMS.
     pub streams: u32,
     /// Size of one call's headers: SETTINGS_MAX_HEADER_LIST_SIZE.
@@ -49,6 +51,7 @@ impl Default for Limits {
             call: Duration::from_secs(10),
             calls_in_flight: 1_024,
             calls_in_flight_per_address: 512,
+            call_target: Some(Duration::from_secs(2)),
             streams: 100,
             header_list_bytes: 8 * 1024,
             local_resets: 200,

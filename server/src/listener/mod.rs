@@ -7,7 +7,7 @@
 //! 2. a permit, out of the totals and of the share of its address (`permits`);
 //! 3. the TLS handshake, within its deadline ([`crate::tls`]);
 //! 4. the opening bytes of HTTP/2, within theirs;
-//! 5. tonic, with every limit set; around each call, `guard`: withdrawn certificates, deadline, panics, one log line.
+//! 5. tonic, with every limit set; around each call, `guard`: withdrawn certificates, cap and pace, deadline, panics, one log line.
 //!
 //! What a call may do is decided behind this: handlers find the [`Peer`] and the [`Deadline`] in the request's extensions.
 
@@ -17,6 +17,7 @@ mod finished;
 mod guard;
 mod limits;
 mod network;
+mod pace;
 mod peer;
 mod permits;
 
@@ -40,6 +41,7 @@ pub use crate::listener::limits::Limits;
 pub use crate::listener::network::Network;
 pub use crate::listener::peer::Peer;
 use crate::listener::permits::Permits;
+use crate::metrics::{ListenerMetrics, Metrics};
 use crate::pki::Withdrawn;
 use crate::tls::{self, ClientTrust, ServerCertificate, TlsError};
 
@@ -70,6 +72,7 @@ pub struct Listener {
     limits: Limits,
     long_calls: &'static [&'static str],
     withdrawn: Withdrawn,
+    metrics: Arc<ListenerMetrics>,
 }
 
 impl Listener {
@@ -95,6 +98,7 @@ impl Listener {
             limits,
             long_calls: &[],
             withdrawn: Withdrawn::default(),
+            metrics: Metrics::new().listener(name),
         })
     }
 
@@ -102,6 +106,13 @@ impl Listener {
     #[must_use]
     pub fn with_withdrawn(mut self, withdrawn: Withdrawn) -> Self {
         self.withdrawn = withdrawn;
+        self
+    }
+
+    /// Counts into `metrics`; without this nobody sees the numbers.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: &Metrics) -> Self {
+        self.metrics = metrics.listener(self.name);
         self
     }
 
@@ -138,10 +149,17 @@ impl Listener {
             certificate_lines: LineBudget::default(),
             full_lines: LineBudget::default(),
             withdrawn: self.withdrawn.clone(),
+            metrics: Arc::clone(&self.metrics),
             phases: phases.clone(),
         };
         let accepting = tokio::spawn(acceptor.run(socket, ready));
-        let guard = GuardLayer::new(self.name, &self.limits, self.long_calls, self.withdrawn);
+        let guard = GuardLayer::new(
+            self.name,
+            &self.limits,
+            self.long_calls,
+            self.withdrawn,
+            self.metrics,
+        );
         let serving = server(&self.limits)
             .layer(guard)
             .add_routes(routes)

@@ -11,39 +11,47 @@ use crate::flow::due::{self, Pass};
 use crate::flow::evidence;
 use crate::flow::read;
 use crate::flow::sweep::{self, Swept};
+use crate::metrics::{self, Metrics, PassResult};
 use crate::store::{Store, StoreError};
 
 /// Sweeps each minute, batch after batch. Nothing depends on when it runs, so a failure is logged and the next minute tries again.
-pub(super) async fn sweep(deps: Arc<Deps>) {
+pub(super) async fn sweep(deps: Arc<Deps>, metrics: Arc<Metrics>) {
     let mut minutes = interval(SWEEP_EVERY);
     minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         minutes.tick().await;
-        loop {
+        let result = loop {
             match sweep::sweep(&deps).await {
                 Ok(Swept::MoreLeft) => {}
-                Ok(Swept::Clean) => break,
+                Ok(Swept::Clean) => break PassResult::Done,
                 Err(Outcome::Failed(fault)) => {
                     tracing::error!(%fault, "the sweep failed; it runs again in a minute");
-                    break;
+                    break PassResult::Failed;
                 }
                 Err(Outcome::Refused(refusal)) => {
                     tracing::error!(%refusal, "the sweep was refused, which is a defect");
-                    break;
+                    break PassResult::Failed;
                 }
             }
-        }
+        };
+        metrics.pass(metrics::Pass::Sweep, result, &*deps.clock);
     }
 }
 
 /// Does what is due, at the start and each minute: reminders, and terms that follow by themselves. What is due stays due until it
 /// is done, so a failure is logged and the next minute tries again; the task may be ended between any two transactions.
-pub(super) async fn due(deps: Arc<Deps>) {
+pub(super) async fn due(deps: Arc<Deps>, metrics: Arc<Metrics>) {
     let mut minutes = interval(DUE_EVERY);
     minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         minutes.tick().await;
-        match due::run(&deps, u64::MAX).await {
+        let ran = due::run(&deps, u64::MAX).await;
+        let result = match &ran {
+            Ok(_) => PassResult::Done,
+            Err(_) => PassResult::Failed,
+        };
+        metrics.pass(metrics::Pass::Due, result, &*deps.clock);
+        match ran {
             Ok(Pass { settled: 0, .. }) => {}
             Ok(pass) => tracing::info!(
                 licenses = pass.settled,

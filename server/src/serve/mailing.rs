@@ -12,12 +12,14 @@ use crate::flow::letter::{self, Written};
 use crate::flow::outbox::{self, Attempt};
 use crate::flow::{Deps, Outcome};
 use crate::mail::smtp::{Mailer, SendError, Session};
+use crate::metrics::{MailOutcome, Metrics};
 use crate::serve::told;
 
 /// Looks each second for what is due, until told to stop; a letter on its way is finished first.
 pub(super) async fn send_mails(
     deps: Arc<Deps>,
     mailer: Option<Mailer>,
+    metrics: Arc<Metrics>,
     stop: watch::Receiver<bool>,
 ) {
     let Some(mailer) = mailer else {
@@ -29,6 +31,7 @@ pub(super) async fn send_mails(
     let mut post = Post {
         deps,
         mailer,
+        metrics,
         stop,
         trouble: None,
     };
@@ -46,6 +49,7 @@ pub(super) async fn send_mails(
 struct Post {
     deps: Arc<Deps>,
     mailer: Mailer,
+    metrics: Arc<Metrics>,
     stop: watch::Receiver<bool>,
     /// The mail server's present trouble, which is told once.
     trouble: Option<String>,
@@ -101,6 +105,11 @@ impl Post {
                 )
             }
         };
+        self.metrics.mail(match attempt {
+            Attempt::Sent => MailOutcome::Sent,
+            Attempt::Void(_) => MailOutcome::Void,
+            Attempt::Failed { .. } => MailOutcome::Failed,
+        });
         match outbox::settle(&self.deps, mail.id, attempt).await {
             Ok(settled) => {
                 if let Some(mail) = settled {

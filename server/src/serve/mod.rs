@@ -4,6 +4,7 @@
 //! [`Server::start`] takes two bound sockets and serves; [`Running::stop`] ends it without losing a call. Signals, exit codes
 //! and log set-up are the command line's.
 
+mod at_work;
 mod background;
 mod certificate;
 mod error;
@@ -19,7 +20,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::timeout;
 use tonic::service::Routes;
 use upkeep::artefact::Issuer;
 
@@ -36,8 +36,11 @@ use crate::keys::{Keys, KeysError, keys_dir};
 use crate::listener::{Listener, ListenerKind};
 use crate::mail::smtp::Mailer;
 use crate::mail::{MailError, Stationery};
+use crate::metrics::{Metrics, Sources, TimedFs};
+use crate::ops::Ops;
 use crate::pki;
 use crate::random::Random;
+use crate::serve::at_work::AtWork;
 use crate::serve::certificate::CertificateFiles;
 pub use crate::serve::error::ServeError;
 use crate::serve::health::Health;
@@ -54,6 +57,8 @@ pub struct Server {
     products: Listener,
     staff: Listener,
     certificate: ServerCertificate,
+    metrics: Arc<Metrics>,
+    ops: Option<TcpListener>,
 }
 
 impl Server {
@@ -96,7 +101,11 @@ impl Server {
         warn_of_expiry(&keys, &*clock);
 
         let certificate = keys.server_certificate()?;
-        let listener = |kind| Listener::new(kind, &certificate, settings.connections.clone());
+        let metrics = Metrics::new();
+        let listener = |kind| {
+            let listener = Listener::new(kind, &certificate, settings.connections.clone());
+            listener.map(|listener| listener.with_metrics(&metrics))
+        };
         let products = listener(ListenerKind::Products)?;
         let staff = listener(ListenerKind::Staff(keys.client_trust()))?;
 
@@ -104,7 +113,7 @@ impl Server {
         error::make_private_directory(&personal_dir)?;
         let log_key = LogKey::open_or_create(data_dir, &settings.issuer, &*random)
             .map_err(KeysError::from)?;
-        let store = Store::open(store)?;
+        let store = Store::open(watched(store, &metrics))?;
         let programmes = programmes::with_kept(&store, &files, &*clock)?;
         let parts = Parts {
             store,
@@ -133,7 +142,16 @@ impl Server {
             staff: staff.with_withdrawn(deps.withdrawn.clone()),
             deps: Arc::new(deps),
             certificate,
+            metrics,
+            ops: None,
         })
+    }
+
+    /// Answers monitoring on this socket as well, where there is one, once it is started.
+    #[must_use]
+    pub fn with_ops(mut self, socket: Option<TcpListener>) -> Self {
+        self.ops = socket;
+        self
     }
 
     /// The services of the staff's listener without a socket, for a call inside this process. The caller sets the
@@ -168,6 +186,15 @@ impl Server {
         for health in &healths {
             health.serving().await;
         }
+        let (ready, readiness) = watch::channel(true);
+        let ops_addr = self.ops.as_ref().and_then(|ops| ops.local_addr().ok());
+        let sources = Sources {
+            store: self.deps.store().clone(),
+            data_dir: self.settings.data_dir.clone(),
+            clock: Arc::clone(&self.deps.clock),
+        };
+        let ops = Ops::new(Arc::clone(&self.metrics), sources, readiness);
+        let ops = self.ops.map(|socket| (ops, socket));
 
         let (stop, asked) = watch::channel(false);
         let (drain, draining) = watch::channel(false);
@@ -191,10 +218,15 @@ impl Server {
             healths,
             listeners,
             drain,
+            metrics: self.metrics,
+            ops,
+            ready,
+            lead: self.settings.drain_lead,
         };
         Ok(Running {
             products_addr,
             staff_addr,
+            ops_addr,
             stop,
             renewed,
             serving: Some(tokio::spawn(at_work.run(asked))),
@@ -245,6 +277,7 @@ impl fmt::Debug for Server {
 pub struct Running {
     products_addr: SocketAddr,
     staff_addr: SocketAddr,
+    ops_addr: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     renewed: Arc<Notify>,
     serving: Option<JoinHandle<Result<(), ServeError>>>,
@@ -267,6 +300,11 @@ impl Running {
         self.renewed.notify_one();
     }
 
+    /// Where monitoring asks, if anywhere.
+    pub fn ops_addr(&self) -> Option<SocketAddr> {
+        self.ops_addr
+    }
+
     /// Completes when the server has ended by itself, which it does only for a fault. May be dropped and called again.
     ///
     /// # Errors
@@ -280,8 +318,8 @@ impl Running {
         ended.unwrap_or(Err(ServeError::Panicked))
     }
 
-    /// Stops: health answers NOT_SERVING, new connections and calls are refused, running calls finish within `drain_secs`,
-    /// background work ends, and the store is closed. Safe to call again after [`Self::ended`].
+    /// Stops: health answers NOT_SERVING, after `drain_lead_secs` new connections and calls are refused, running calls finish
+    /// within `drain_secs`, background work ends, and the store is closed. Safe to call again after [`Self::ended`].
     ///
     /// # Errors
     /// As [`Self::ended`], and when the store did not close well. Nothing acknowledged is lost in any case.
@@ -292,70 +330,12 @@ impl Running {
     }
 }
 
-/// What ends together.
-struct AtWork {
-    deps: Arc<Deps>,
-    checkpoint_every: Duration,
-    mailer: Option<Mailer>,
-    certificate: Option<(CertificateFiles, Arc<Notify>)>,
-    healths: [Health; 2],
-    listeners: JoinSet<Result<(), crate::listener::ServeError>>,
-    drain: watch::Sender<bool>,
-}
-
-impl AtWork {
-    /// The life of a server: work until asked to stop or unable to go on, then the way down, in order.
-    async fn run(mut self, asked: watch::Receiver<bool>) -> Result<(), ServeError> {
-        let store = self.deps.store().clone();
-        let mut beside = JoinSet::new();
-        beside.spawn(background::sweep(Arc::clone(&self.deps)));
-        beside.spawn(background::due(Arc::clone(&self.deps)));
-        beside.spawn(background::flag_doubtful(Arc::clone(&self.deps)));
-        if let Some((files, renewed)) = self.certificate.take() {
-            beside.spawn(files.watch(renewed));
-        }
-        let every = self.checkpoint_every;
-        beside.spawn(background::checkpoints(Arc::clone(&self.deps), every));
-        let (stop_mails, mails_stopped) = watch::channel(false);
-        let mut mailing = tokio::spawn(mailing::send_mails(
-            Arc::clone(&self.deps),
-            self.mailer.take(),
-            mails_stopped,
-        ));
-        let cause = tokio::select! {
-            () = told(asked) => None,
-            fault = background::stopped(&store) => Some(ServeError::Store(fault)),
-            Some(ended) = self.listeners.join_next() => Some(ServeError::of_listener(ended)),
-        };
-        if let Some(cause) = &cause {
-            tracing::error!(%cause, "cannot go on; stopping");
-        }
-        // 1. Whoever asks learns it before connections are refused.
-        for health in &self.healths {
-            health.not_serving().await;
-        }
-        // 2. No new connections and calls; running calls finish.
-        let _ = self.drain.send(true);
-        let _ = stop_mails.send(true);
-        while self.listeners.join_next().await.is_some() {}
-        // 3. What runs beside the calls; a letter on its way is finished.
-        beside.shutdown().await;
-        if timeout(LETTER_ENDS, &mut mailing).await.is_err() {
-            // It is still in the outbox and goes out after the next start, under the same Message-ID.
-            mailing.abort();
-        }
-        // 4. A last checkpoint; then what calls have handed on is committed, and the directory is free.
-        if cause.is_none() {
-            background::checkpoint(&self.deps).await;
-        }
-        let closed = tokio::task::spawn_blocking(move || store.close()).await;
-        tracing::info!("stopped");
-        match (cause, closed) {
-            (Some(cause), _) => Err(cause),
-            (None, Ok(closed)) => Ok(closed?),
-            (None, Err(_)) => Err(ServeError::Panicked),
-        }
-    }
+/// The store's options, with its groups and syncs counted.
+fn watched(store: Options, metrics: &Arc<Metrics>) -> Options {
+    let groups = Arc::clone(metrics);
+    store
+        .wrap_fs(|fs| TimedFs::new(fs, Arc::clone(metrics)))
+        .watcher(move |group| groups.group_committed(group))
 }
 
 /// Reads what mail needs (texts of one's own, the password, the CA) and gives everything that is wrong with it.
@@ -430,8 +410,6 @@ async fn told(mut channel: watch::Receiver<bool>) {
 
 const MIB: u64 = 1 << 20;
 const HOUR: Duration = Duration::from_secs(3_600);
-/// How long a letter on its way may hold up the end, after the calls.
-const LETTER_ENDS: Duration = Duration::from_secs(8);
 const LEAST_TRACKED: usize = 65_536;
 const MOST_TRACKED: usize = 1 << 18;
 /// A certificate that lasts less is worth a line at every start.

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -18,6 +19,7 @@ use super::Core;
 use super::engine::{Batch, Changes, CommitError, Engine};
 use super::entry::{Draft, Head, Sealed};
 use super::error::StoreError;
+use super::options;
 use super::tx::{MAX_BYTES, MAX_KEYS, Staged, Tx};
 
 /// The most transactions in one group: as many as a listener has calls in work at once, so that all of them share one sync.
@@ -219,9 +221,15 @@ fn commit_group(
     for _ in 0..MAX_ATTEMPTS {
         let mut group = Group::new(engine.head());
         group.fill(engine, core, waiting);
-        let outcome = group.commit(engine);
+        let started = Instant::now();
+        let span = tracing::debug_span!("sync", transactions = group.ran.len());
+        let outcome = span.in_scope(|| group.commit(engine));
         match outcome {
             Ok(()) => {
+                (core.watcher)(options::Group {
+                    transactions: group.ran.len(),
+                    took: started.elapsed(),
+                });
                 group.ran.into_iter().for_each(Job::answer);
                 return Ok(());
             }

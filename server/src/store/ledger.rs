@@ -136,6 +136,29 @@ impl Ledger {
         Ok((ledger, head))
     }
 
+    /// Reads, as [`Self::open`] does, how far the ledger in `dir` goes, and when its last entry was written, in milliseconds
+    /// since 1970 UTC; `None` for an empty one. Give it a file layer that changes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) fn look(fs: &dyn Fs, dir: &Path) -> Result<(Head, Option<i64>), StoreError> {
+        let mut extents = survey(fs, dir, Owner::Reader)?;
+        let Some(last) = extents.last_mut() else {
+            return Err(StoreError::damaged(dir, "it holds no ledger segment"));
+        };
+        let head = find_end(fs, last, 0, Owner::Reader)?;
+        let near = last.waypoints.last();
+        let from = near.map_or(segment::HEADER_BYTES, |(_, at)| *at);
+        let io = |error| StoreError::io("read", &last.path, error);
+        let file = fs.open(&last.path, Access::Read).map_err(io)?;
+        let mut reader = Reader::new(file, from, last.end);
+        let mut written = None;
+        while let Step::Payload(payload) = reader.step().map_err(io)? {
+            written = Entry::decode(&payload).map(|entry| entry.at_unix_ms());
+        }
+        Ok((head, written))
+    }
+
     /// Appends a group of entries that follow `before` and makes them durable with one sync.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use super::entry::Head;
 use super::error::StoreError;
 use super::fs::{self, Fs};
+use super::look::IndexState;
 
 /// The file and what it says.
 pub(super) struct Marker {
@@ -42,6 +43,16 @@ impl Marker {
         match self.state {
             State::Clean(head) => Some(head),
             State::Open(_) | State::Unknown => None,
+        }
+    }
+
+    /// What a start would make of it.
+    pub(super) fn index_state(&self, fs: &dyn Fs) -> IndexState {
+        match &self.state {
+            State::Unknown => IndexState::Unknown,
+            State::Clean(head) => IndexState::Closed(head.sequence()),
+            State::Open(run) if fs.boot_id().as_ref() == Some(run) => IndexState::Open,
+            State::Open(_) => IndexState::LeftOpen,
         }
     }
 

@@ -48,6 +48,7 @@ mod index;
 mod keeper;
 mod layers;
 mod ledger;
+mod look;
 mod marker;
 mod merge;
 mod options;
@@ -68,6 +69,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::{Semaphore, oneshot};
+use tracing::Instrument;
 
 pub use self::engine::Pair;
 pub use self::entry::{Change, Entry, Head};
@@ -75,7 +77,8 @@ pub use self::epoch::Epoch;
 pub use self::error::StoreError;
 pub use self::fs::{Access, Fs, FsFile, RealFs};
 pub use self::home::FORMAT as FORMAT_VERSION;
-pub use self::options::{Options, Writer};
+pub use self::look::{IndexState, Look, look};
+pub use self::options::{Group, Options, Writer};
 pub use self::reading::{Entries, LedgerFiles};
 pub use self::snapshot::Snapshot;
 pub use self::tx::{MAX_BYTES, MAX_KEY_BYTES, MAX_KEYS, MAX_VALUE_BYTES, Tx};
@@ -85,7 +88,7 @@ use self::engine::{Engine, Order};
 use self::home::Home;
 use self::keeper::{Keeper, Maker};
 use self::ledger::Ledger;
-use self::options::Millis;
+use self::options::{Millis, Watcher};
 use self::sled_engine::SledEngine;
 use self::snapshots::Snapshots;
 use self::tree::Frontier;
@@ -220,6 +223,7 @@ impl Store {
             stopped: OnceLock::new(),
             last: OnceLock::new(),
             clock: options.clock,
+            watcher: options.watcher,
         });
         let maker = Arc::new(Maker {
             core: Arc::clone(&core),
@@ -317,24 +321,8 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let inner = &self.inner;
-        let Ok(place) = Arc::clone(&inner.places).acquire_owned().await else {
-            return Err(inner.core.stopped().into());
-        };
-        let (reply, answer) = oneshot::channel();
-        let job = Box::new(Pending::new(name, closure, reply, place));
-        if inner.queue.send(Message::Run(job)).is_err() {
-            return Err(inner.core.stopped().into());
-        }
-        if inner.on_caller.is_some() {
-            // Others may queue meanwhile, so that groups come about as they do on the writer's thread.
-            tokio::task::yield_now().await;
-            inner.run_on_caller();
-        }
-        match answer.await {
-            Ok(answer) => answer.map(Committed),
-            Err(_) => Err(inner.core.stopped().into()),
-        }
+        let span = tracing::debug_span!("transaction", transaction = name);
+        self.inner.transact(name, closure).instrument(span).await
     }
 
     /// At most `limit` entries of the ledger from sequence `from` on, ascending; each is checked
@@ -344,6 +332,16 @@ impl Store {
     /// [`StoreError::Stopped`], [`StoreError::Damaged`] with file and offset, [`StoreError::Io`].
     pub fn entries(&self, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
         self.inner.core.read(|engine| engine.entries(from, limit))
+    }
+
+    /// Transactions that wait for the writer or are in its group; those without a place are not counted.
+    pub fn queued(&self) -> usize {
+        QUEUE_PLACES.saturating_sub(self.inner.places.available_permits())
+    }
+
+    /// Whether it has stopped: after a failed write, or because it was closed.
+    pub fn is_stopped(&self) -> bool {
+        self.inner.core.stopped.get().is_some()
     }
 
     /// The last entry known to be durable; once the store has stopped, the last before.
@@ -424,6 +422,31 @@ struct Running {
 }
 
 impl Inner {
+    async fn transact<T, E, F>(&self, name: &'static str, closure: F) -> Result<Committed<T>, E>
+    where
+        F: FnMut(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+            return Err(self.core.stopped().into());
+        };
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Pending::new(name, closure, reply, place));
+        if self.queue.send(Message::Run(job)).is_err() {
+            return Err(self.core.stopped().into());
+        }
+        if self.on_caller.is_some() {
+            // Others may queue meanwhile, so that groups come about as they do on the writer's thread.
+            tokio::task::yield_now().await;
+            self.run_on_caller();
+        }
+        match answer.await {
+            Ok(answer) => answer.map(Committed),
+            Err(_) => Err(self.core.stopped().into()),
+        }
+    }
+
     /// Without a writer's thread, commits what is queued.
     fn run_on_caller(&self) {
         if let Some(committer) = &self.on_caller {
@@ -506,6 +529,7 @@ struct Core {
     /// The head when the engine was taken out.
     last: OnceLock<Head>,
     clock: Millis,
+    watcher: Watcher,
 }
 
 impl Core {

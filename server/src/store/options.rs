@@ -2,12 +2,25 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::fs::{Fs, RealFs};
 use crate::clock::{Clock, SystemClock};
 
 /// Tells the time: milliseconds since 1970 UTC.
 pub(super) type Millis = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Is told of each group that was committed.
+pub(super) type Watcher = Arc<dyn Fn(Group) + Send + Sync>;
+
+/// A group of transactions that was committed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The transactions that were answered.
+    pub transactions: usize,
+    /// From the first byte written to the index applied.
+    pub took: Duration,
+}
 
 /// Where transactions run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +43,7 @@ pub struct Options {
     pub(super) snapshot_bytes: u64,
     pub(super) fs: Arc<dyn Fs>,
     pub(super) clock: Millis,
+    pub(super) watcher: Watcher,
     pub(super) writer: Writer,
 }
 
@@ -45,6 +59,7 @@ impl Options {
             snapshot_bytes: 64 << 20,
             fs: Arc::new(RealFs),
             clock: Arc::new(|| SystemClock.now().timestamp_millis()),
+            watcher: Arc::new(|_| {}),
             writer: Writer::Thread,
         }
     }
@@ -97,6 +112,20 @@ impl Options {
     #[must_use]
     pub fn clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Replaces the file layer by what `wrap` puts around it.
+    #[must_use]
+    pub fn wrap_fs<F: Fs>(mut self, wrap: impl FnOnce(Arc<dyn Fs>) -> F) -> Self {
+        self.fs = Arc::new(wrap(self.fs));
+        self
+    }
+
+    /// Is told of each group that was committed, on the writer's thread: it must be quick. Default: nobody.
+    #[must_use]
+    pub fn watcher(mut self, watcher: impl Fn(Group) + Send + Sync + 'static) -> Self {
+        self.watcher = Arc::new(watcher);
         self
     }
 

@@ -20,7 +20,7 @@ use crate::cli::dev::samples::Samples;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::files::{self, Bundle};
 use crate::cli::output::{self, Form};
-use crate::cli::serve::{Sockets, block_on, open_server, start_logging};
+use crate::cli::serve::{Sockets, bind_ops, block_on, open_server, start_logging};
 use crate::cli::signals::Signals;
 use crate::cli::{init, place};
 use crate::clock::{Clock, SystemClock};
@@ -67,7 +67,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let place = Directory::make(args.keep.as_deref())?;
     let settings = settings(args, place.path())?;
-    start_logging(&settings)?;
+    let _exporter = start_logging(&settings)?;
     let keys = init::create(&settings, &SystemClock, &SystemRandom)?;
     if let Some(root) = &args.endorsement_root {
         believe(root, &settings)?;
@@ -76,7 +76,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     block_on(async {
         let signals = Signals::catch()?;
         let sockets = Sockets::bind(args.products, args.staff).await?;
-        let running = server.start(sockets.products, sockets.staff).await?;
+        let ops = bind_ops(&settings).await?;
+        let running = server
+            .with_ops(ops)
+            .start(sockets.products, sockets.staff)
+            .await?;
         let addresses = Addresses {
             products: running.products_addr(),
             staff: running.staff_addr(),

@@ -1,0 +1,180 @@
+//! Keys, certificates, mail, and what is odd about the configuration.
+
+use std::fs;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::doctor::{Finding, Findings, Level};
+use crate::cli::exit::Exit;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::keys::{Keys, KeysError, keys_dir};
+use crate::pki;
+use crate::serve::{check_mail, read_programmes};
+use crate::store::Store;
+
+pub(super) fn keys(settings: &Settings, clock: &dyn Clock) -> Vec<Finding> {
+    let mut findings = Findings::new(Exit::Data);
+    if !Store::exists(&settings.data_dir).unwrap_or(false) {
+        // Told already, and there can be no keys.
+        return findings.all;
+    }
+    match Keys::open_for(settings) {
+        Ok(_) => findings.ok(
+            "keys",
+            "all are there, fit together, and are for their owner only",
+        ),
+        Err(error) => findings.add("keys", Level::Problem, &error, remedy(&error)),
+    }
+    for (name, file) in [
+        ("the server's certificate", "tls.crt"),
+        ("the CA", "ca.crt"),
+    ] {
+        let pem = fs::read_to_string(keys_dir(&settings.data_dir).join(file));
+        // What cannot be read was told with the keys.
+        let Some(ends) = pem.ok().and_then(|pem| pki::expires_at(&pem).ok()) else {
+            continue;
+        };
+        let days = ends.signed_duration_since(clock.now()).num_days();
+        let remedy = format!(
+            "issue keys/{file} anew (docs/operating.md) and see that whoever pins it has the new one in time"
+        );
+        let (level, found) = match days {
+            i64::MIN..0 => (Level::Problem, format!("{name} ended on {ends}")),
+            0..WARN_DAYS => (
+                Level::Warning,
+                format!("{name} ends in {days} days, on {ends}"),
+            ),
+            _ => (Level::Ok, format!("{name} lasts {days} more days")),
+        };
+        match level {
+            Level::Ok => findings.ok("certificates", found),
+            level => findings.add("certificates", level, found, remedy),
+        }
+    }
+    findings.all
+}
+
+fn remedy(error: &KeysError) -> &'static str {
+    match error {
+        KeysError::File(_) => {
+            "restore keys/ from its own backup; a file that others could read may have been copied"
+        }
+        _ => "correct [signing], or the token; without it nothing can be signed",
+    }
+}
+
+pub(super) fn configuration(settings: &Settings) -> Vec<Finding> {
+    let mut findings = Findings::new(Exit::Config);
+    mail(&mut findings, settings);
+    if let Err(error) = read_programmes(settings) {
+        findings.add(
+            "programmes",
+            Level::Problem,
+            error,
+            "correct the file: upkeep-server programme explain FILE",
+        );
+    }
+    let before = findings.all.len();
+    oddities(&mut findings, settings);
+    if findings.all.len() == before {
+        findings.ok("configuration", "nothing odd");
+    }
+    findings.all
+}
+
+fn mail(findings: &mut Findings, settings: &Settings) {
+    let mistakes = check_mail(settings);
+    for mistake in &mistakes {
+        findings.add(
+            "mail",
+            Level::Problem,
+            mistake,
+            "correct section [mail] or the file, then: upkeep-server mail test --to YOU",
+        );
+    }
+    match (&settings.mail.server, mistakes.is_empty()) {
+        (None, _) => findings.add(
+            "mail",
+            Level::Note,
+            "no mail server is configured: reminders and codes wait in the outbox",
+            "set [mail] server and from, then: upkeep-server mail test --to YOU",
+        ),
+        (Some(server), true) => {
+            findings.ok(
+                "mail",
+                format_args!("{server}:{}; not tried", settings.mail.port),
+            );
+        }
+        (Some(_), false) => {}
+    }
+}
+
+fn oddities(findings: &mut Findings, settings: &Settings) {
+    let mut odd = |holds: bool, level, found: &str, remedy: &str| {
+        if holds {
+            findings.add("configuration", level, found, remedy);
+        }
+    };
+    let public = !settings.listen_products.ip().is_loopback();
+    odd(
+        public && settings.tls_names.iter().all(|name| is_local(name)),
+        Level::Warning,
+        "products connect from elsewhere, but the certificate names this machine only",
+        "set tls.names to what they connect to and issue keys/tls.crt anew",
+    );
+    odd(
+        public && settings.issuer == Settings::default().issuer,
+        Level::Warning,
+        "the issuer is the one of a trial, and stands in every license",
+        "choose issuer before the first license is sold",
+    );
+    odd(
+        settings.endorsements.allow_test_roots,
+        Level::Warning,
+        "endorsements.allow_test_roots is on: anybody's software passes for a chip",
+        "switch it off where real licenses are",
+    );
+    odd(
+        settings.weak_passwords,
+        Level::Note,
+        "weak_passwords is on: each check of one costs 85 ms of a core",
+        "switch it off when no such password is left",
+    );
+    odd(
+        settings.ops.listen.is_some_and(|at| !at.ip().is_loopback()),
+        Level::Warning,
+        "the ops port answers other machines, without asking who they are",
+        "let a firewall say who reaches it, or take 127.0.0.1",
+    );
+    odd(
+        settings.ops.listen.is_none(),
+        Level::Note,
+        "there is no ops port: nobody sees metrics",
+        "set ops.listen = \"127.0.0.1:9464\" and let a monitoring system scrape /metrics",
+    );
+    odd(
+        settings.connections.call_target.is_none(),
+        Level::Note,
+        "limits.call_target_ms is 0: a slow disk makes every caller wait instead of refusing some",
+        "set it to what callers wait for, such as 1000",
+    );
+    let detailed = EnvFilter::try_new(&settings.log_filter)
+        .ok()
+        .and_then(|filter| filter.max_level_hint());
+    odd(
+        detailed.is_some_and(|level| level >= tracing::level_filters::LevelFilter::DEBUG),
+        Level::Note,
+        "log.filter writes debug or trace lines: they are many, and slow",
+        "go back to info when what you look for is found",
+    );
+}
+
+fn is_local(name: &str) -> bool {
+    name == "localhost"
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
+}
+
+const WARN_DAYS: i64 = 30;

@@ -1,0 +1,124 @@
+//! Looking at a store without taking it: beside the server that uses it, and without changing a byte.
+//!
+//! What is seen is what the disk showed at that moment; a server that is at work moves on.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::entry::Head;
+use super::error::StoreError;
+use super::fs::{Access, Fs, FsFile, RealFs};
+use super::ledger::Ledger;
+use super::marker::Marker;
+
+/// What a look at a store found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The ledger's last sound entry.
+    pub head: Head,
+    /// When that was written, in milliseconds since 1970 UTC.
+    pub written_at_unix_ms: Option<i64>,
+    /// What a start would make of the index.
+    pub index: IndexState,
+    /// The size of the reserve in bytes; `None` when it was given up.
+    pub reserve: Option<u64>,
+    /// The process that holds the store, as far as this machine tells.
+    pub holder: Option<u32>,
+}
+
+/// What the index's marker says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexState {
+    /// It was closed at this entry.
+    Closed(u64),
+    /// It is open, or was left open by a process of this run of the machine: it is believed.
+    Open,
+    /// It was left open when the machine stopped: the next start makes it anew.
+    LeftOpen,
+    /// The marker is missing or unreadable: the next start makes the index anew.
+    Unknown,
+}
+
+/// Looks at the store in `dir`: the format, the ends of the ledger's segments, every entry of the last one.
+///
+/// # Errors
+/// [`StoreError::Missing`], [`StoreError::Damaged`], [`StoreError::Newer`], [`StoreError::Io`].
+pub fn look(dir: &Path) -> Result<Look, StoreError> {
+    if !super::Store::exists(dir)? {
+        return Err(StoreError::Missing {
+            dir: dir.to_owned(),
+        });
+    }
+    let fs = Untouched;
+    let (head, written_at_unix_ms) = Ledger::look(&fs, &dir.join("ledger"))?;
+    Ok(Look {
+        head,
+        written_at_unix_ms,
+        index: Marker::read(&fs, dir)?.index_state(&fs),
+        reserve: std::fs::metadata(dir.join("reserve"))
+            .ok()
+            .map(|found| found.len()),
+        holder: holder(dir),
+    })
+}
+
+/// Asks the system rather than the lock: trying it could get in the way of a server that starts just now.
+///
+/// Source: proc_locks(5): `1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF`.
+fn holder(dir: &Path) -> Option<u32> {
+    let inode = std::fs::metadata(dir.join("lock")).ok()?.ino();
+    let end = format!(":{inode}");
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        let mut fields = line
+            .split_whitespace()
+            .skip_while(|field| *field != "WRITE");
+        let pid = fields.nth(1)?.parse().ok()?;
+        fields.next()?.ends_with(&end).then_some(pid)
+    })
+}
+
+/// The disk, read only. What would change it is left undone: whoever looks wants no repair.
+struct Untouched;
+
+impl Fs for Untouched {
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        RealFs.list(dir)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        RealFs.exists(path)
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn FsFile>> {
+        match access {
+            Access::Read => RealFs.open(path, access),
+            Access::Write | Access::Create => Err(io::ErrorKind::PermissionDenied.into()),
+        }
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove_file(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove_tree(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn boot_id(&self) -> Option<String> {
+        RealFs.boot_id()
+    }
+}
