@@ -1,7 +1,7 @@
 #![no_main]
 
 use upkeep::artefact::{
-    ActivationCertificate, DeactivationProof, DeactivationReceipt, DeactivationTicket,
+    ActivationCertificate, DeactivationProof, DeactivationReceipt, DeactivationTicket, KeyList,
     ReleaseManifest, UnlockCode, UpgradeCode,
 };
 use upkeep::jws::{self, Claims, SigningInput};
@@ -22,4 +22,5 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     refused::<UpgradeCode>(text);
     refused::<UnlockCode>(text);
     refused::<ReleaseManifest>(text);
+    refused::<KeyList>(text);
 });

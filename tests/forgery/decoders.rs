@@ -14,7 +14,7 @@ use proptest::sample::Index;
 use upkeep::armor;
 use upkeep::artefact::{
     ActivationCertificate, ArtefactId, DeactivationProof, DeactivationReceipt, DeactivationTicket,
-    Issuer, ReleaseManifest, TicketNonce, TpmName, UnlockCode, UpgradeCode, verify_proof,
+    Issuer, KeyList, ReleaseManifest, TicketNonce, TpmName, UnlockCode, UpgradeCode, verify_proof,
 };
 use upkeep::code::Code;
 use upkeep::date::CivilDate;
@@ -282,6 +282,7 @@ proptest! {
             jws::verify::<UpgradeCode>(&text, own, key::verify).is_ok(),
             jws::verify::<UnlockCode>(&text, own, key::verify).is_ok(),
             jws::verify::<ReleaseManifest>(&text, own, key::verify).is_ok(),
+            jws::verify::<KeyList>(&text, own, key::verify).is_ok(),
         ];
         prop_assert!(!said.contains(&true) || samples::samples().iter().any(|s| s.text == text));
         let _ = SigningInput::parse(&text).map(|input| input.claims::<UpgradeCode>());

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 use upkeep::artefact::{
-    ActivationCertificate, DeactivationProof, DeactivationReceipt, DeactivationTicket,
+    ActivationCertificate, DeactivationProof, DeactivationReceipt, DeactivationTicket, KeyList,
     ReleaseManifest, UnlockCode, UpgradeCode,
 };
 use upkeep::jwks::KeySet;
@@ -110,7 +110,7 @@ fn read(typ: Typ, text: &str, verify: VerifyFn) -> Result<Value, JwsError> {
         jws::verify::<C>(text, |kid| keys.get(kid).cloned(), verify)
             .map(|verified| serde_json::to_value(verified.claims()).unwrap())
     }
-    let [server, device, build] = &*TRUSTED;
+    let [server, device, build, root] = &*TRUSTED;
     match typ {
         Typ::Activation => claims::<ActivationCertificate>(text, server, verify),
         Typ::Ticket => claims::<DeactivationTicket>(text, server, verify),
@@ -119,6 +119,7 @@ fn read(typ: Typ, text: &str, verify: VerifyFn) -> Result<Value, JwsError> {
         Typ::Upgrade => claims::<UpgradeCode>(text, server, verify),
         Typ::Unlock => claims::<UnlockCode>(text, server, verify),
         Typ::Release => claims::<ReleaseManifest>(text, build, verify),
+        Typ::Keys => claims::<KeyList>(text, root, verify),
         _ => panic!("a kind without a reader"),
     }
 }
@@ -144,13 +145,14 @@ fn frozen(table: &str) {
     );
 }
 
-/// The keys of the server, of the device on record and of the vendor's builds.
-static TRUSTED: LazyLock<[KeySet; 3]> = LazyLock::new(|| {
+/// The keys of the server, of the device on record, of the vendor's builds and of its offline root.
+static TRUSTED: LazyLock<[KeySet; 4]> = LazyLock::new(|| {
     let keys = |names: &[&str]| KeySet::new(names.iter().map(|name| public(name)));
     [
         keys(&["server", "server_before"]),
         keys(&["device"]),
         keys(&["build"]),
+        keys(&["root"]),
     ]
 });
 
