@@ -103,6 +103,8 @@ impl World {
             endorsements: hardware::endorsements(),
             server: None,
         };
+        // Its own, since it may rotate them.
+        copy(key_home(), &world.vendor_dir());
         let personal = world.personal_dir();
         std::fs::create_dir(personal).unwrap();
         world.start().unwrap();
@@ -248,7 +250,9 @@ impl World {
             endorsements: Arc::clone(&self.endorsements),
             log: Arc::new(Log::new(&self.data_dir(), self.log_key())),
         };
-        let deps = Arc::new(Deps::new(keys(), parts).unwrap());
+        let deps = Arc::new(
+            Deps::new(&Keys::open(&self.vendor_dir(), &domain()).unwrap(), parts).unwrap(),
+        );
         let (_reporter, health) = tonic_health::server::health_reporter();
         let options = RouteOptions {
             audience: Audience::Staff,
@@ -296,6 +300,10 @@ impl World {
 
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.temp.path().join("data")
+    }
+
+    fn vendor_dir(&self) -> PathBuf {
+        self.temp.path().join("vendor")
     }
 
     fn personal_dir(&self) -> PathBuf {
@@ -554,14 +562,39 @@ pub(crate) fn generous() -> GuessLimits {
 
 pub(crate) fn keys() -> &'static Keys {
     static KEYS: OnceLock<Keys> = OnceLock::new();
-    KEYS.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
+    KEYS.get_or_init(|| Keys::open(key_home(), &domain()).unwrap())
+}
+
+/// The keys that every world begins with.
+fn key_home() -> &'static Path {
+    static HOME: OnceLock<PathBuf> = OnceLock::new();
+    HOME.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap().keep();
         let clock = ManualClock::at(day_one());
-        let domain = TrustDomain::parse("vendor.example").unwrap();
         let names = ["localhost".to_owned()];
         let random = SeededRandom::new(7);
-        Keys::create(dir.path(), &domain, &names, &clock, &random).unwrap()
+        Keys::create(&dir, &domain(), &names, &clock, &random).unwrap();
+        dir
     })
+}
+
+fn domain() -> TrustDomain {
+    TrustDomain::parse("vendor.example").unwrap()
+}
+
+/// Copies a directory with all that is in it; modes stay as they are.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    std::fs::set_permissions(to, std::fs::metadata(from).unwrap().permissions()).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let new = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &new);
+        } else {
+            std::fs::copy(&path, &new).unwrap();
+        }
+    }
 }
 
 pub(crate) fn remove_index(data_dir: &Path) {
