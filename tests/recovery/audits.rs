@@ -122,7 +122,7 @@ fn g18_whatever_is_done_to_the_ledger_a_witness_finds_it() {
     };
     let kept = Kept::new();
     let random = SeededRandom::new(18);
-    let mut draw = |below: usize| {
+    let draw = |below: usize| {
         let mut bytes = [0; 8];
         random.fill(&mut bytes);
         usize::try_from(u64::from_be_bytes(bytes) % below as u64).unwrap()

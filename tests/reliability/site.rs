@@ -17,6 +17,7 @@ use upkeep::artefact::Issuer;
 use upkeep::rpc::v1;
 use upkeep::rpc::v1::admin_service_client::AdminServiceClient;
 use upkeep_server::attest::Endorsements;
+use upkeep_server::audit::log::Log;
 use upkeep_server::clock::{Clock, SystemClock};
 use upkeep_server::config::Settings;
 use upkeep_server::domain::guess::{Backoff, GuessLimits};
@@ -25,6 +26,7 @@ use upkeep_server::endorsement::Bundle;
 use upkeep_server::flow::Deps;
 use upkeep_server::flow::parts::{Parts, PasswordRule};
 use upkeep_server::keys::Keys;
+use upkeep_server::keys::log::LogKey;
 use upkeep_server::listener::Peer;
 use upkeep_server::mail::Stationery;
 use upkeep_server::pki::{Identity, Role, TrustDomain};
@@ -98,6 +100,14 @@ impl Site {
             .writer(Writer::Caller)
     }
 
+    /// It lies beside the disk that fails: its file is made once and never written again.
+    fn log_key(&self) -> LogKey {
+        std::fs::create_dir_all(self.place.path().join("keys")).unwrap();
+        let random = SeededRandom::new(self.seed);
+        let issuer = "https://licenses.vendor.example";
+        LogKey::open_or_create(self.place.path(), issuer, &random).unwrap()
+    }
+
     pub(crate) fn start(&mut self) -> Result<Running, StoreError> {
         let store = Store::open(self.options())?;
         self.running = Some(store.clone());
@@ -114,6 +124,7 @@ impl Site {
             passwords: PasswordRule::Strong,
             issuer: Issuer::parse("https://licenses.vendor.example").unwrap(),
             endorsements: endorsements(),
+            log: Arc::new(Log::new(&self.data(), self.log_key())),
         };
         let deps = Arc::new(Deps::new(keys(), parts).unwrap());
         let (_reporter, health) = tonic_health::server::health_reporter();
