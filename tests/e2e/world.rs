@@ -110,6 +110,18 @@ impl World {
         }
     }
 
+    /// Stops the server and starts another on the same data: opened as the test wants it.
+    #[allow(dead_code, reason = "tests/forgery shares this world and uses it")]
+    pub(crate) async fn restarted_with(self, open: impl FnOnce(&Settings) -> Server) -> Self {
+        self.running.stop().await.unwrap();
+        let (running, ca) = serve(open(&self.settings), &self.settings).await;
+        Self {
+            running,
+            ca,
+            ..self
+        }
+    }
+
     /// Stops the server, changes what is stored, and starts it again: data that no server of today would write.
     pub(crate) async fn rewritten(
         self,
