@@ -197,7 +197,7 @@ pub(crate) async fn load(
     wanted: usize,
     end: impl FnOnce(Server),
 ) -> Vec<Life> {
-    let server_key = vendor.server_key(&server).await;
+    let server_key = vendor.key.clone();
     let shared = Arc::new(Load {
         over: AtomicBool::new(false),
         answers: AtomicUsize::new(0),
@@ -289,7 +289,7 @@ pub(crate) async fn settle(
     server: &Server,
     lives: Vec<Life>,
 ) -> Result<Settled, String> {
-    let key = vendor.server_key(server).await;
+    let key = vendor.key.clone();
     let line = Line::new(vendor, server).await;
     let mut settled = Settled::default();
     let mut running = JoinSet::new();

@@ -10,10 +10,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use tonic::transport::Channel;
-use upkeep::jwks::KeySet;
 use upkeep::key::PublicKey;
 use upkeep::rpc::v1;
-use upkeep::rpc::v1::activation_service_client::ActivationServiceClient;
 use upkeep::rpc::v1::admin_service_client::AdminServiceClient;
 use upkeep::rpc::v1::support_service_client::SupportServiceClient;
 use upkeep_server::clock::SystemClock;
@@ -33,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A vendor: a data directory that `init` made, and who may call its server.
 pub(crate) struct Vendor {
     pub(crate) ca: String,
+    /// Signs what this vendor's servers answer.
+    pub(crate) key: PublicKey,
     admin: Identity,
     support: Identity,
 }
@@ -56,6 +56,7 @@ impl Vendor {
             .unwrap();
         Self {
             ca: read("ca.crt"),
+            key: PublicKey::from_sec1(&keys.signer().public_key_sec1()).unwrap(),
             admin: Identity {
                 certificate: read("admin.crt"),
                 key: read("admin.key"),
@@ -65,10 +66,6 @@ impl Vendor {
                 key: eva.key_pem().to_owned(),
             },
         }
-    }
-
-    pub(crate) async fn api(&self, server: &Server) -> ActivationServiceClient<Channel> {
-        ActivationServiceClient::new(dial(server.products, &self.ca, None).await)
     }
 
     pub(crate) async fn admin(&self, server: &Server) -> AdminServiceClient<Channel> {
@@ -97,17 +94,6 @@ impl Vendor {
         };
         let found = self.admin(server).await.get_license(asked).await.unwrap();
         found.into_inner().license.unwrap().seats_taken as usize
-    }
-
-    pub(crate) async fn server_key(&self, server: &Server) -> PublicKey {
-        let asked = v1::GetVerificationKeysRequest {};
-        let answer = self.api(server).await.get_verification_keys(asked).await;
-        KeySet::parse(answer.unwrap().into_inner().jwks.as_bytes())
-            .unwrap()
-            .keys()
-            .next()
-            .unwrap()
-            .clone()
     }
 }
 

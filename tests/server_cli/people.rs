@@ -74,7 +74,7 @@ async fn partners_and_staff_are_added_while_the_server_runs_and_while_it_does_no
         5,
         &["display_name"],
     );
-    let (code, _, stderr) = place.run(&["staff", "add", "support", "eva", "--out", &out]);
+    let (code, _, stderr) = running(&["staff", "add", "support", "eva"]);
     assert_eq!(code, 0, "{stderr}");
 
     let out = Path::new(&out);
