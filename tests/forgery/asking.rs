@@ -53,7 +53,7 @@ impl Service<http::Request<Body>> for Within {
 
 /// What is kept alive while it is asked.
 pub(crate) enum Held {
-    Within(Opened),
+    Within(Box<Opened>),
     Serving(World),
 }
 
@@ -248,7 +248,7 @@ pub(crate) async fn scene() -> (Held, Asker, Vec<Pair>) {
             let routes = routes.clone();
             over(Within { routes, peer })
         });
-        (Held::Within(opened), anyone, partner)
+        (Held::Within(Box::new(opened)), anyone, partner)
     };
     let asker = Asker {
         api: ActivationServiceClient::new(anyone.clone()),

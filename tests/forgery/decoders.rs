@@ -355,10 +355,10 @@ proptest! {
     fn g8_import(csv in damaged("import_csv"), lines in damaged("import_jsonl"), mapping in damaged("import_mapping")) {
         decoders::licenses(&csv, Format::Csv);
         decoders::licenses(&lines, Format::Jsonl);
-        if let Ok(mapping) = Mapping::parse(&text_of(&mapping)) {
-            if let Ok(mut rows) = Rows::open(csv.as_slice(), Format::Csv, &mapping) {
-                while let Ok(Some(_)) = rows.next_row() {}
-            }
+        if let Ok(mapping) = Mapping::parse(&text_of(&mapping))
+            && let Ok(mut rows) = Rows::open(csv.as_slice(), Format::Csv, &mapping)
+        {
+            while let Ok(Some(_)) = rows.next_row() {}
         }
     }
 

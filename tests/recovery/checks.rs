@@ -34,9 +34,12 @@ fn answered(store: &Store) -> (Vec<u8>, Vec<u8>) {
 /// Something that a server would never write, and what is found then.
 struct Plant {
     name: &'static str,
-    write: fn(&Store) -> (Vec<u8>, Option<Vec<u8>>),
+    write: fn(&Store) -> Change,
     found: &'static [&'static str],
 }
+
+/// A key, and its value unless it is deleted.
+type Change = (Vec<u8>, Option<Vec<u8>>);
 
 const PLANTS: [Plant; 7] = [
     Plant {

@@ -55,8 +55,11 @@ struct State {
     /// The names that a power cut would leave.
     durable: BTreeMap<PathBuf, Node>,
     /// The changes of names since: the directory, and what changed at once.
-    pending: Vec<(PathBuf, Vec<(PathBuf, Option<Node>)>)>,
+    pending: Vec<(PathBuf, Vec<Renamed>)>,
 }
+
+/// A name and what it stands for from then on; nothing, if it is gone.
+type Renamed = (PathBuf, Option<Node>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Node {

@@ -102,7 +102,7 @@ struct Stock {
 
 /// A call that was answered, and what came.
 enum Answered {
-    Activated(v1::ActivateRequest, Result<String, String>),
+    Activated(Box<v1::ActivateRequest>, Result<String, String>),
     Released(v1::DeactivateRequest, String),
 }
 
@@ -232,7 +232,7 @@ impl Player {
             }
         };
         self.note(&format!("activate {number}: {answer:?}"));
-        self.answered.push(Answered::Activated(request, answer));
+        self.answered.push(Answered::Activated(Box::new(request), answer));
     }
 
     async fn give_back(&mut self) {

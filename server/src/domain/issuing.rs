@@ -210,6 +210,10 @@ mod tests {
         key.public_key().clone()
     }
 
+    #[allow(
+        clippy::arithmetic_side_effects,
+        reason = "a day of a test is a small number"
+    )]
     fn day(n: i64) -> DateTime<Utc> {
         DateTime::UNIX_EPOCH + TimeDelta::days(20_000 + n)
     }

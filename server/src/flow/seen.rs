@@ -13,7 +13,10 @@ use crate::challenge::Fresh;
 
 /// The challenges of the last two minutes, with the request that each was for.
 #[derive(Default)]
-pub(crate) struct Seen(Mutex<BTreeMap<(DateTime<Utc>, [u8; 16]), RequestId>>);
+pub(crate) struct Seen(Mutex<BTreeMap<Place, RequestId>>);
+
+/// When a challenge runs out, and its nonce.
+type Place = (DateTime<Utc>, [u8; 16]);
 
 /// Whose a challenge is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

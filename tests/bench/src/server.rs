@@ -132,11 +132,11 @@ impl Server {
             .spawn()?;
         let ready = self.wait_for(|| {
             let text = std::fs::read_to_string(&log).ok()?;
-            let lines = text.lines().filter_map(|line| {
+            let mut lines = text.lines().filter_map(|line| {
                 let line: Value = serde_json::from_str(line).ok()?;
                 (line.get("message")? == "ready").then_some(line)
             });
-            lines.last()
+            lines.next_back()
         })?;
         let took = began.elapsed();
         for (name, address) in [("products", "products_addr"), ("staff", "staff_addr")] {

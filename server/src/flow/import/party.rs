@@ -15,7 +15,7 @@ use crate::flow::party::{self, Reached};
 use crate::flow::{Deps, Fault, Outcome};
 use crate::personal::Owner;
 use crate::record::{Reads, Record, Records, keys, save};
-use crate::store::Tx;
+use crate::store::{Pair, Tx};
 
 /// A customer or partner as a row names it.
 pub(crate) struct Party<Id> {
@@ -285,7 +285,7 @@ fn make(
 pub(super) fn staged<'a>(
     tx: &mut Tx<'_>,
     rows: impl Iterator<Item = &'a Prepared>,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Outcome> {
+) -> Result<Vec<Pair>, Outcome> {
     let mut found = Vec::new();
     for prepared in rows {
         for key in places(&prepared.row) {
