@@ -302,6 +302,7 @@ impl Player {
         for answered in std::mem::take(&mut self.answered) {
             match answered {
                 Answered::Activated(request, first) => {
+                    let request = *request;
                     let sent =
                         |client: Client, request| async move { client.activate(request).await };
                     let again = self.until_answered(&request, sent).await;
