@@ -65,14 +65,6 @@ impl Dev {
             .unwrap()
     }
 
-    pub(crate) async fn admin(&self) -> Channel {
-        let file = |key: &str| PathBuf::from(self.text(key));
-        let (ca, certificate, key) = (file("/ca"), file("/admin/certificate"), file("/admin/key"));
-        connect(self.text("/staff_addr"), &ca, Some((&certificate, &key)))
-            .await
-            .unwrap()
-    }
-
     /// Stops it as a supervisor does.
     pub(crate) fn stop(mut self) {
         self.program.signal("TERM");

@@ -20,9 +20,9 @@ mod device;
 #[allow(dead_code, reason = "other tests use the rest")]
 mod dial;
 mod doctor;
+mod gate;
 mod http;
 mod lines;
-mod load;
 mod metrics;
 mod overload;
 mod readiness;

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tonic::transport::Channel;
 use upkeep::rpc::v1::activation_service_client::ActivationServiceClient;
 use upkeep::rpc::v1::admin_service_client::AdminServiceClient;
-use upkeep_server::clock::ManualClock;
+use upkeep_server::clock::{Clock, ManualClock};
 use upkeep_server::config::Settings;
 use upkeep_server::keys::Keys;
 use upkeep_server::pki::{Identity, Role, TrustDomain};
@@ -29,12 +29,22 @@ pub(crate) struct Scene {
     pub(crate) running: Running,
     pub(crate) ops: SocketAddr,
     pub(crate) settings: Settings,
+    /// As the server has it open.
+    pub(crate) store: Store,
     ca: String,
     pub(crate) _dir: TempDir,
 }
 
 impl Scene {
     pub(crate) async fn new(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::over(change, |store| store).await
+    }
+
+    /// The same over a store that is opened as the test wants it.
+    pub(crate) async fn over(
+        change: impl FnOnce(&mut Settings),
+        store: impl FnOnce(Options) -> Options,
+    ) -> Self {
         let dir = TempDir::new().unwrap();
         let clock = Arc::new(ManualClock::at(instant("2026-03-01")));
         let mut settings = Settings {
@@ -54,7 +64,12 @@ impl Scene {
             .unwrap()
             .close()
             .unwrap();
-        let server = Server::open(&settings, clock, Arc::new(SystemRandom)).unwrap();
+        let dates = Arc::clone(&clock);
+        let options =
+            Options::new(&settings.data_dir).clock(move || dates.now().timestamp_millis());
+        let server =
+            Server::open_with(&settings, store(options), clock, Arc::new(SystemRandom)).unwrap();
+        let store = server.deps().store().clone();
         let any = || TcpListener::bind("127.0.0.1:0");
         let ops = any().await.unwrap();
         let at = ops.local_addr().unwrap();
@@ -68,6 +83,7 @@ impl Scene {
             running,
             ops: at,
             settings,
+            store,
             ca: keys.authority().certificate_pem().to_owned(),
             _dir: dir,
         }

@@ -34,6 +34,9 @@ pub(super) struct SledEngine {
     ledger: Ledger,
     index: WriteBehind,
     marker: Mutex<Marker>,
+    /// Held during a commit, and so during a sync.
+    committing: Mutex<()>,
+    /// Never held for long: who asks for the head does not wait for the disk.
     head: Mutex<Head>,
 }
 
@@ -81,6 +84,7 @@ impl SledEngine {
             ledger,
             index: WriteBehind::new(index, head)?,
             marker: Mutex::new(marker),
+            committing: Mutex::new(()),
             head: Mutex::new(head),
         })
     }
@@ -200,8 +204,11 @@ impl Engine for SledEngine {
     }
 
     fn commit(&self, batch: Batch, expected: &Head) -> Result<(), CommitError> {
-        let mut head = self.head.lock().unwrap_or_else(PoisonError::into_inner);
-        if *head != *expected {
+        let _committing = self
+            .committing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if self.head() != *expected {
             return Err(CommitError::Moved);
         }
         self.ledger
@@ -210,7 +217,7 @@ impl Engine for SledEngine {
         self.index
             .add(batch.changes, batch.head)
             .map_err(CommitError::Unknown)?;
-        *head = batch.head;
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = batch.head;
         Ok(())
     }
 
