@@ -1,7 +1,7 @@
 //! One log line for each call, when it is over: method, code, reason, time, peer. Never anything from inside a message.
 //!
 //! The fields are an interface to whoever collects them (docs/operating.md). There is no sampling: a line is what is looked
-//! for when a customer asks about his call, and costs some 10 us. `log.filter` can leave them out by their own target.
+//! for when a customer asks about his call. `log.filter` can leave them out by their own target.
 //!
 //! The code of an answer stands in its trailers, after the body; so the line is written when the body has been sent or
 //! given up, and a call that its caller gave up before has one too.

@@ -138,7 +138,7 @@ const READS: [&str; 5] = ["Get", "List", "Check", "LookUp", "Preview"];
 const STEP: Duration = Duration::from_millis(250);
 /// The time over which the rate is taken; shorter, and one slow sync, or the small first group, would look like a slow disk.
 const SPAN: Duration = Duration::from_secs(1);
-/// So many may always be in work: fewer would not fill a group commit.
+/// So many may always be in work: one group commit serves many for the price of one, and nearly empty ones would waste a slow disk.
 const LEAST: usize = 64;
 /// With no more than these nobody waits for anybody.
 const CALM: usize = 32;
@@ -183,6 +183,48 @@ mod tests {
         run
     }
 
+    /// The same with a server that ends all who wait together, as a group commit does, in `sync` ms; how many end in the second
+    /// half of 20 seconds, and the longest wait of those.
+    fn run_groups(pace: &Arc<Pace>, offered: u64, sync: u64) -> Run {
+        let began = Instant::now();
+        let mut run = Run::default();
+        let (mut queue, mut group, mut ends) = (Vec::new(), Vec::new(), 0);
+        for ms in 0..20_000 {
+            let now = began + Duration::from_millis(ms);
+            for _ in 0..(ms + 1) * offered / 1_000 - ms * offered / 1_000 {
+                match pace.enter(now) {
+                    Some(turn) => queue.push((now, turn)),
+                    None => run.refused += 1,
+                }
+            }
+            if ms < ends {
+                continue;
+            }
+            for (since, turn) in std::mem::take(&mut group) {
+                Turn::ended(turn);
+                if ms > 10_000 {
+                    run.ended += 1;
+                    run.longest = run.longest.max(now - since);
+                }
+            }
+            group.append(&mut queue);
+            ends = ms + sync;
+        }
+        run
+    }
+
+    #[tokio::test]
+    async fn a_slow_sync_that_serves_all_who_wait_does_not_serve_fewer() {
+        for sync in [50, 400, 700, 1_100, 1_500] {
+            let paced = run_groups(&Pace::new(Some(Duration::from_secs(2)), 1_024), 3_000, sync);
+            let free = run_groups(&Pace::new(None, 1_024), 3_000, sync);
+            assert!(paced.ended * 10 >= free.ended * 9, "{sync}: {paced:?}");
+            // Two syncs: the one that goes on, and its own.
+            let two = Duration::from_millis(2 * sync + 10);
+            assert!(paced.longest <= two, "{sync}: {paced:?}");
+        }
+    }
+
     fn paced() -> Arc<Pace> {
         Pace::new(Some(Duration::from_secs(1)), 1_024)
     }
@@ -190,8 +232,9 @@ mod tests {
     #[tokio::test]
     async fn whatever_the_rate_those_taken_end_in_time_and_the_server_is_never_idle() {
         for able in [100, 200, 400] {
-            let run = run(&paced(), able * 5, able, 10);
-            let all = usize::try_from(able * 10).unwrap();
+            // What came in the first second, before there was a rate, has ended by half of this.
+            let run = run(&paced(), able * 5, able, 20);
+            let all = usize::try_from(able * 20).unwrap();
             assert!(run.ended * 100 >= all * 98, "{able}: {run:?}");
             assert!(
                 run.longest <= Duration::from_millis(1_300),

@@ -26,7 +26,7 @@ impl Spread {
         }
     }
 
-    fn json(self) -> Value {
+    pub(crate) fn json(self) -> Value {
         let Self { median, min, max } = self;
         json!({ "median": median, "min": min, "max": max })
     }
@@ -171,7 +171,7 @@ impl Figures {
 }
 
 /// Processor and number of cores.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text
         .lines()

@@ -58,6 +58,13 @@ pub(crate) struct Signed {
     request: v1::ActivateRequest,
 }
 
+impl Signed {
+    /// What is sent.
+    pub(crate) fn into_request(self) -> v1::ActivateRequest {
+        self.request
+    }
+}
+
 /// A window in which everything was answered.
 pub(crate) struct Window<A> {
     pub(crate) answers: Vec<A>,
@@ -93,6 +100,11 @@ impl Load {
             product: ProductId::parse(server.sample("/products/0/product_id")?)?,
             version: Version::parse(server.sample("/products/0/releases/0/version")?)?,
         })
+    }
+
+    /// The warm connections of a product.
+    pub(crate) fn channels(&self) -> &[Channel] {
+        &self.channels
     }
 
     /// Makes licenses through the server's own AdminService.

@@ -2,7 +2,7 @@
 //!
 //! Without a subcommand it measures the table of README: Activate and VerifyActivation beside the floor, few and many licenses, what
 //! a million of them need, and the offline check (see [`table`]). `contracts` measures what the number of maintenance contracts costs,
-//! `enrollments` what hardware keys cost, `readme` prints the table of a finished run.
+//! `enrollments` what hardware keys cost, `overload` what becomes of calls that are too many, `readme` prints the table of a finished run.
 
 #[allow(
     dead_code,
@@ -17,6 +17,7 @@ mod enrollments;
 mod figures;
 mod licenses;
 mod load;
+mod overload;
 mod server;
 mod table;
 
@@ -57,6 +58,7 @@ enum Other {
         figures: PathBuf,
     },
     Licenses(licenses::Arguments),
+    Overload(overload::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -78,6 +80,9 @@ fn main() -> anyhow::Result<()> {
         .build()?;
     if let Some(Other::Enrollments(arguments)) = &arguments.other {
         return runtime.block_on(enrollments::run(arguments));
+    }
+    if let Some(Other::Overload(arguments)) = &arguments.other {
+        return runtime.block_on(overload::run(arguments));
     }
     runtime.block_on(table::run(&arguments.table))
 }

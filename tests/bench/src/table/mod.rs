@@ -24,6 +24,7 @@ use crate::{count, cpu, micros};
 
 /// How the table is measured.
 #[derive(Debug, clap::Args)]
+#[group(id = "table")]
 pub(crate) struct Arguments {
     /// The server's binary; by default the one built beside this program.
     #[arg(long)]
