@@ -8,7 +8,8 @@ use upkeep_server::audit::note::{VerifierKey, open};
 use upkeep_server::audit::{self, Report, log, proof};
 use upkeep_server::keys::log::LogKey;
 use upkeep_server::random::{Random, SeededRandom, SystemRandom};
-use upkeep_server::store::{Entry, Store, verify};
+use upkeep_server::store::restore::{Until, restore};
+use upkeep_server::store::{Entry, Epoch, Store, backup, verify};
 
 use crate::binaries::{run as execute, upkeep_server};
 use crate::forger::{self, Payload};
@@ -71,6 +72,31 @@ fn an_untouched_ledger_passes_and_says_how_far_a_witness_vouches() {
     run(fill(&store, ENTRIES + 1, ENTRIES + 9));
     assert_eq!(kept.audit(&kept.place.dir(), true).findings, []);
     store.close().unwrap();
+}
+
+/// The restored ledger has grown beyond what the witness saw: its note says what the restore cut, not that something was forged.
+#[test]
+fn a_note_that_a_restore_cut_is_no_forgery_when_the_ledger_has_grown_again() {
+    let kept = Kept::new();
+    let (backup, to) = (
+        kept.place.root().join("backup"),
+        kept.place.root().join("to"),
+    );
+    backup::create(&kept.place.dir(), &backup, None, &mut |_| {}).unwrap();
+    let entry = |_: &Epoch| Vec::new();
+    let until = Until::Entry(ENTRIES / 2);
+    run(restore(&backup, &to, until, || 0, entry, None, &mut |_| {})).unwrap();
+    let store = Store::open(options(&to)).unwrap();
+    run(fill(&store, 1, ENTRIES));
+    store.close().unwrap();
+    let report = kept.audit(&to, true);
+    assert_eq!((report.epoch, report.kept), (2, 2));
+    let [finding] = &report.findings[..] else {
+        panic!("{report:?}");
+    };
+    assert!(finding.at.ends_with("witness.note"), "{finding:?}");
+    let what = "of epoch 1; a restore, announced in the ledger, kept 30 of them";
+    assert!(finding.what.contains(what), "{finding:?}");
 }
 
 fn hex(bytes: &[u8]) -> String {

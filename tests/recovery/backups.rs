@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use upkeep_server::store::backup::{self, BackupError, Manifest};
-use upkeep_server::store::restore::{Restored, Until, restore};
+use upkeep_server::store::backup::{self, BackupError, Manifest, SEALED_KEYS};
+use upkeep_server::store::restore::{Restored, Unseal, Until, restore};
 use upkeep_server::store::{LedgerFiles, Store, StoreError, verify};
 
 use crate::place::{Place, all, files, fill, options, replayed, run};
@@ -16,12 +16,26 @@ fn take(place: &Place, out: &Path) -> Result<backup::Taken, BackupError> {
 }
 
 fn back(from: &Path, to: &Path, until: Until) -> Result<Restored, BackupError> {
+    restored(from, to, until, None)
+}
+
+fn back_with(from: &Path, to: &Path, unseal: &mut Unseal<'_>) -> Result<Restored, BackupError> {
+    restored(from, to, Until::End, Some(unseal))
+}
+
+fn restored(
+    from: &Path,
+    to: &Path,
+    until: Until,
+    unseal: Option<&mut Unseal<'_>>,
+) -> Result<Restored, BackupError> {
     run(restore(
         from,
         to,
         until,
         || 1_800_000_000_000,
         |epoch| format!("epoch {}", epoch.number()).into_bytes(),
+        unseal,
         &mut |_| {},
     ))
 }
@@ -260,6 +274,150 @@ fn an_interrupted_backup_leaves_the_older_one_whole() {
     assert_eq!(restored.kept.sequence(), 40);
     take(&place, &out).unwrap();
     assert_eq!(backup::verify(&out, &mut |_| {}).unwrap().entries, 90);
+}
+
+/// Writes what a backup takes beside the ledger: files that change under their names.
+fn write_small(place: &Place, text: &str) {
+    for name in [
+        "upkeep.toml",
+        "endorsements/vendor.pem",
+        "checkpoints/00000000000000000005.note",
+    ] {
+        let path = place.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+}
+
+/// The files of a backup, by name within it; its ledger and snapshots left out.
+fn small(out: &Path) -> Vec<PathBuf> {
+    let dirs = [
+        out.to_owned(),
+        out.join("checkpoints"),
+        out.join("endorsements"),
+    ];
+    let all = dirs.iter().flat_map(|dir| files(dir));
+    all.filter(|path| path.is_file()).collect()
+}
+
+#[test]
+fn a_backup_that_fails_at_the_manifest_has_touched_nothing_of_the_older_one() {
+    let place = Place::new();
+    let store = place.with_entries(1, 40);
+    write_small(&place, "old");
+    let out = place.root().join("backup");
+    let mut seal = || Ok(b"old keys".to_vec());
+    backup::create(&place.dir(), &out, Some(&mut seal), &mut |_| {}).unwrap();
+    let count = small(&out).len();
+    run(fill(&store, 41, 90));
+    store.close().unwrap();
+    write_small(&place, "new");
+    // In the way of the manifest.
+    fs::create_dir(out.join("manifest.new")).unwrap();
+    let mut seal = || Ok(b"new keys".to_vec());
+    let failed = backup::create(&place.dir(), &out, Some(&mut seal), &mut |_| {});
+    assert!(matches!(failed, Err(BackupError::Io { .. })), "{failed:?}");
+    assert_eq!(backup::verify(&out, &mut |_| {}).unwrap().entries, 40);
+    let to = place.root().join("old");
+    let mut unsealed = Vec::new();
+    let mut unseal = |bytes: &[u8], _: &Path| {
+        unsealed = bytes.to_vec();
+        Ok(())
+    };
+    back_with(&out, &to, &mut unseal).unwrap();
+    assert_eq!(unsealed, b"old keys");
+    assert_eq!(fs::read(to.join("upkeep.toml")).unwrap(), b"old");
+    assert_eq!(
+        fs::read(to.join("endorsements/vendor.pem")).unwrap(),
+        b"old"
+    );
+    // The next one succeeds, and takes away what is named no more.
+    fs::remove_dir(out.join("manifest.new")).unwrap();
+    take(&place, &out).unwrap();
+    assert_eq!(backup::verify(&out, &mut |_| {}).unwrap().entries, 90);
+    assert_eq!(small(&out).len(), count);
+    let to = place.root().join("new");
+    back(&out, &to, Until::End).unwrap();
+    assert_eq!(fs::read(to.join("upkeep.toml")).unwrap(), b"new");
+}
+
+#[test]
+fn keys_are_sealed_after_the_last_entry_is_fixed_and_say_so_when_they_are_older() {
+    let place = Place::new();
+    let store = place.with_entries(1, 40);
+    let out = place.root().join("backup");
+    let mut seal = || {
+        // What is made now may have a key of its own: it is not in this backup. Nor does another one write to it meanwhile.
+        run(fill(&store, 41, 50));
+        assert!(matches!(take(&place, &out), Err(BackupError::Busy { .. })));
+        Ok(b"keys".to_vec())
+    };
+    let taken = backup::create(&place.dir(), &out, Some(&mut seal), &mut |_| {}).unwrap();
+    let of = |manifest: &Manifest| (manifest.sequence, manifest.keys_sealed_at);
+    assert_eq!(of(&taken.manifest), (40, Some(40)));
+    assert_eq!(of(&take(&place, &out).unwrap().manifest), (50, Some(40)));
+    store.close().unwrap();
+}
+
+#[test]
+fn a_restore_that_cannot_unseal_the_keys_makes_nothing() {
+    let place = Place::new();
+    place.with_entries(1, 20).close().unwrap();
+    let (out, to) = (place.root().join("backup"), place.root().join("to"));
+    take(&place, &out).unwrap();
+    let mut unseal = |_: &[u8], _: &Path| Ok(());
+    let refused = back_with(&out, &to, &mut unseal);
+    assert!(matches!(refused, Err(BackupError::NoKeys { .. })));
+    let mut seal = || Ok(b"keys".to_vec());
+    backup::create(&place.dir(), &out, Some(&mut seal), &mut |_| {}).unwrap();
+    let mut wrong = |_: &[u8], _: &Path| Err("a wrong passphrase".into());
+    let refused = back_with(&out, &to, &mut wrong);
+    assert!(matches!(refused, Err(BackupError::Keys(_))));
+    let manifest = Manifest::read(&out).unwrap();
+    let sealed = out.join(manifest.known(SEALED_KEYS).unwrap().stored());
+    fs::write(sealed, b"kexs").unwrap();
+    let refused = back_with(&out, &to, &mut unseal);
+    assert!(matches!(refused, Err(BackupError::Damaged { .. })));
+    let names: Vec<_> = files(place.root())
+        .iter()
+        .map(|path| path.file_name().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["backup", "data"]);
+}
+
+#[test]
+fn a_restore_lays_no_file_down_that_a_backup_does_not_take() {
+    let place = Place::new();
+    place.with_entries(1, 20).close().unwrap();
+    write_small(&place, "mine");
+    let out = place.root().join("backup");
+    take(&place, &out).unwrap();
+    let manifest = out.join("manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let stray = text.replace(r#""name": "upkeep.toml""#, r#""name": "stray""#);
+    assert_ne!(stray, text);
+    fs::write(&manifest, stray).unwrap();
+    let to = place.root().join("to");
+    back(&out, &to, Until::End).unwrap();
+    assert!(!to.join("stray").exists() && !to.join("upkeep.toml").exists());
+}
+
+/// While the server rolls over, the segment that is full has its unused room yet.
+#[test]
+fn a_backup_takes_no_unused_room_of_a_segment_that_is_full() {
+    let place = Place::new();
+    place.with_entries(1, 60).close().unwrap();
+    let segments = place.segments();
+    let full = &segments[segments.len() - 2];
+    let sealed = fs::metadata(full).unwrap().len();
+    let file = fs::OpenOptions::new().write(true).open(full).unwrap();
+    file.set_len(sealed + 1000).unwrap();
+    let out = place.root().join("backup");
+    let taken = take(&place, &out).unwrap();
+    let name = full.file_name().unwrap().to_str().unwrap();
+    let sum = taken.manifest.known(&format!("ledger/{name}")).unwrap();
+    assert_eq!(sum.bytes, sealed);
+    assert_eq!(backup::verify(&out, &mut |_| {}).unwrap().entries, 60);
 }
 
 #[test]

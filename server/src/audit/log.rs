@@ -70,6 +70,8 @@ impl Log {
 /// [`AuditError`].
 pub fn checkpoint(data: &Path, key: &LogKey) -> Result<String, AuditError> {
     let ledger = LedgerFiles::open(data)?;
+    // A checkpoint of entries that a crash takes away would testify against an honest ledger.
+    ledger.sync()?;
     let (tree, epoch) = ledger.tree(data)?;
     keep(data, key, &tree, epoch.number())
 }

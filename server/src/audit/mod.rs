@@ -99,6 +99,20 @@ struct Claim {
     checkpoint: Checkpoint,
 }
 
+impl Claim {
+    /// What to say of it if a later restore cut away some of the entries that it was signed for.
+    fn cut_by(&self, restores: &[Epoch]) -> Option<String> {
+        let Checkpoint { size, epoch, .. } = self.checkpoint;
+        let later = restores.iter().filter(|restore| restore.number() > epoch);
+        let kept = later.map(|restore| restore.kept().sequence()).min()?;
+        (size > kept).then(|| {
+            format!(
+                "it was signed for {size} entries of epoch {epoch}; a restore, announced in the ledger, kept {kept} of them"
+            )
+        })
+    }
+}
+
 /// Audits the ledger of a data directory.
 ///
 /// * `key` - the log's key; without one, checkpoints of the data directory are findings only if they are unreadable.
@@ -137,15 +151,19 @@ pub fn verify(
     let (mut hash, mut epoch) = ([0; 32], Epoch::FIRST);
     let mut waiting = claims.into_iter().peekable();
     let (mut kept, mut witnessed, mut witnessed_size) = (0, 0, 0);
-    let mut settle = |tree: &Frontier, findings: &mut Vec<Finding>| {
+    let mut restores = Vec::new();
+    let mut settle = |tree: &Frontier, restores: &[Epoch], findings: &mut Vec<Finding>| {
         while let Some(claim) = waiting.next_if(|claim| claim.checkpoint.size <= tree.size()) {
             if claim.checkpoint.root != tree.root() {
-                findings.push(Finding {
-                    at: claim.file.display().to_string(),
-                    what: format!(
+                let what = claim.cut_by(restores).unwrap_or_else(|| {
+                    format!(
                         "the first {} entries are not those that it was signed for",
                         claim.checkpoint.size
-                    ),
+                    )
+                });
+                findings.push(Finding {
+                    at: claim.file.display().to_string(),
+                    what,
                 });
             } else if claim.is_witness {
                 witnessed += 1;
@@ -155,7 +173,7 @@ pub fn verify(
             }
         }
     };
-    settle(&tree, &mut findings);
+    settle(&tree, &restores, &mut findings);
     let ledger = match LedgerFiles::open(data) {
         Ok(ledger) => Some(ledger),
         Err(damage @ StoreError::Damaged { .. }) => {
@@ -175,20 +193,18 @@ pub fn verify(
         };
         tree.push(&entry.hash());
         hash = entry.hash();
-        epoch = Epoch::begun_by(&entry).unwrap_or(epoch);
-        settle(&tree, &mut findings);
+        if let Some(begun) = Epoch::begun_by(&entry) {
+            epoch = begun;
+            restores.push(begun);
+        }
+        settle(&tree, &restores, &mut findings);
         passed(&entry);
     }
     for claim in waiting {
         let (size, last) = (claim.checkpoint.size, tree.size());
-        let what = match claim.checkpoint.epoch < epoch.number() {
-            true => format!(
-                "it was signed for {size} entries of epoch {}; a restore, announced in the ledger, kept {} of them",
-                claim.checkpoint.epoch,
-                epoch.kept().sequence()
-            ),
-            false => format!("it was signed for {size} entries, and the ledger ends after {last}"),
-        };
+        let what = claim.cut_by(&restores).unwrap_or_else(|| {
+            format!("it was signed for {size} entries, and the ledger ends after {last}")
+        });
         findings.push(Finding {
             at: claim.file.display().to_string(),
             what,

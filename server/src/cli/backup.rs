@@ -9,7 +9,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::Form;
+use crate::cli::output::{self, Form};
 use crate::cli::place::Place;
 use crate::cli::progress::{Progress, Unit};
 use crate::cli::serve::block_on;
@@ -19,8 +19,8 @@ use crate::random::SystemRandom;
 use crate::record;
 use crate::record::event::Event;
 use crate::store::Epoch;
-use crate::store::backup::{self, BackupError, SEALED_KEYS};
-use crate::store::restore::{self, Until};
+use crate::store::backup::{self, BackupError, SEALED_KEYS, Seal};
+use crate::store::restore::{self, Unseal, Until};
 
 /// Take a backup of the data directory, or check one
 #[derive(Debug, clap::Subcommand)]
@@ -138,6 +138,9 @@ struct Held {
     copied_bytes: Option<u64>,
     snapshots: usize,
     with_keys: bool,
+    /// The last entry when the keys were sealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys_sealed_at: Option<u64>,
 }
 
 impl Held {
@@ -158,18 +161,39 @@ impl Held {
             copied_bytes: None,
             snapshots: named("snapshots/"),
             with_keys: named(SEALED_KEYS) > 0,
+            keys_sealed_at: manifest.keys_sealed_at,
+        }
+    }
+
+    /// Warns on stderr of keys that the backup does not hold.
+    fn warn_of_older_keys(&self) {
+        if self.with_keys && self.keys_sealed_at != Some(self.entries) {
+            let at = match self.keys_sealed_at {
+                Some(at) => format!("at entry {at}"),
+                None => "by an earlier run".to_owned(),
+            };
+            output::note(format_args!(
+                "warning: the keys in this backup were sealed {at}, and it goes to entry {}: keys that were made since are not \
+                 in it; run `upkeep-server backup create --with-keys` again",
+                self.entries
+            ));
         }
     }
 }
 
 fn create(args: &CreateArgs) -> Result<(), Failure> {
     let data = args.place.config(&[])?.settings().data_dir.clone();
-    let sealed = match &args.passphrase_file {
-        Some(file) => Some(sealed::seal(&data, &passphrase(file)?, &SystemRandom)?),
-        None => None,
-    };
+    let passphrase = args.passphrase_file.as_deref().map(passphrase);
+    let passphrase = passphrase.transpose()?;
+    if let Some(passphrase) = &passphrase {
+        sealed::check(passphrase)?;
+    }
+    let mut seal = passphrase
+        .as_ref()
+        .map(|passphrase| || Ok(sealed::seal(&data, passphrase, &SystemRandom)?));
+    let seal = seal.as_mut().map(|seal| seal as &mut Seal<'_>);
     let mut progress = Progress::new("backup", Unit::Bytes);
-    let taken = backup::create(&data, &args.out, sealed.as_deref(), &mut |at| {
+    let taken = backup::create(&data, &args.out, seal, &mut |at| {
         progress.at(at.done, at.total);
     })?;
     drop(progress);
@@ -177,6 +201,7 @@ fn create(args: &CreateArgs) -> Result<(), Failure> {
         copied_bytes: Some(taken.copied),
         ..Held::of(&args.out, &taken.manifest)
     };
+    held.warn_of_older_keys();
     args.form.print(&held, || {
         format!(
             "{} holds everything up to entry {} ({} new bytes)\nhash {}",
@@ -193,6 +218,7 @@ fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     let checked = backup::verify(&args.backup, &mut |at| progress.at(at.done, at.total))?;
     drop(progress);
     let held = Held::of(&args.backup, &checked.manifest);
+    held.warn_of_older_keys();
     args.form.print(&held, || {
         format!(
             "sound: {} entries, {} snapshots, {} bytes\nhash {}",
@@ -213,7 +239,7 @@ struct Made {
 }
 
 pub(super) fn run_restore(args: &RestoreArgs) -> Result<(), Failure> {
-    // Asked for first: nothing is made when the passphrase is wrong.
+    // Asked for first: nothing is made when it cannot be read.
     let passphrase = args
         .passphrase_file
         .as_deref()
@@ -227,22 +253,20 @@ pub(super) fn run_restore(args: &RestoreArgs) -> Result<(), Failure> {
     block_on(async {
         let mut progress = Progress::new("restoring", Unit::Bytes);
         let mut watch = |at: backup::Progress<'_>| progress.at(at.done, at.total);
+        let mut unseal = passphrase.as_ref().map(|passphrase| {
+            |sealed: &[u8], to: &Path| Ok(sealed::unseal(sealed, passphrase, to)?)
+        });
         let restored = restore::restore(
             &args.backup,
             &args.to,
             until,
             || SystemClock.now().timestamp_millis(),
             announcement,
+            unseal.as_mut().map(|unseal| unseal as &mut Unseal<'_>),
             &mut watch,
         );
         let restored = restored.await?;
         drop(progress);
-        if let Some(passphrase) = &passphrase {
-            let path = args.backup.join(SEALED_KEYS);
-            let bytes = fs::read(&path)
-                .map_err(|e| Failure::new(Exit::Data, format_args!("{}: {e}", path.display())))?;
-            sealed::unseal(&bytes, passphrase, &args.to)?;
-        }
         let made = Made {
             data: args.to.clone(),
             epoch: restored.epoch.number(),
@@ -309,6 +333,12 @@ impl From<BackupError> for Failure {
     fn from(error: BackupError) -> Self {
         let exit = match error {
             BackupError::Store(error) => return error.into(),
+            BackupError::Keys(fault) => {
+                return match fault.downcast::<sealed::SealError>() {
+                    Ok(error) => (*error).into(),
+                    Err(fault) => Self::new(Exit::Data, fault),
+                };
+            }
             BackupError::Io { .. } => Exit::Fault,
             BackupError::Exists { .. } | BackupError::OutOfReach { .. } => Exit::Usage,
             _ => Exit::Data,

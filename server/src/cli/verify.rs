@@ -106,7 +106,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         }));
     }
 
-    let server = Server::open(settings, Arc::new(SystemClock), Arc::new(SystemRandom))?;
+    let server = Server::open_to_check(settings, Arc::new(SystemClock), Arc::new(SystemRandom))?;
     epoch = server.deps().store().epoch()?.number().max(epoch);
     let checked = check::check_records(server.deps());
     server.close()?;

@@ -6,6 +6,7 @@
 //!
 //! Inside: for each file its name below `keys/` and its bytes, each after a length (u32, big-endian).
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -21,6 +22,9 @@ use crate::random::Random;
 const FORMAT: &[u8] = b"UPKEEP SEALED KEYS 1\n";
 
 const SALT_BYTES: usize = 16;
+
+/// For the tag, and for certificates that grow while they are sealed.
+const SPARE_BYTES: usize = 64 * 1024;
 
 /// A shorter passphrase is refused.
 pub const MIN_PASSPHRASE: usize = 12;
@@ -48,14 +52,19 @@ pub enum SealError {
 /// # Errors
 /// [`SealError::Short`], [`SealError::File`].
 pub fn seal(data_dir: &Path, passphrase: &str, random: &dyn Random) -> Result<Vec<u8>, SealError> {
-    if passphrase.chars().count() < MIN_PASSPHRASE {
-        return Err(SealError::Short);
-    }
-    let mut plain = Zeroizing::new(Vec::new());
+    check(passphrase)?;
     let root = keys_dir(data_dir);
-    for path in files(&root)? {
+    let files = files(&root)?;
+    // Reserved at once: a vector that grows leaves copies of the secrets behind.
+    let bytes: usize = files.iter().map(|path| room(path)).sum();
+    let mut plain = Zeroizing::new(Vec::with_capacity(bytes.saturating_add(SPARE_BYTES)));
+    for path in files {
         let name = path.strip_prefix(&root).unwrap_or(&path);
-        let secret = read(&path)?;
+        let secret = match read(&path) {
+            // A customer's key goes when the customer is forgotten, also in this moment.
+            Err(KeyFileError::Missing { .. }) if name.starts_with("customers") => continue,
+            secret => secret?,
+        };
         for part in [name.to_string_lossy().as_bytes(), &secret] {
             let length = u32::try_from(part.len()).map_err(|_| SealError::Malformed)?;
             plain.extend_from_slice(&length.to_be_bytes());
@@ -72,6 +81,26 @@ pub fn seal(data_dir: &Path, passphrase: &str, random: &dyn Random) -> Result<Ve
     sealed.extend_from_slice(nonce.as_ref());
     sealed.extend_from_slice(&plain);
     Ok(sealed)
+}
+
+/// Whether keys can be sealed under a passphrase.
+///
+/// # Errors
+/// [`SealError::Short`].
+pub fn check(passphrase: &str) -> Result<(), SealError> {
+    match passphrase.chars().count() < MIN_PASSPHRASE {
+        true => Err(SealError::Short),
+        false => Ok(()),
+    }
+}
+
+/// The bytes that a file takes, its name and both lengths among them; more than it takes.
+fn room(path: &Path) -> usize {
+    let bytes = fs::metadata(path).map_or(0, |metadata| metadata.len());
+    usize::try_from(bytes)
+        .unwrap_or(0)
+        .saturating_add(path.as_os_str().len())
+        .saturating_add(8)
 }
 
 /// Lays the sealed keys down as `keys/` of a data directory that has none.
@@ -97,6 +126,8 @@ pub fn unseal(sealed: &[u8], passphrase: &str, data_dir: &Path) -> Result<(), Se
     let mut left: &[u8] = opened.map_err(|_| SealError::Closed)?;
 
     let beside = Beside::new(data_dir)?;
+    // One sync for all files of a directory: there is a key for each customer.
+    let mut files: BTreeMap<(PathBuf, bool), Vec<(PathBuf, &[u8])>> = BTreeMap::new();
     while !left.is_empty() {
         let (name, rest) = part(left).ok_or(SealError::Malformed)?;
         let (secret, rest) = part(rest).ok_or(SealError::Malformed)?;
@@ -109,14 +140,21 @@ pub fn unseal(sealed: &[u8], passphrase: &str, data_dir: &Path) -> Result<(), Se
             return Err(SealError::Malformed);
         }
         let path = beside.directory().join(name);
-        if let Some(dir) = path.parent() {
-            file::make_directory(dir)?;
-        }
-        let access = match is_public(name) {
+        let dir = path.parent().unwrap_or(beside.directory()).to_owned();
+        let place = files.entry((dir, is_public(name))).or_default();
+        place.push((path, secret));
+    }
+    for ((dir, is_public), files) in &files {
+        file::make_directory(dir)?;
+        let access = match is_public {
             true => Access::Everyone,
             false => Access::Owner,
         };
-        file::write_new(&path, secret, access)?;
+        let files: Vec<_> = files
+            .iter()
+            .map(|(path, secret)| (path.as_path(), *secret))
+            .collect();
+        file::write_new_all(dir, &files, access)?;
     }
     beside.rename(&target)?;
     Ok(())
@@ -161,6 +199,11 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(io)? {
         let path = entry.map_err(io)?.path();
+        let name = path.file_name().unwrap_or_default();
+        if name.as_encoded_bytes().starts_with(b".new-") {
+            // A file that is being written, or that a crash left.
+            continue;
+        }
         match path.is_dir() {
             true => found.extend(files(&path)?),
             false => found.push(path),
@@ -186,6 +229,8 @@ mod tests {
         file::write_new(&keys.join("pepper"), &[1; 32], Access::Owner).unwrap();
         file::write_new(&keys.join("ca.crt"), b"PEM", Access::Everyone).unwrap();
         file::write_new(&keys.join("customers/c1.key"), &[2; 32], Access::Owner).unwrap();
+        // A key that is being written has a name of its own, and counts when it is there.
+        fs::write(keys.join("customers/.new-half"), b"half").unwrap();
         let sealed = seal(from.path(), PASSPHRASE, &SystemRandom).unwrap();
         assert!(
             !sealed
@@ -217,6 +262,7 @@ mod tests {
             [2; 32]
         );
         assert_eq!(file::read_public(&laid.join("ca.crt")).unwrap(), b"PEM");
+        assert!(!laid.join("customers/.new-half").exists());
         assert!(matches!(
             unseal(&sealed, PASSPHRASE, to.path()),
             Err(SealError::File(KeyFileError::Exists { .. }))

@@ -44,6 +44,7 @@ use crate::serve::at_work::AtWork;
 use crate::serve::certificate::CertificateFiles;
 pub use crate::serve::error::ServeError;
 use crate::serve::health::Health;
+use crate::serve::programmes::NewRevisions;
 pub use crate::serve::programmes::read_programmes;
 use crate::store::{Options, Store};
 use crate::tls::ServerCertificate;
@@ -71,12 +72,21 @@ impl Server {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, ServeError> {
-        let dates = Arc::clone(&clock);
-        let options = Options::new(&settings.data_dir)
-            .cache_bytes(settings.store_cache_mib.saturating_mul(MIB))
-            .snapshot_bytes(settings.store_snapshot_mib.saturating_mul(MIB))
-            .clock(move || dates.now().timestamp_millis());
-        Self::open_with(settings, options, clock, random)
+        Self::open_with(settings, options_of(settings, &clock), clock, random)
+    }
+
+    /// As [`Self::open`], to look at the records and not to serve: no entry is added.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_to_check(
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, ServeError> {
+        let options = options_of(settings, &clock);
+        let new_revisions = NewRevisions::LeftAlone;
+        Self::open_as(settings, options, clock, random, new_revisions)
     }
 
     /// As [`Self::open`], over a store that is opened in another way: with a file layer that fails, for instance.
@@ -88,6 +98,16 @@ impl Server {
         store: Options,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
+    ) -> Result<Self, ServeError> {
+        Self::open_as(settings, store, clock, random, NewRevisions::Kept)
+    }
+
+    fn open_as(
+        settings: &Settings,
+        store: Options,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        new_revisions: NewRevisions,
     ) -> Result<Self, ServeError> {
         let issuer = Issuer::parse(&settings.issuer)?;
         let files = programmes::files(settings)?;
@@ -114,7 +134,7 @@ impl Server {
         let log_key = LogKey::open_or_create(data_dir, &settings.issuer, &*random)
             .map_err(KeysError::from)?;
         let store = Store::open(watched(store, &metrics))?;
-        let programmes = programmes::with_kept(&store, &files, &*clock)?;
+        let programmes = programmes::with_kept(&store, &files, &*clock, new_revisions)?;
         let parts = Parts {
             store,
             personal_dir,
@@ -345,6 +365,15 @@ pub fn check_mail(settings: &Settings) -> Vec<MailError> {
         .into_iter()
         .chain(Mailer::open(&settings.mail).err())
         .collect()
+}
+
+/// How the store of a data directory is opened.
+fn options_of(settings: &Settings, clock: &Arc<dyn Clock>) -> Options {
+    let dates = Arc::clone(clock);
+    Options::new(&settings.data_dir)
+        .cache_bytes(settings.store_cache_mib.saturating_mul(MIB))
+        .snapshot_bytes(settings.store_snapshot_mib.saturating_mul(MIB))
+        .clock(move || dates.now().timestamp_millis())
 }
 
 fn open_mail(settings: &Settings) -> Result<(Stationery, Option<Mailer>), MailError> {

@@ -43,7 +43,17 @@ pub(super) fn files(settings: &Settings) -> Result<Vec<(String, String)>, ServeE
     Ok(files)
 }
 
-/// The programmes of the files beside all revisions that were ever served; what is new is kept from now on (N-12).
+/// What becomes of revisions that the store does not keep yet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum NewRevisions {
+    /// They are served, so they are kept from now on.
+    Kept,
+    /// Nothing is served: the ledger stays as it is.
+    LeftAlone,
+}
+
+/// The programmes of the files beside all revisions that were ever served; what is new is kept from now on (N-12), unless nothing is
+/// served.
 ///
 /// # Errors
 /// [`ServeError::Programmes`] for a revision that was changed; store faults.
@@ -51,6 +61,7 @@ pub(super) fn with_kept(
     store: &Store,
     files: &[(String, String)],
     clock: &dyn Clock,
+    new_revisions: NewRevisions,
 ) -> Result<Programmes, ServeError> {
     let kept = programme::kept(store)?;
     let (programmes, new) = Programmes::with_kept(files, &kept).map_err(ServeError::Programmes)?;
@@ -62,7 +73,7 @@ pub(super) fn with_kept(
     for (name, text) in files {
         warn_of_older(&programmes, name, text);
     }
-    if !new.is_empty() {
+    if !new.is_empty() && new_revisions == NewRevisions::Kept {
         let now = clock.now();
         // The store answers to a task; this may be one already, so the wait has a thread of its own.
         let kept = thread::scope(|scope| {

@@ -2,13 +2,16 @@
 //!
 //! A backup is taken from the files alone, with a server on them or without, and needs no lock. The segment that is being written
 //! to is taken up to its last whole entry, and is synced first, so that nothing is taken that the server could still lose. Taken
-//! again, a backup gains what is new. `manifest.json` is written last: what it names is whole, and nothing else counts.
+//! again, a backup gains what is new. `manifest.json` is written last: what it names is whole, and nothing else counts. What may
+//! change stands under its name and its SHA-256, so that a run that is cut short has touched nothing that the older manifest names.
 //!
 //! ```text
-//! BACKUP/manifest.json   ledger/*.seg   snapshots/*.snap   checkpoints/*.note   upkeep.toml   endorsements/*   keys.sealed
+//! BACKUP/manifest.json   ledger/*.seg   snapshots/*.snap   backup.lock
+//!        checkpoints/*.note.SHA256   endorsements/*.SHA256   upkeep.toml.SHA256   keys.sealed.SHA256
 //! ```
 
-use std::fs::{self, File, OpenOptions};
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -29,8 +32,20 @@ const FORMAT: u32 = 1;
 /// The name of the manifest in a backup.
 const MANIFEST: &str = "manifest.json";
 
-/// Where a data directory's sealed keys stand in a backup.
+/// The name of a data directory's sealed keys in a manifest.
 pub const SEALED_KEYS: &str = "keys.sealed";
+
+/// The name of the configuration in a manifest.
+pub(super) const CONFIG: &str = "upkeep.toml";
+
+/// Locked by whoever writes to a backup.
+const LOCK: &str = "backup.lock";
+
+/// Why keys could not be sealed or unsealed: the store knows nothing of them.
+pub type KeysFault = Box<dyn std::error::Error + Send + Sync>;
+
+/// Seals the keys of the data directory, once the last entry of the backup is fixed.
+pub type Seal<'a> = dyn FnMut() -> Result<Vec<u8>, KeysFault> + 'a;
 
 /// So many snapshots are kept in a backup.
 const SNAPSHOTS_KEPT: usize = 2;
@@ -98,6 +113,21 @@ pub enum BackupError {
         /// The last entry it holds.
         last: u64,
     },
+    /// Somebody else writes to the backup.
+    #[error("another `backup create` writes to {}; wait until it is done, or name another directory", .dir.display())]
+    Busy {
+        /// The backup.
+        dir: PathBuf,
+    },
+    /// The backup holds no keys.
+    #[error("the backup in {} holds no sealed keys; restore it without --with-keys, and put your copy of keys/ into it", .dir.display())]
+    NoKeys {
+        /// The backup.
+        dir: PathBuf,
+    },
+    /// The keys could not be sealed or unsealed.
+    #[error(transparent)]
+    Keys(KeysFault),
     /// The operating system refused a call.
     #[error("cannot {action} {}: {source}", .file.display())]
     Io {
@@ -155,6 +185,9 @@ pub struct Manifest {
     pub epoch: u64,
     /// When the last entry was written: milliseconds since 1970 UTC.
     pub newest_unix_ms: i64,
+    /// The last entry when the keys were sealed; `None` where there are none. Keys that are younger are not in the backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys_sealed_at: Option<u64>,
     /// The files, by name within the backup.
     pub files: Vec<FileSum>,
 }
@@ -168,6 +201,27 @@ pub struct FileSum {
     pub bytes: u64,
     /// Their SHA-256 (hex).
     pub sha256: String,
+    /// The name of the file that holds them, if it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<String>,
+}
+
+impl FileSum {
+    /// Of a file that may change: it stands under its name and its SHA-256.
+    fn of_changeable(name: String, bytes: &[u8]) -> Self {
+        let sha256 = hex(&Sha256::digest(bytes));
+        Self {
+            bytes: bytes.len() as u64,
+            stored: Some(format!("{name}.{sha256}")),
+            sha256,
+            name,
+        }
+    }
+
+    /// The name of the file that holds it, within the backup.
+    pub fn stored(&self) -> &str {
+        self.stored.as_deref().unwrap_or(&self.name)
+    }
 }
 
 impl Manifest {
@@ -190,13 +244,14 @@ impl Manifest {
             return Err(BackupError::Newer { file: path, found });
         }
         // A name is joined to directories: it must stay inside them.
-        let inside = |file: &FileSum| {
-            let parts: Vec<_> = file.name.split('/').collect();
+        let is_inside = |name: &str| {
+            let parts: Vec<_> = name.split('/').collect();
             parts.len() <= 2
                 && parts
                     .iter()
                     .all(|part| !part.is_empty() && *part != "." && *part != "..")
         };
+        let inside = |file: &FileSum| is_inside(&file.name) && is_inside(file.stored());
         match manifest.files.iter().all(inside) && manifest.head().is_some() {
             true => Ok(manifest),
             false => Err(BackupError::damaged(&path, "it names files outside of it")),
@@ -214,7 +269,8 @@ impl Manifest {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    fn known(&self, name: &str) -> Option<&FileSum> {
+    /// The sum of a file by its name.
+    pub fn known(&self, name: &str) -> Option<&FileSum> {
         self.files.iter().find(|file| file.name == name)
     }
 }
@@ -231,18 +287,27 @@ pub struct Taken {
 /// Takes a backup of the data directory `data` into `out`: a new directory, or a backup of the same ledger, which gains what is
 /// new.
 ///
-/// * `sealed_keys` - the sealed keys, if they go with it.
+/// * `seal` - seals the keys, if they go with it. It is called when the last entry is fixed: the key of whatever is in the backup
+///   was made before.
 ///
 /// # Errors
 /// [`BackupError`]; the backup that was there before is whole in any case.
 pub fn create(
     data: &Path,
     out: &Path,
-    sealed_keys: Option<&[u8]>,
+    seal: Option<&mut Seal<'_>>,
     watch: &mut Watch<'_>,
 ) -> Result<Taken, BackupError> {
     let ledger = LedgerFiles::open(data)?;
+    earlier(out, &ledger)?;
+    make_dir(out)?;
+    let _lock = lock(out)?;
+    // Asked again: another one may have ended meanwhile.
     let before = earlier(out, &ledger)?;
+    let sealed_keys = match seal {
+        Some(seal) => Some(seal().map_err(BackupError::Keys)?),
+        None => None,
+    };
     let known = |name: &str| before.as_ref().and_then(|before| before.known(name));
     let snapshot = ledger.snapshot(data)?;
     let mut plan = Vec::new();
@@ -250,33 +315,30 @@ pub fn create(
     for (at, (path, _, end)) in ledger.segments().enumerate() {
         if at + 1 == count {
             // What was read may still be in memory only.
-            let synced = File::open(path).and_then(|file| file.sync_data());
-            synced.map_err(BackupError::io("sync", path))?;
+            ledger.sync()?;
         }
         plan.push((format!("ledger/{}", name_of(path)), path.to_owned(), end));
     }
     if let Some(snapshot) = &snapshot {
         plan.push(whole("snapshots", snapshot.path())?);
     }
+    let mut changeable = Vec::new();
     for path in listed(&data.join("checkpoints"))? {
         // One that is being written has another name.
         if path.extension().is_some_and(|kind| kind == "note") {
-            plan.push(whole("checkpoints", &path)?);
+            changeable.push((format!("checkpoints/{}", name_of(&path)), path));
         }
     }
     for path in listed(&data.join("endorsements"))? {
-        plan.push(whole("endorsements", &path)?);
+        changeable.push((format!("endorsements/{}", name_of(&path)), path));
     }
-    let config = data.join("upkeep.toml");
+    let config = data.join(CONFIG);
     if config.is_file() {
-        let (_, path, bytes) = whole("", &config)?;
-        plan.push(("upkeep.toml".to_owned(), path, bytes));
+        changeable.push((CONFIG.to_owned(), config));
     }
 
-    let is_new = |name: &str, bytes: u64| known(name).is_none_or(|sum| sum.bytes != bytes);
     let fresh = |(name, _, bytes): &(String, PathBuf, u64)| {
-        // Small files may change within their length.
-        is_new(name, *bytes) || !(name.starts_with("ledger/") || name.starts_with("snapshots/"))
+        known(name).is_none_or(|sum| sum.bytes != *bytes)
     };
     let total = plan.iter().filter(|one| fresh(one)).map(|one| one.2).sum();
     for dir in ["", "ledger", "snapshots", "checkpoints", "endorsements"] {
@@ -300,10 +362,33 @@ pub fn create(
                     name: name.clone(),
                     bytes: *bytes,
                     sha256,
+                    stored: None,
                 });
             }
         }
     }
+    let mut store = |name: String, bytes: &[u8]| -> Result<FileSum, BackupError> {
+        let sum = FileSum::of_changeable(name, bytes);
+        if known(&sum.name) != Some(&sum) {
+            write_new(&out.join(sum.stored()), bytes)?;
+            copied += sum.bytes;
+        }
+        Ok(sum)
+    };
+    for (name, path) in changeable {
+        let bytes = fs::read(&path).map_err(BackupError::io("read", &path))?;
+        files.push(store(name, &bytes)?);
+    }
+    let keys_sealed_at = match &sealed_keys {
+        Some(sealed) => {
+            files.push(store(SEALED_KEYS.to_owned(), sealed)?);
+            Some(ledger.head().sequence())
+        }
+        None => {
+            files.extend(known(SEALED_KEYS).cloned());
+            before.as_ref().and_then(|before| before.keys_sealed_at)
+        }
+    };
     // Snapshots of earlier times serve a restore to an earlier entry.
     if let Some(before) = &before {
         let old = before.files.iter().filter(|sum| {
@@ -311,17 +396,7 @@ pub fn create(
         });
         files.extend(old.cloned().collect::<Vec<_>>());
     }
-    if let Some(sealed) = sealed_keys {
-        write_new(&out.join(SEALED_KEYS), sealed)?;
-        files.push(FileSum {
-            name: SEALED_KEYS.to_owned(),
-            bytes: sealed.len() as u64,
-            sha256: hex(&Sha256::digest(sealed)),
-        });
-    } else if let Some(sealed) = known(SEALED_KEYS) {
-        files.push(sealed.clone());
-    }
-    let dropped = drop_old_snapshots(&mut files);
+    drop_old_snapshots(&mut files);
     let newest = ledger
         .entries(ledger.head().sequence())
         .next()
@@ -333,6 +408,7 @@ pub fn create(
         hash: hex(&ledger.head().hash()),
         epoch: ledger.grown(snapshot.as_ref())?.1.number(),
         newest_unix_ms: newest.map_or(0, |entry| entry.at_unix_ms()),
+        keys_sealed_at,
         files,
     };
     for dir in ["ledger", "snapshots", "checkpoints", "endorsements", ""] {
@@ -342,11 +418,54 @@ pub fn create(
         .map_err(|error| BackupError::damaged(&out.join(MANIFEST), error.to_string()))?;
     write_new(&out.join(MANIFEST), &text)?;
     sync_dir(out)?;
-    for name in dropped {
-        let path = out.join(name);
-        fs::remove_file(&path).map_err(BackupError::io("remove", &path))?;
-    }
+    remove_unnamed(out, before.as_ref(), &manifest)?;
     Ok(Taken { manifest, copied })
+}
+
+/// Removes what the manifest before named and this one does not, and what interrupted runs left.
+fn remove_unnamed(
+    out: &Path,
+    before: Option<&Manifest>,
+    manifest: &Manifest,
+) -> Result<(), BackupError> {
+    let named: BTreeSet<_> = manifest.files.iter().map(FileSum::stored).collect();
+    let old = before.iter().flat_map(|before| &before.files);
+    let mut unnamed: BTreeSet<_> = old.map(|sum| sum.stored().to_owned()).collect();
+    for dir in ["", "checkpoints/", "endorsements/"] {
+        let names = listed(&out.join(dir))?.into_iter();
+        let names = names.map(|path| format!("{dir}{}", name_of(&path)));
+        unnamed.extend(names.filter(|name| is_digest_name(name)));
+    }
+    for name in unnamed.iter().filter(|name| !named.contains(name.as_str())) {
+        let path = out.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(BackupError::io("remove", &path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// True for a name that [`FileSum::of_changeable`] gives.
+fn is_digest_name(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, sum)| {
+        sum.len() == 64 && sum.bytes().all(|digit| digit.is_ascii_hexdigit())
+    })
+}
+
+/// Takes a backup for this process alone, as long as the file is open.
+fn lock(out: &Path) -> Result<File, BackupError> {
+    let path = out.join(LOCK);
+    let file = private(&path).map_err(BackupError::io("create", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(BackupError::Busy {
+            dir: out.to_owned(),
+        }),
+        Err(TryLockError::Error(error)) => Err(BackupError::io("lock", &path)(error)),
+    }
 }
 
 /// What [`verify`] found.
@@ -360,6 +479,22 @@ pub struct Checked {
     pub snapshots: usize,
 }
 
+/// The sealed keys of a backup, checked against their sum.
+///
+/// # Errors
+/// [`BackupError::NoKeys`], [`BackupError::Damaged`], [`BackupError::Io`].
+pub(super) fn sealed_keys(backup: &Path, manifest: &Manifest) -> Result<Vec<u8>, BackupError> {
+    let sum = manifest.known(SEALED_KEYS).ok_or(BackupError::NoKeys {
+        dir: backup.to_owned(),
+    })?;
+    let path = backup.join(sum.stored());
+    let bytes = fs::read(&path).map_err(BackupError::io("read", &path))?;
+    match hex(&Sha256::digest(&bytes)) == sum.sha256 {
+        true => Ok(bytes),
+        false => Err(BackupError::damaged(&path, "its SHA-256 is another")),
+    }
+}
+
 /// Checks a backup: every file against its sum, every entry against the one before, and every snapshot.
 ///
 /// # Errors
@@ -368,7 +503,7 @@ pub fn verify(backup: &Path, watch: &mut Watch<'_>) -> Result<Checked, BackupErr
     let manifest = Manifest::read(backup)?;
     let (mut done, total) = (0, manifest.bytes());
     for sum in &manifest.files {
-        let path = backup.join(&sum.name);
+        let path = backup.join(sum.stored());
         let mut file = File::open(&path).map_err(BackupError::io("open", &path))?;
         let found = transfer(&mut file, None, sum.bytes, &mut |part| {
             done += part;
@@ -429,7 +564,7 @@ fn earlier(out: &Path, ledger: &LedgerFiles) -> Result<Option<Manifest>, BackupE
     let before = match Manifest::read(out) {
         Err(BackupError::Missing { dir }) => {
             let is_free = match fs::read_dir(out) {
-                Ok(mut names) => names.next().is_none(),
+                Ok(mut names) => names.all(|name| name.is_ok_and(|name| name.file_name() == LOCK)),
                 Err(error) => error.kind() == io::ErrorKind::NotFound,
             };
             // An interrupted first backup has no manifest but begins like one.
@@ -450,8 +585,8 @@ fn earlier(out: &Path, ledger: &LedgerFiles) -> Result<Option<Manifest>, BackupE
     }
 }
 
-/// Takes all but the newest snapshots out of the list, and names them.
-fn drop_old_snapshots(files: &mut Vec<FileSum>) -> Vec<String> {
+/// Takes all but the newest snapshots out of the list.
+fn drop_old_snapshots(files: &mut Vec<FileSum>) {
     let mut names: Vec<_> = files
         .iter()
         .map(|file| file.name.clone())
@@ -460,7 +595,6 @@ fn drop_old_snapshots(files: &mut Vec<FileSum>) -> Vec<String> {
     names.sort();
     names.truncate(names.len().saturating_sub(SNAPSHOTS_KEPT));
     files.retain(|file| !names.contains(&file.name));
-    names
 }
 
 fn name_of(path: &Path) -> String {

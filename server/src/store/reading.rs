@@ -4,8 +4,10 @@
 //! with the last whole entry. A whole entry is kept by every later start, so nothing is read here that could not be in the ledger;
 //! whether it has been synced is another question, which a backup settles by syncing the file itself.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::entry::{Entry, Head};
 use super::epoch::Epoch;
@@ -19,6 +21,9 @@ use super::tree::Frontier;
 
 /// A writer's half-written group can look like damage for a moment; it is looked at so often before it is believed.
 const LOOKS: usize = 5;
+
+/// How long a writer is given to end its group.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(4);
 
 /// The ledger of a data directory, or of a backup, as it was when it was looked at.
 pub struct LedgerFiles {
@@ -46,7 +51,7 @@ impl LedgerFiles {
             looks += 1;
             match Self::look(&fs, &ledger) {
                 Err(StoreError::Damaged { .. } | StoreError::Io { .. }) if looks < LOOKS => {
-                    std::thread::yield_now();
+                    std::thread::sleep(LOOK_AGAIN_AFTER);
                 }
                 looked => return looked,
             }
@@ -55,15 +60,30 @@ impl LedgerFiles {
 
     fn look(fs: &Arc<dyn Fs>, ledger: &Path) -> Result<Self, StoreError> {
         let mut extents = ledger::survey(&**fs, ledger, Owner::Reader)?;
-        let Some(last) = extents.last_mut() else {
+        let Some((last, sealed)) = extents.split_last_mut() else {
             return Err(StoreError::damaged(ledger, "it holds no ledger segment"));
         };
+        if let Some(before) = sealed.last_mut() {
+            leave_out_room(&**fs, before, last)?;
+        }
         let head = ledger::find_end(&**fs, last, 0, Owner::Reader)?;
         Ok(Self {
             fs: Arc::clone(fs),
             extents,
             head,
         })
+    }
+
+    /// Syncs the last segment: what was read of it may have been in memory only, and is lost by no crash from now on.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let Some(last) = self.extents.last() else {
+            return Ok(());
+        };
+        let synced = File::open(&last.path).and_then(|file| file.sync_data());
+        synced.map_err(|error| StoreError::io("sync", &last.path, error))
     }
 
     /// The last whole entry.
@@ -161,6 +181,25 @@ impl LedgerFiles {
         }
         Ok(reader.at())
     }
+}
+
+/// Sets the end of the segment before the last one behind its last entry. While the server rolls over it may have unused room yet,
+/// which is given back at any moment.
+fn leave_out_room(fs: &dyn Fs, before: &mut Extent, last: &Extent) -> Result<(), StoreError> {
+    let io = |error| StoreError::io("read", &before.path, error);
+    let file = fs.open(&before.path, Access::Read).map_err(io)?;
+    let mut end = Reader::new(file, before.end.saturating_sub(1), before.end);
+    // Room is zeros, or is gone since it was measured. An entry may end so, too: then the walk finds the same end.
+    if matches!(end.rest().map_err(io)?.as_slice(), [byte] if *byte != 0) {
+        return Ok(());
+    }
+    let mut walked = before.without_waypoints();
+    let head = ledger::find_end(fs, &mut walked, 0, Owner::Reader)?;
+    // One that does not lead up to the next is damaged, and shown as it is.
+    if head == Head::new(last.header.first.saturating_sub(1), last.header.previous) {
+        before.end = walked.end;
+    }
+    Ok(())
 }
 
 /// An iterator over chained entries; ends after the first error.

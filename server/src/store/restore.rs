@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::backup::{self, BackupError, Manifest, Progress, Watch};
+use super::backup::{self, BackupError, KeysFault, Manifest, Progress, Watch};
 use super::entry::Head;
 use super::epoch::{self, Epoch};
 use super::error::StoreError;
@@ -42,8 +42,12 @@ pub struct Restored {
     pub head: Head,
 }
 
+/// Lays sealed keys down in a directory.
+pub type Unseal<'a> = dyn FnMut(&[u8], &Path) -> Result<(), KeysFault> + 'a;
+
 /// Restores a backup into `to`, which must not exist.
 ///
+/// * `unseal` - lays the sealed keys down, if they are wanted; told their bytes and the directory, before it gets its name.
 /// * `clock` - milliseconds since 1970 UTC.
 /// * `event` - the event of the entry that announces it, opaque to the store; told the epoch.
 ///
@@ -55,6 +59,7 @@ pub async fn restore(
     until: Until,
     clock: impl Fn() -> i64 + Send + Sync + 'static,
     event: impl Fn(&Epoch) -> Vec<u8> + Send + 'static,
+    unseal: Option<&mut Unseal<'_>>,
     watch: &mut Watch<'_>,
 ) -> Result<Restored, BackupError> {
     if to.symlink_metadata().is_ok() {
@@ -70,6 +75,11 @@ pub async fn restore(
         .permissions(fs::Permissions::from_mode(0o700))
         .tempdir_in(parent)
         .map_err(BackupError::io("create a directory in", parent))?;
+    // First: a wrong passphrase is told before anything is copied.
+    if let Some(unseal) = unseal {
+        let sealed = backup::sealed_keys(from, &manifest)?;
+        unseal(&sealed, beside.path()).map_err(BackupError::Keys)?;
+    }
     unpack(from, &manifest, &ledger, kept, beside.path(), watch)?;
 
     let at = clock();
@@ -164,12 +174,13 @@ fn unpack(
         let number = |name: &str| match name.split_once('/') {
             Some(("snapshots", name)) => snapshot::sequence_of(name),
             Some(("checkpoints", name)) => name.strip_suffix(".note")?.parse().ok(),
-            Some(("endorsements", _)) | None => Some(0),
+            Some(("endorsements", _)) => Some(0),
             Some(_) => None,
+            None => (name == backup::CONFIG).then_some(0),
         };
         let belongs = number(&sum.name).is_some_and(|number| number <= kept.sequence());
-        if belongs && sum.name != backup::SEALED_KEYS {
-            plan.push((from.join(&sum.name), sum.name.clone(), sum.bytes));
+        if belongs {
+            plan.push((from.join(sum.stored()), sum.name.clone(), sum.bytes));
         }
     }
     let total = plan.iter().map(|(_, _, bytes)| bytes).sum();
