@@ -4,7 +4,7 @@
 //! has it in time, and the one before it goes on verifying until somebody retires it.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use upkeep::artefact::KeyState;
+use upkeep::artefact::{Issuer, KeyList, KeyState};
 use upkeep::key::{PublicKey, Thumbprint};
 
 use super::refusal::{Reason, Refusal, Violation};
@@ -46,6 +46,15 @@ impl IssuingKey {
         self.key.thumbprint()
     }
 
+    /// Whether a list for products may do without it. Not as soon as it is retired: a product that was built with the key and reads no
+    /// word of it goes by it again.
+    pub(crate) fn may_be_left_out(&self, now: DateTime<Utc>) -> bool {
+        self.state(now) == KeyState::Retired
+            && self
+                .verifies_until
+                .is_some_and(|end| now.signed_duration_since(end) > LEFT_OUT_AFTER)
+    }
+
     /// What it is good for at `now`.
     pub fn state(&self, now: DateTime<Utc>) -> KeyState {
         if self.revoked_at.is_some() {
@@ -78,7 +87,7 @@ pub(crate) enum Rotation {
     Sooner(Thumbprint, DateTime<Utc>),
 }
 
-/// Decides a rotation: the next key begins to sign `lead` from now.
+/// Decides a rotation: the next key begins to sign `lead` from now, or as soon as it can where no key signs.
 ///
 /// # Errors
 /// ILLEGAL_TRANSITION while a next key is published that would begin no later; INVALID_FIELD for a lead over [`LONGEST_LEAD`].
@@ -91,6 +100,8 @@ pub(crate) fn decide_rotation(
         let why = "is 0 seconds to 366 days";
         return Err(Refusal::invalid(vec![Violation::new("lead", why)]));
     }
+    // Where no key signs, everything waits for this one.
+    let lead = signing(keys, now).map_or(SHORTEST_LEAD, |_| lead);
     // Not at this very instant: what is signed while the decision is written must still be within the window of the key before.
     let begins = now
         .checked_add_signed(lead.max(SHORTEST_LEAD))
@@ -146,11 +157,7 @@ pub(crate) fn retired(
         KeyState::Verifying => one.verifies_until = Some(now),
         KeyState::Next => {
             (one.signs_until, one.verifies_until) = (Some(begins), Some(now));
-            for before in &mut keys {
-                if before.state(now) == KeyState::Signing && before.signs_until == Some(begins) {
-                    before.signs_until = None;
-                }
-            }
+            go_on(&mut keys, begins, now);
         }
         KeyState::Signing => {
             return Err(Refusal::new(Reason::IllegalTransition)
@@ -162,7 +169,7 @@ pub(crate) fn retired(
 }
 
 /// The keys after `kid` was revoked: it fell into other hands, so nothing that it signed counts. Where it signed, the next key signs at
-/// once; where there is none, [`signing`] finds none, and a new key is needed.
+/// once; where there is none, [`signing`] finds none, and a new key is needed. Where it was the next key, the key before it goes on.
 ///
 /// # Errors
 /// NOT_FOUND; ILLEGAL_TRANSITION for one that was revoked before.
@@ -175,15 +182,83 @@ pub(crate) fn revoked(
     if one.revoked_at.is_some() {
         return Err(ended());
     }
+    let (begins, was) = (one.not_before, one.state(now));
     one.revoked_at = Some(now);
     let end = one.signs_until.map_or(now, |end| end.min(now));
-    one.signs_until = Some(end.max(one.not_before));
+    one.signs_until = Some(end.max(begins));
+    if was == KeyState::Next {
+        go_on(&mut keys, begins, now);
+    }
     if signing(&keys, now).is_none()
         && let Some(next) = keys.iter_mut().find(|key| key.state(now) == KeyState::Next)
     {
         next.not_before = now;
     }
     Ok(keys)
+}
+
+/// Without the key that was to begin at `begins`, the one before it signs without an end again.
+fn go_on(keys: &mut [IssuingKey], begins: DateTime<Utc>, now: DateTime<Utc>) {
+    for before in keys {
+        if before.state(now) == KeyState::Signing && before.signs_until == Some(begins) {
+            before.signs_until = None;
+        }
+    }
+}
+
+/// Checks that a list for products says no more and no less than what is on record: it is this server's, has every key but those that
+/// were retired long ago, calls none better than it is, and lets the keys that sign do so for as long as they are to.
+///
+/// # Errors
+/// INVALID_FIELD of `key_list`.
+pub(crate) fn check_list(
+    list: &KeyList,
+    issuer: &Issuer,
+    keys: &[IssuingKey],
+    now: DateTime<Utc>,
+) -> Result<(), Refusal> {
+    let wrong = |why: String| Refusal::invalid(vec![Violation::new("key_list", why)]);
+    if list.issuer() != issuer {
+        return Err(wrong(format!("is of {}, not of {issuer}", list.issuer())));
+    }
+    for key in keys {
+        let (kid, state) = (key.kid(), key.state(now));
+        let Some(listed) = list.get(&kid) else {
+            if key.may_be_left_out(now) {
+                continue;
+            }
+            return Err(wrong(format!(
+                "does not have the key {kid} ({})",
+                state.as_str()
+            )));
+        };
+        let as_good = match state {
+            KeyState::Next | KeyState::Signing | KeyState::Verifying => listed.state().verifies(),
+            KeyState::Retired => !listed.state().verifies(),
+            KeyState::Revoked => listed.state() == KeyState::Revoked,
+        };
+        if !as_good {
+            return Err(wrong(format!(
+                "calls the key {kid} {}, and it is {}",
+                listed.state().as_str(),
+                state.as_str()
+            )));
+        }
+        // What a product refuses as signed too early or too late. A list that was certified before a rotation ended may let a key sign
+        // for longer.
+        let end = key.signs_until.map(|end| end.timestamp());
+        let too_short = listed.signs_until().is_some_and(|listed| {
+            end.is_none_or(|end| i64::try_from(listed).is_ok_and(|listed| listed < end))
+        });
+        let too_late = i64::try_from(listed.not_before())
+            .map_or(true, |begins| begins > key.not_before.timestamp());
+        if state.verifies() && (too_short || too_late) {
+            return Err(wrong(format!(
+                "gives the key {kid} another time to sign than it has; write it anew: keys publish"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn find<'a>(keys: &'a mut [IssuingKey], kid: &Thumbprint) -> Result<&'a mut IssuingKey, Refusal> {
@@ -198,6 +273,8 @@ fn ended() -> Refusal {
 
 /// What a rotation leaves between its decision and the new key's first signature.
 pub(crate) const SHORTEST_LEAD: TimeDelta = TimeDelta::seconds(2);
+/// How long a retired key stays on the lists for products: longer than a build that pins it is in use.
+pub(crate) const LEFT_OUT_AFTER: TimeDelta = TimeDelta::days(5 * 365);
 const LONGEST_LEAD: TimeDelta = TimeDelta::days(366);
 
 #[cfg(test)]
@@ -247,6 +324,45 @@ mod tests {
         assert_eq!(states(&keys, day(6)), [Signing, Next, Next]);
         assert_eq!(states(&keys, day(7)), [Verifying, Signing, Next]);
         assert_eq!(states(&keys, day(37)), [Verifying, Verifying, Signing]);
+    }
+
+    #[test]
+    fn at_every_instant_exactly_one_key_signs_whichever_key_is_revoked_or_retired() {
+        let (one, two) = (key(1).thumbprint(), key(2).thumbprint());
+        let rotating = rotate(first(), 2, day(0));
+        let cases = [
+            ("the next, revoked", revoked(rotating.clone(), &two, day(1))),
+            ("the next, retired", retired(rotating.clone(), &two, day(1))),
+            (
+                "the one that signs, revoked",
+                revoked(rotating.clone(), &one, day(1)),
+            ),
+            (
+                "the one before, retired",
+                retired(rotating.clone(), &one, day(8)),
+            ),
+            ("the one before, revoked", revoked(rotating, &one, day(8))),
+        ];
+        for (case, after) in cases {
+            let after = after.unwrap();
+            let rotated_again = rotate(after.clone(), 3, day(20));
+            for keys in [after, rotated_again] {
+                for hours in (8 * 24)..(60 * 24) {
+                    let now = day(0) + TimeDelta::hours(hours);
+                    let signs = keys
+                        .iter()
+                        .filter(|key| key.state(now) == KeyState::Signing);
+                    assert_eq!(signs.count(), 1, "{case}: {now}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn where_no_key_signs_the_new_one_does_not_wait_for_its_lead() {
+        let alone = revoked(first(), &key(1).thumbprint(), day(1)).unwrap();
+        let rotation = decide_rotation(&alone, day(2), TimeDelta::days(7)).unwrap();
+        assert_eq!(rotation, Rotation::New(day(2) + SHORTEST_LEAD));
     }
 
     #[test]

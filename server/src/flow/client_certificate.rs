@@ -9,23 +9,25 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::once::Principal;
 use super::read::{self, Page, Paged};
-use super::{Call, Deps, Outcome, whole_micros};
+use super::{Call, Deps, Outcome, to_its_end, whole_micros};
 use crate::domain::refusal::{Reason, Refusal, Violation};
 use crate::pki::withdrawn::{ClientCertificate, Withdrawals, WithdrawnHolder};
 use crate::pki::{Identity, Role};
 use crate::record::client_certificate::ClientCertificateWire;
 use crate::record::keys::Range;
 use crate::record::{Reads, Record, RecordError, Records, keys, save};
+use crate::store::Tx;
 
 /// Makes memory say what is on record.
 ///
 /// # Errors
 /// Store faults.
 pub(crate) fn load_withdrawals(deps: &Deps) -> Result<(), RecordError> {
-    let certificates = all::<ClientCertificate>(deps, keys::client_certificates())?;
-    let holders = all::<WithdrawnHolder>(deps, keys::withdrawn_holders())?;
-    deps.withdrawn.set(Withdrawals::new(&certificates, holders));
-    Ok(())
+    deps.withdrawn.reload(|| {
+        let certificates = all::<ClientCertificate>(deps, keys::client_certificates())?;
+        let holders = all::<WithdrawnHolder>(deps, keys::withdrawn_holders())?;
+        Ok(Withdrawals::new(&certificates, holders))
+    })
 }
 
 /// The path of RecordClientCertificate: a certificate of the server's own CA is put on record before it is handed out.
@@ -34,28 +36,36 @@ pub(crate) fn load_withdrawals(deps: &Deps) -> Result<(), RecordError> {
 ///   for nothing.
 ///
 /// # Errors
-/// INVALID_FIELD for what is no client certificate of this server; NOT_FOUND for a partner that does not exist.
+/// INVALID_FIELD for what is no client certificate of this server, and for one from before the day on which all of its holder's were
+/// withdrawn; NOT_FOUND for a partner that does not exist.
 pub(crate) async fn record(
     deps: &Arc<Deps>,
     call: Call,
     der: Vec<u8>,
 ) -> Result<ClientCertificate, Outcome> {
-    let certificate = parse(deps, &der, whole_micros(call.now))?;
+    let (certificate, not_before) = parse(deps, &der, whole_micros(call.now))?;
     check_partner(deps, &certificate.holder)?;
     let principal = Principal::of(&call);
-    let recorded = deps
-        .once::<ClientCertificateWire, _>(call, principal, &der, move |tx, note| {
-            note.subject = certificate.holder.to_string();
-            // Put on record twice, it stays as it was: withdrawn, if it was.
-            let known: Option<ClientCertificate> = tx.load(&certificate.key())?;
-            let certificate = known.unwrap_or_else(|| certificate.clone());
-            save(tx, &certificate);
-            Ok(certificate.to_wire())
-        })
-        .await?;
-    load_withdrawals(deps)?;
-    ClientCertificate::from_wire(recorded.into_inner())
-        .map_err(|_| super::Fault::Inconsistent(KEPT).into())
+    let deps = Arc::clone(deps);
+    to_its_end(async move {
+        let recorded = deps
+            .once::<ClientCertificateWire, _>(call, principal, &der, move |tx, note| {
+                note.subject = certificate.holder.to_string();
+                // Put on record twice, it stays as it was: withdrawn, if it was.
+                let known: Option<ClientCertificate> = tx.load(&certificate.key())?;
+                if known.is_none() {
+                    check_not_withdrawn(tx, &certificate.holder, not_before)?;
+                }
+                let certificate = known.unwrap_or_else(|| certificate.clone());
+                save(tx, &certificate);
+                Ok(certificate.to_wire())
+            })
+            .await?;
+        load_withdrawals(&deps)?;
+        ClientCertificate::from_wire(recorded.into_inner())
+            .map_err(|_| super::Fault::Inconsistent(KEPT).into())
+    })
+    .await
 }
 
 /// A page of the certificates that are on record for a holder.
@@ -97,63 +107,100 @@ pub(crate) async fn revoke(
     ]
     .join("\0");
     let (principal, of) = (Principal::of(&call), holder.clone());
-    deps.once::<(), _>(call, principal, body.as_bytes(), move |tx, note| {
-        note.subject = of.to_string();
-        note.add(Some(why.clone()).filter(|why| !why.is_empty()));
-        let range = keys::client_certificates_of(&of);
-        let mut found = false;
-        for (_, mut one) in tx.load_range::<ClientCertificate>(&range, MOST_CERTIFICATES)? {
-            if serial_number
-                .as_ref()
-                .is_some_and(|serial| *serial != one.serial_number)
-            {
-                continue;
+    let deps = Arc::clone(deps);
+    to_its_end(async move {
+        deps.once::<(), _>(call, principal, body.as_bytes(), move |tx, note| {
+            note.subject = of.to_string();
+            note.add(Some(why.clone()).filter(|why| !why.is_empty()));
+            let range = keys::client_certificates_of(&of);
+            let (mut found, mut left) = (false, MOST_CERTIFICATES);
+            let mut rest = range;
+            loop {
+                let page = tx.load_range::<ClientCertificate>(&rest, MOST_CERTIFICATES)?;
+                let Some((last, _)) = page.last() else { break };
+                rest = rest.after(last);
+                for (_, mut one) in page {
+                    let named = serial_number.as_ref();
+                    if named.is_some_and(|serial| *serial != one.serial_number) {
+                        continue;
+                    }
+                    found = true;
+                    // Beyond as many as one transaction may change, the record of the holder withdraws them.
+                    if one.withdrawn_at.is_none() && left > 0 {
+                        left = left.saturating_sub(1);
+                        one.withdrawn_at = Some(now);
+                        save(tx, &one);
+                    }
+                }
             }
-            found = true;
-            one.withdrawn_at = one.withdrawn_at.or(Some(now));
-            save(tx, &one);
-        }
-        match &serial_number {
-            Some(serial) if !found => {
-                return Err(Refusal::new(Reason::NotFound)
-                    .with("serial_number", serial)
-                    .into());
+            match &serial_number {
+                Some(serial) if !found => {
+                    return Err(Refusal::new(Reason::NotFound)
+                        .with("serial_number", serial)
+                        .into());
+                }
+                Some(_) => {}
+                // Those that were issued before there were records, too.
+                None => save(
+                    tx,
+                    &WithdrawnHolder {
+                        holder: of.clone(),
+                        withdrawn_at: now,
+                    },
+                ),
             }
-            Some(_) => {}
-            // Those that were issued before there were records, too.
-            None => save(
-                tx,
-                &WithdrawnHolder {
-                    holder: of.clone(),
-                    withdrawn_at: now,
-                },
-            ),
-        }
-        Ok(())
+            Ok(())
+        })
+        .await?;
+        load_withdrawals(&deps)?;
+        Ok(all(&deps, keys::client_certificates_of(&holder))?)
     })
-    .await?;
-    load_withdrawals(deps)?;
-    let mut store = &deps.store;
-    let range = keys::client_certificates_of(&holder);
-    let found = store.load_range::<ClientCertificate>(&range, MOST_CERTIFICATES)?;
-    Ok(found.into_iter().map(|(_, one)| one).collect())
+    .await
 }
 
-fn parse(deps: &Deps, der: &[u8], issued_at: DateTime<Utc>) -> Result<ClientCertificate, Refusal> {
+/// A certificate from before all of its holder's were withdrawn does not count again because it is put on record. The server's own CA
+/// dates certificates from midnight, so the day decides.
+fn check_not_withdrawn(
+    tx: &mut Tx<'_>,
+    holder: &Identity,
+    not_before: DateTime<Utc>,
+) -> Result<(), Outcome> {
+    let withdrawn: Option<WithdrawnHolder> = tx.load(&keys::withdrawn_holder(holder))?;
+    match withdrawn {
+        Some(one) if not_before.date_naive() < one.withdrawn_at.date_naive() => {
+            let why = format!(
+                "is from {}, and all that {holder} had were withdrawn on {}; issue a new one",
+                not_before.date_naive(),
+                one.withdrawn_at.date_naive()
+            );
+            Err(Refusal::invalid(vec![Violation::new("certificate", why)]).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The certificate, and when it begins to be valid.
+fn parse(
+    deps: &Deps,
+    der: &[u8],
+    issued_at: DateTime<Utc>,
+) -> Result<(ClientCertificate, DateTime<Utc>), Refusal> {
     let wrong = |why: String| Refusal::invalid(vec![Violation::new("certificate", why)]);
     let holder = Identity::from_certificate(der, &deps.trust_domain)
         .map_err(|error| wrong(error.to_string()))?;
     let unreadable = || wrong("is not valid X.509".to_owned());
     let (_, read) = X509Certificate::from_der(der).map_err(|_| unreadable())?;
-    Ok(ClientCertificate {
+    let instant = |seconds: i64| DateTime::from_timestamp(seconds, 0).ok_or_else(unreadable);
+    let not_before = instant(read.validity().not_before.timestamp())?;
+    let certificate = ClientCertificate {
         holder,
         serial_number: data_encoding::HEXLOWER.encode(&read.serial.to_bytes_be()),
         sha256: Sha256::digest(der).into(),
         issued_at,
-        expires_at: DateTime::from_timestamp(read.validity().not_after.timestamp(), 0)
-            .ok_or_else(unreadable)?,
+        expires_at: instant(read.validity().not_after.timestamp())?,
         withdrawn_at: None,
-    })
+    };
+    Ok((certificate, not_before))
 }
 
 fn check_partner(deps: &Deps, holder: &Identity) -> Result<(), Outcome> {

@@ -6,21 +6,23 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use upkeep::artefact::{KeyList, KeyState};
+use upkeep::artefact::KeyList;
 use upkeep::jws::{self, SigningInput};
 use upkeep::key::{PublicKey, Thumbprint};
 
 use super::activate::verify_es256;
 use super::once::Principal;
-use super::{Call, Deps, Fault, Outcome};
+use super::{Call, Deps, Fault, Outcome, to_its_end};
 use crate::domain::activation::Activation;
 use crate::domain::issuing::{self, IssuingKey, Rotation};
-use crate::domain::machine::ActivationState;
+use crate::domain::machine::{ActivationState, DeactivationState, UpgradeState};
 use crate::domain::refusal::{Reason, Refusal, Violation};
+use crate::domain::upgrade::Upgrade;
 use crate::keys::Keys;
 use crate::keys::ring::{self, Ring};
 use crate::record::issuing::CertifiedList;
-use crate::record::{RecordError, Records, keys, save};
+use crate::record::{Record, RecordError, Records, keys, save};
+use crate::signer::Signer;
 use crate::store::Store;
 
 /// Opens the ring of a server: what is on record, else the one key of a data directory that never had a second one.
@@ -61,8 +63,17 @@ pub(crate) async fn rotate(
     call: Call,
     lead: TimeDelta,
 ) -> Result<Vec<IssuingKey>, Outcome> {
+    to_its_end(rotate_here(Arc::clone(deps), call, lead)).await
+}
+
+async fn rotate_here(
+    deps: Arc<Deps>,
+    mut call: Call,
+    lead: TimeDelta,
+) -> Result<Vec<IssuingKey>, Outcome> {
+    let deps = &deps;
     let _one_at_a_time = deps.key_changes.lock().await;
-    let now = call.now;
+    let now = begin(deps, &mut call);
     let held = list(deps);
     // 1 A new private key, on disk or in the token before anything names it.
     let planned = issuing::decide_rotation(&held, now, lead).ok();
@@ -76,14 +87,14 @@ pub(crate) async fn rotate(
         narrow(deps, &after);
     }
     // 3 One transaction decides and writes.
-    let (body, new) = (format!("{lead}"), made.clone());
-    let changed = change(deps, call, body, move |before| {
+    let (body, new) = (format!("{lead}"), on_record(&made));
+    let changed = change(deps, call, body, String::new(), move |before| {
         let rotation = issuing::decide_rotation(&before, now, lead)?;
-        let new = match rotation {
-            Rotation::New(_) => new.clone(),
-            Rotation::Sooner(..) => None,
+        let (new, subject) = match rotation {
+            Rotation::New(_) => (new.clone(), new.as_ref().map(IssuingKey::kid)),
+            Rotation::Sooner(next, _) => (None, Some(next)),
         };
-        Ok(issuing::rotated(before, rotation, new, now))
+        Ok((issuing::rotated(before, rotation, new, now), subject))
     });
     settle(deps, changed.await, made)
 }
@@ -100,25 +111,27 @@ pub(crate) async fn retire(
     kid: Thumbprint,
     in_use: InUse,
 ) -> Result<Vec<IssuingKey>, Outcome> {
+    to_its_end(retire_here(Arc::clone(deps), call, kid, in_use)).await
+}
+
+async fn retire_here(
+    deps: Arc<Deps>,
+    mut call: Call,
+    kid: Thumbprint,
+    in_use: InUse,
+) -> Result<Vec<IssuingKey>, Outcome> {
+    let deps = &deps;
     let _one_at_a_time = deps.key_changes.lock().await;
-    let now = call.now;
+    let now = begin(deps, &mut call);
     let after = issuing::retired(list(deps), &kid, now);
     if after.is_ok() && in_use == InUse::Refused {
-        let activations = certified_by(deps, &kid)?;
-        if activations > 0 {
-            return Err(Refusal::new(Reason::IllegalTransition)
-                .detail(format!(
-                    "{activations} activations have their certificate from this key: they would be refused until they refresh"
-                ))
-                .with("activations", activations)
-                .into());
-        }
+        check_unused(deps, kid).await?;
     }
     if let Ok(after) = &after {
         narrow(deps, after);
     }
-    let changed = change(deps, call, kid.to_string(), move |before| {
-        issuing::retired(before, &kid, now)
+    let changed = change(deps, call, kid.to_string(), String::new(), move |before| {
+        Ok((issuing::retired(before, &kid, now)?, Some(kid)))
     });
     settle(deps, changed.await, None)
 }
@@ -140,8 +153,18 @@ pub(crate) async fn revoke(
     kid: Thumbprint,
     why: String,
 ) -> Result<Vec<IssuingKey>, Outcome> {
+    to_its_end(revoke_here(Arc::clone(deps), call, kid, why)).await
+}
+
+async fn revoke_here(
+    deps: Arc<Deps>,
+    mut call: Call,
+    kid: Thumbprint,
+    why: String,
+) -> Result<Vec<IssuingKey>, Outcome> {
+    let deps = &deps;
     let _one_at_a_time = deps.key_changes.lock().await;
-    let now = call.now;
+    let now = begin(deps, &mut call);
     let mut made = None;
     if let Ok(after) = issuing::revoked(list(deps), &kid, now) {
         narrow(deps, &after);
@@ -149,13 +172,14 @@ pub(crate) async fn revoke(
             made = Some(make(deps, now)?);
         }
     }
-    let (body, new) = ([&kid.to_string(), why.as_str()].join("\0"), made.clone());
-    let changed = change_because(deps, call, body, why, move |before| {
+    let body = [&kid.to_string(), why.as_str()].join("\0");
+    let new = on_record(&made);
+    let changed = change(deps, call, body, why, move |before| {
         let mut after = issuing::revoked(before, &kid, now)?;
         if issuing::signing(&after, now).is_none() {
             after.extend(new.clone());
         }
-        Ok(after)
+        Ok((after, Some(kid)))
     });
     settle(deps, changed.await, made)
 }
@@ -165,15 +189,26 @@ pub(crate) async fn revoke(
 /// * `root` - the root's key; needed for the first list, and where the root itself changes.
 ///
 /// # Errors
-/// INVALID_FIELD for a list that the root did not sign, for one that does not have the keys of this server, and for a number that is not
-/// higher than the one before.
+/// INVALID_FIELD for a list that the root did not sign, for one that does not say what is on record ([`issuing::check_list`]), and for a
+/// number that is not higher than the one before.
 pub(crate) async fn publish(
     deps: &Arc<Deps>,
     call: Call,
     text: String,
     root: Option<PublicKey>,
 ) -> Result<CertifiedList, Outcome> {
+    to_its_end(publish_here(Arc::clone(deps), call, text, root)).await
+}
+
+async fn publish_here(
+    deps: Arc<Deps>,
+    mut call: Call,
+    text: String,
+    root: Option<PublicKey>,
+) -> Result<CertifiedList, Outcome> {
+    let deps = &deps;
     let _one_at_a_time = deps.key_changes.lock().await;
+    let now = begin(deps, &mut call);
     let held = certified(deps)?;
     let root = root
         .or_else(|| held.as_ref().map(|held| held.root.clone()))
@@ -183,18 +218,7 @@ pub(crate) async fn publish(
     let list = jws::verify::<KeyList>(&text, find, verify_es256)
         .map_err(|error| invalid("key_list", error))?
         .into_claims();
-    let now = call.now;
-    for key in self::list(deps) {
-        let signs = key.state(now) == KeyState::Signing;
-        if signs
-            && list
-                .get(&key.kid())
-                .is_none_or(|one| !one.state().verifies())
-        {
-            let why = format!("does not have the key {} that signs now", key.kid());
-            return Err(invalid("key_list", why).into());
-        }
-    }
+    issuing::check_list(&list, &deps.issuer, &self::list(deps), now)?;
     let new = CertifiedList {
         sequence: list.sequence(),
         root,
@@ -227,32 +251,38 @@ fn narrow(deps: &Deps, after: &[IssuingKey]) {
     deps.ring.store(Arc::new(narrowed));
 }
 
+/// A change begins once it is its turn, not when it was asked for.
+fn begin(deps: &Deps, call: &mut Call) -> DateTime<Utc> {
+    call.now = deps.clock.now();
+    call.now
+}
+
 /// A new private key, and what is to be on record of it.
-fn make(deps: &Deps, begins: DateTime<Utc>) -> Result<IssuingKey, Outcome> {
+type Made = (IssuingKey, Arc<dyn Signer>);
+
+fn on_record(made: &Option<Made>) -> Option<IssuingKey> {
+    made.as_ref().map(|(key, _)| key.clone())
+}
+
+fn make(deps: &Deps, begins: DateTime<Utc>) -> Result<Made, Outcome> {
     let (place, signer) = deps
         .holder
         .make(&*deps.clock, &*deps.random)
         .map_err(Fault::Keys)?;
     let key = PublicKey::from_sec1(&signer.public_key_sec1())?;
-    Ok(IssuingKey::from(key, place, begins))
+    Ok((IssuingKey::from(key, place, begins), signer))
 }
 
+/// Runs a change of the keys in one transaction. `decide` gets what is on record, or what a server without records has; it answers what is to
+/// be, and which key the change is about.
 async fn change(
     deps: &Arc<Deps>,
     call: Call,
     body: String,
-    decide: impl FnMut(Vec<IssuingKey>) -> Result<Vec<IssuingKey>, Refusal> + Send + 'static,
-) -> Result<(), Outcome> {
-    change_because(deps, call, body, String::new(), decide).await
-}
-
-/// Runs a change of the keys in one transaction. `decide` gets what is on record, or what a server without records has.
-async fn change_because(
-    deps: &Arc<Deps>,
-    call: Call,
-    body: String,
     why: String,
-    mut decide: impl FnMut(Vec<IssuingKey>) -> Result<Vec<IssuingKey>, Refusal> + Send + 'static,
+    mut decide: impl FnMut(Vec<IssuingKey>) -> Result<(Vec<IssuingKey>, Option<Thumbprint>), Refusal>
+    + Send
+    + 'static,
 ) -> Result<(), Outcome> {
     let unrecorded = deps.first_key.clone();
     let principal = Principal::of(&call);
@@ -262,11 +292,8 @@ async fn change_because(
         if before.is_empty() {
             before = vec![unrecorded.clone()];
         }
-        let after = decide(before)?;
-        note.subject = after
-            .last()
-            .map(|key| key.kid().to_string())
-            .unwrap_or_default();
+        let (after, subject) = decide(before)?;
+        note.subject = subject.map(|kid| kid.to_string()).unwrap_or_default();
         for key in &after {
             save(tx, key);
         }
@@ -280,19 +307,22 @@ async fn change_because(
 fn settle(
     deps: &Deps,
     changed: Result<(), Outcome>,
-    made: Option<IssuingKey>,
+    made: Option<Made>,
 ) -> Result<Vec<IssuingKey>, Outcome> {
     let mut store = &deps.store;
     let mut stored = load(&mut store)?;
     if stored.is_empty() {
         stored = vec![deps.first_key.clone()];
     }
-    if let Some(made) = made
-        && !stored.iter().any(|key| key.kid() == made.kid())
-    {
-        deps.holder.discard(&made.place);
+    let mut at_hand = deps.ring.load().signers();
+    if let Some((made, signer)) = made {
+        if stored.iter().any(|key| key.kid() == made.kid()) {
+            // It is open: nothing that can fail stands between the record and its use.
+            at_hand.push(signer);
+        } else {
+            deps.holder.discard(&made.place);
+        }
     }
-    let at_hand = deps.ring.load().signers();
     let ring = Ring::open(stored.clone(), &deps.holder, &at_hand, deps.clock.now())
         .map_err(Fault::Keys)?;
     deps.ring.store(Arc::new(ring));
@@ -306,23 +336,76 @@ fn load(reads: &mut impl Records) -> Result<Vec<IssuingKey>, RecordError> {
     Ok(found)
 }
 
-/// How many live activations were last certified by a key.
-fn certified_by(deps: &Deps, kid: &Thumbprint) -> Result<u64, Outcome> {
-    let mut store = &deps.store;
-    let mut range = keys::table(b'a');
+/// Looks through everything that rests on a key.
+///
+/// # Errors
+/// ILLEGAL_TRANSITION with `activations` and `files`.
+async fn check_unused(deps: &Arc<Deps>, kid: Thumbprint) -> Result<(), Outcome> {
+    let store = deps.store.clone();
+    let count = move || -> Result<(u64, u64), RecordError> {
+        let activations = count::<Activation>(&store, keys::table(b'a'), |one| rests_on(one, &kid));
+        let files = count::<Upgrade>(&store, keys::upgrades(), |one| {
+            one.state == UpgradeState::CodeIssued
+                && one.file.as_deref().is_some_and(|file| names(file, &kid))
+        });
+        Ok((activations?, files?))
+    };
+    let counted = tokio::task::spawn_blocking(count).await;
+    let (activations, files) =
+        counted.map_err(|_| Fault::Inconsistent("counting what rests on a key panicked"))??;
+    if (activations, files) == (0, 0) {
+        return Ok(());
+    }
+    let mut rest = Vec::new();
+    if activations > 0 {
+        rest.push(format!(
+            "{activations} activations have their certificate or their return ticket from this key: they would be refused until they refresh"
+        ));
+    }
+    if files > 0 {
+        rest.push(format!(
+            "{files} upgrade files that are out are signed by this key: they would be refused for ever"
+        ));
+    }
+    Err(Refusal::new(Reason::IllegalTransition)
+        .detail(rest.join("; "))
+        .with("activations", activations)
+        .with("files", files)
+        .into())
+}
+
+/// Whether a device holds something by this key that it still needs: its certificate, or the ticket of a return that is under way.
+fn rests_on(activation: &Activation, kid: &Thumbprint) -> bool {
+    let returns = activation.deactivation.as_ref();
+    // A ticket that ran out leaves the seat with the device, and its certificate in force.
+    matches!(
+        activation.state,
+        ActivationState::Active | ActivationState::Releasing
+    ) && (names(&activation.certificate, kid)
+        || returns.is_some_and(|one| {
+            one.state == DeactivationState::TicketIssued && names(&one.ticket, kid)
+        }))
+}
+
+fn names(signing_input: &str, kid: &Thumbprint) -> bool {
+    SigningInput::parse(signing_input).is_ok_and(|input| input.kid() == *kid)
+}
+
+fn count<R: Record>(
+    store: &Store,
+    mut range: keys::Range,
+    counts: impl Fn(&R) -> bool,
+) -> Result<u64, RecordError> {
+    let mut reads = store;
     let mut count = 0_u64;
     loop {
-        let page = store.load_range::<Activation>(&range, PAGE)?;
+        let page = reads.load_range::<R>(&range, PAGE)?;
         let Some((last, _)) = page.last() else {
             return Ok(count);
         };
         range = range.after(last);
-        let named = page.iter().filter(|(_, activation)| {
-            activation.state == ActivationState::Active
-                && SigningInput::parse(&activation.certificate)
-                    .is_ok_and(|input| input.kid() == *kid)
-        });
-        count = count.saturating_add(u64::try_from(named.count()).unwrap_or(u64::MAX));
+        let found = page.iter().filter(|(_, one)| counts(one)).count();
+        count = count.saturating_add(u64::try_from(found).unwrap_or(u64::MAX));
     }
 }
 

@@ -62,6 +62,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
+use tracing::Instrument;
 use upkeep::artefact::Issuer;
 use upkeep::date::CivilDate;
 use upkeep::id::{PartnerId, RequestId};
@@ -432,6 +433,19 @@ pub(crate) async fn refuse_stranger(
     match decided {
         Err(outcome) => outcome,
         Ok(_) => Fault::Inconsistent("a refusal was granted").into(),
+    }
+}
+
+/// Runs a change to its end even when whoever asked hangs up: what is committed must come to count in memory, too.
+///
+/// # Errors
+/// Those of `change`.
+pub(super) async fn to_its_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Outcome>> + Send + 'static,
+) -> Result<T, Outcome> {
+    match tokio::spawn(change.in_current_span()).await {
+        Ok(done) => done,
+        Err(_) => Err(Fault::Inconsistent("a change panicked or was cut off").into()),
     }
 }
 

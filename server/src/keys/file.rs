@@ -122,7 +122,7 @@ pub fn write_new(path: &Path, bytes: &[u8], access: Access) -> Result<(), KeyFil
 ///
 /// # Errors
 /// [`KeyFileError::Io`]; what was there stays.
-pub(super) fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), KeyFileError> {
+pub(crate) fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), KeyFileError> {
     beside(path, bytes, access)?
         .persist(path)
         .map_err(|e| unwritable(path, e.error))?;

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
@@ -83,28 +83,45 @@ impl Withdrawals {
 
 /// The withdrawals in force, shared by whoever checks and whoever changes them.
 #[derive(Clone)]
-pub struct Withdrawn(watch::Sender<Arc<Withdrawals>>);
+pub struct Withdrawn {
+    now: watch::Sender<Arc<Withdrawals>>,
+    reload: Arc<Mutex<()>>,
+}
 
 impl Default for Withdrawn {
     fn default() -> Self {
-        Self(watch::Sender::new(Arc::default()))
+        Self {
+            now: watch::Sender::new(Arc::default()),
+            reload: Arc::default(),
+        }
     }
 }
 
 impl Withdrawn {
     /// What counts from now on; open connections notice.
     pub fn set(&self, withdrawals: Withdrawals) {
-        self.0.send_replace(Arc::new(withdrawals));
+        self.now.send_replace(Arc::new(withdrawals));
+    }
+
+    /// As [`Self::set`], with what `read` finds on record. One at a time: what was read earlier never takes the place of what was read
+    /// later.
+    ///
+    /// # Errors
+    /// Those of `read`; nothing changes then.
+    pub(crate) fn reload<E>(&self, read: impl FnOnce() -> Result<Withdrawals, E>) -> Result<(), E> {
+        let _one_at_a_time = self.reload.lock().unwrap_or_else(PoisonError::into_inner);
+        self.set(read()?);
+        Ok(())
     }
 
     /// Whether a certificate (SHA-256 of its DER) of this holder no longer counts.
     pub fn refuse(&self, holder: &Identity, sha256: &[u8; 32]) -> bool {
-        self.0.borrow().refuse(holder, sha256)
+        self.now.borrow().refuse(holder, sha256)
     }
 
     /// Completes when that certificate no longer counts.
     pub async fn refused(&self, holder: &Identity, sha256: &[u8; 32]) {
-        let mut changes = self.0.subscribe();
+        let mut changes = self.now.subscribe();
         // This value holds the sender, so the channel does not close.
         let _ = changes.wait_for(|now| now.refuse(holder, sha256)).await;
     }
@@ -173,5 +190,33 @@ mod tests {
         withdrawn.set(Withdrawals::new(&[certificate(1, 10, Some(20))], []));
         assert!(waiting.is_woken());
         assert!(waiting.poll().is_ready());
+    }
+
+    /// Two withdrawals at once: the one that read first must not set last.
+    #[test]
+    fn what_was_read_earlier_never_replaces_what_was_read_later() {
+        use std::sync::mpsc::channel;
+        use std::time::Duration;
+
+        let withdrawn = Withdrawn::default();
+        let (later, (reads, told)) = (withdrawn.clone(), channel());
+        let mut second = None;
+        withdrawn
+            .reload(|| {
+                let earlier = Withdrawals::default();
+                second = Some(std::thread::spawn(move || {
+                    later.reload(|| {
+                        let _ = reads.send(());
+                        Ok::<_, ()>(Withdrawals::new(&[certificate(1, 10, Some(20))], []))
+                    })
+                }));
+                // Without the lock the other one gets here within this time, and its word is lost.
+                let waits = told.recv_timeout(Duration::from_millis(200));
+                assert!(waits.is_err(), "both read at once");
+                Ok::<_, ()>(earlier)
+            })
+            .unwrap();
+        second.unwrap().join().unwrap().unwrap();
+        assert!(withdrawn.refuse(&acme(), &[1; 32]));
     }
 }

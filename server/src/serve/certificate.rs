@@ -31,7 +31,7 @@ pub(super) struct CertificateFiles {
 
 /// What tells one state of the two files from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp([(u64, u64, i64, i64); 2]);
+pub(super) struct Stamp([(u64, u64, i64, i64); 2]);
 
 /// Why a pair of files is not taken up.
 #[derive(Debug, thiserror::Error)]
@@ -48,12 +48,18 @@ enum Unfit {
 
 impl CertificateFiles {
     /// * `shown` - what was read from the files when the server was opened.
-    pub(super) fn new(data_dir: &Path, shown: ServerCertificate, clock: Arc<dyn Clock>) -> Self {
+    /// * `read` - the files just before that, so that those that came in between are noticed.
+    pub(super) fn new(
+        data_dir: &Path,
+        shown: ServerCertificate,
+        read: Option<Stamp>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             data_dir: data_dir.to_owned(),
             shown,
             clock,
-            read: Stamp::of(data_dir),
+            read,
             changed: None,
         }
     }
@@ -108,7 +114,7 @@ impl CertificateFiles {
 
 impl Stamp {
     /// None while a file is missing.
-    fn of(data_dir: &Path) -> Option<Self> {
+    pub(super) fn of(data_dir: &Path) -> Option<Self> {
         let (certificate, key) = keys::tls_files(data_dir);
         let of = |file: Metadata| (file.ino(), file.len(), file.mtime(), file.mtime_nsec());
         Some(Self([

@@ -41,7 +41,7 @@ use crate::ops::Ops;
 use crate::pki;
 use crate::random::Random;
 use crate::serve::at_work::AtWork;
-use crate::serve::certificate::CertificateFiles;
+use crate::serve::certificate::{CertificateFiles, Stamp};
 pub use crate::serve::error::ServeError;
 use crate::serve::health::Health;
 use crate::serve::programmes::NewRevisions;
@@ -58,6 +58,7 @@ pub struct Server {
     products: Listener,
     staff: Listener,
     certificate: ServerCertificate,
+    certificate_read: Option<Stamp>,
     metrics: Arc<Metrics>,
     ops: Option<TcpListener>,
 }
@@ -117,6 +118,7 @@ impl Server {
         if !Store::exists(data_dir)? {
             return Err(ServeError::no_store(data_dir));
         }
+        let certificate_read = Stamp::of(data_dir);
         let keys = Keys::open_for(settings)?;
         warn_of_expiry(&keys, &*clock);
 
@@ -162,6 +164,7 @@ impl Server {
             staff: staff.with_withdrawn(deps.withdrawn.clone()),
             deps: Arc::new(deps),
             certificate,
+            certificate_read,
             metrics,
             ops: None,
         })
@@ -228,6 +231,7 @@ impl Server {
         let files = CertificateFiles::new(
             &self.settings.data_dir,
             self.certificate,
+            self.certificate_read,
             Arc::clone(&self.deps.clock),
         );
         let at_work = AtWork {

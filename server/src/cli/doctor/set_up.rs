@@ -11,6 +11,7 @@ use crate::config::Settings;
 use crate::keys::{Keys, KeysError, keys_dir};
 use crate::pki;
 use crate::serve::{check_mail, read_programmes};
+use crate::signer::FileSigner;
 use crate::store::Store;
 
 pub(super) fn keys(settings: &Settings, clock: &dyn Clock) -> Vec<Finding> {
@@ -26,6 +27,7 @@ pub(super) fn keys(settings: &Settings, clock: &dyn Clock) -> Vec<Finding> {
         ),
         Err(error) => findings.add("keys", Level::Problem, &error, remedy(&error)),
     }
+    rotated(&mut findings, settings);
     for (name, file) in [
         ("the server's certificate", "tls.crt"),
         ("the CA", "ca.crt"),
@@ -36,9 +38,12 @@ pub(super) fn keys(settings: &Settings, clock: &dyn Clock) -> Vec<Finding> {
             continue;
         };
         let days = ends.signed_duration_since(clock.now()).num_days();
-        let remedy = format!(
-            "issue keys/{file} anew (docs/operating.md) and see that whoever pins it has the new one in time"
-        );
+        let remedy = match file {
+            "tls.crt" => "issue it anew: upkeep-server keys renew-tls".to_owned(),
+            _ => format!(
+                "issue keys/{file} anew (docs/operating.md) and see that whoever pins it has the new one in time"
+            ),
+        };
         let (level, found) = match days {
             i64::MIN..0 => (Level::Problem, format!("{name} ended on {ends}")),
             0..WARN_DAYS => (
@@ -53,6 +58,28 @@ pub(super) fn keys(settings: &Settings, clock: &dyn Clock) -> Vec<Finding> {
         }
     }
     findings.all
+}
+
+/// The private keys that rotations made: which of them sign, the store says, but none is to be read by others, and each is to be a key.
+fn rotated(findings: &mut Findings, settings: &Settings) {
+    let Ok(entries) = fs::read_dir(keys_dir(&settings.data_dir)) else {
+        // That it cannot be read was told with the keys.
+        return;
+    };
+    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        let name = path.file_name().and_then(|name| name.to_str());
+        if !name.is_some_and(|name| name.starts_with("signing.") && name.ends_with(".key"))
+            || name == Some("signing.key")
+        {
+            continue;
+        }
+        if let Err(error) = FileSigner::open(&path) {
+            let error = KeysError::from(error);
+            findings.add("keys", Level::Problem, &error, remedy(&error));
+        }
+    }
 }
 
 fn remedy(error: &KeysError) -> &'static str {

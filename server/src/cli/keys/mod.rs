@@ -20,10 +20,11 @@ use crate::cli::admin::{Admin, Reach, open_keys};
 use crate::cli::client_certificates::instant;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::files;
-use crate::cli::output::Form;
+use crate::cli::output::{Form, note};
 use crate::cli::place::Place;
 use crate::cli::serve::block_on;
 use crate::clock::{Clock, SystemClock};
+use crate::domain::issuing::LEFT_OUT_AFTER;
 use crate::keys::file::read_public;
 use crate::keys::{SERVER_DAYS, replace_tls, tls_files};
 use crate::logging::{self, LogFormat};
@@ -267,9 +268,12 @@ async fn retire(args: &RetireArgs) -> Result<(), Failure> {
         key_id: args.key_id.clone(),
         in_use: args.in_use,
     };
+    let before = ask(&mut admin).await?;
     let done = admin.client.retire_issuing_key(request).await;
     let done = done.map(drop).map_err(|status| admin.refused(&status));
-    then_show(admin, done, args.form).await
+    then_show(admin, done, args.form).await?;
+    say_what_products_know(&before, &args.key_id);
+    Ok(())
 }
 
 async fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
@@ -279,9 +283,12 @@ async fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
         key_id: args.key_id.clone(),
         reason: args.reason.clone(),
     };
+    let before = ask(&mut admin).await?;
     let done = admin.client.revoke_issuing_key(request).await;
     let done = done.map(drop).map_err(|status| admin.refused(&status));
-    then_show(admin, done, args.form).await
+    then_show(admin, done, args.form).await?;
+    say_what_products_know(&before, &args.key_id);
+    Ok(())
 }
 
 async fn publish(args: &PublishArgs) -> Result<(), Failure> {
@@ -383,6 +390,29 @@ async fn then_show(mut admin: Admin, done: Result<(), Failure>, form: Form) -> R
     show(&found?, form)
 }
 
+/// Where a list is published, products know the keys as they were. One that ended before it signed leaves them with a list on which the
+/// key before it stops on that day.
+///
+/// * `before` - the keys before the change.
+fn say_what_products_know(before: &ListIssuingKeysResponse, key_id: &str) {
+    if before.root_key_id.is_empty() {
+        return;
+    }
+    let next = i32::from(IssuingKeyState::Next);
+    let begins = before
+        .keys
+        .iter()
+        .filter(|key| key.key_id == key_id && key.state == next)
+        .find_map(|key| key.sign_start_time.and_then(instant));
+    let when = begins.map_or("now".to_owned(), |at| {
+        format!("before {}", at.format("%Y-%m-%d %H:%M UTC"))
+    });
+    note(format_args!(
+        "Products know the keys by list {}, from before this. Certify a new list {when}: keys publish, keys certify, keys accept.",
+        before.list_sequence
+    ));
+}
+
 fn show(found: &ListIssuingKeysResponse, form: Form) -> Result<(), Failure> {
     let listed = Listed {
         keys: found.keys.iter().map(Key::from).collect(),
@@ -392,8 +422,8 @@ fn show(found: &ListIssuingKeysResponse, form: Form) -> Result<(), Failure> {
     form.print(&listed, || listed.text())
 }
 
-/// What the root is to certify: the number after the newest list's, and no more keys than fit; those that have been retired longest are
-/// left out, which refuses them just the same.
+/// What the root is to certify: the number after the newest list's, and no more keys than fit; of those that were retired long ago the
+/// oldest are left out.
 fn to_certify(found: &ListIssuingKeysResponse) -> Result<KeyList, Failure> {
     let broken = |why: &dyn std::fmt::Display| {
         Failure::new(
@@ -401,27 +431,40 @@ fn to_certify(found: &ListIssuingKeysResponse) -> Result<KeyList, Failure> {
             format_args!("the server's answer is of no use: {why}; is it of another version?"),
         )
     };
-    let mut keys = found
-        .keys
-        .iter()
-        .map(certified)
-        .collect::<Option<Vec<_>>>()
-        .ok_or_else(|| broken(&"a key cannot be read"))?;
+    let now = SystemClock.now();
+    let mut keys = found.keys.iter().collect::<Vec<_>>();
     while keys.len() > MAX_KEYS {
-        let Some(at) = keys.iter().position(|key| key.state() == KeyState::Retired) else {
+        let Some(at) = keys.iter().position(|key| may_be_left_out(key, now)) else {
             return Err(Failure::new(
                 Exit::Refused,
-                format_args!("a list holds {MAX_KEYS} keys; retire those that nothing rests on"),
+                format_args!(
+                    "there are {} keys, a list holds {MAX_KEYS}, and only those may be left out that were retired more than {} years ago: a product that was built with another would go by it again. Rotate less often; products that pin keys one by one need no list",
+                    keys.len(),
+                    LEFT_OUT_AFTER.num_days() / 365
+                ),
             ));
         };
         keys.remove(at);
     }
+    let keys = keys
+        .into_iter()
+        .map(certified)
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| broken(&"a key cannot be read"))?;
     let issuer = Issuer::parse(&found.issuer).map_err(|e| broken(&e))?;
     let sequence = u64::try_from(found.list_sequence)
         .unwrap_or(0)
         .saturating_add(1);
-    let now = u64::try_from(SystemClock.now().timestamp()).unwrap_or(0);
+    let now = u64::try_from(now.timestamp()).unwrap_or(0);
     KeyList::new(issuer, now, sequence, keys).map_err(|e| broken(&e))
+}
+
+fn may_be_left_out(key: &IssuingKey, now: DateTime<Utc>) -> bool {
+    key.state == i32::from(IssuingKeyState::Retired)
+        && key
+            .verify_end_time
+            .and_then(instant)
+            .is_some_and(|end| now.signed_duration_since(end) > LEFT_OUT_AFTER)
 }
 
 fn certified(key: &IssuingKey) -> Option<CertifiedKey> {

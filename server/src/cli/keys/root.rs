@@ -18,7 +18,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::files;
 use crate::cli::output::{self, Form};
 use crate::clock::{Clock, SystemClock};
-use crate::keys::file::{read_public, read_secret};
+use crate::keys::file::{Access, read_public, read_secret, replace};
 use crate::random::{SystemRandom, bytes32};
 
 /// Make the offline root key
@@ -231,14 +231,8 @@ fn last_sequence(root: &Path) -> Result<u64, Failure> {
 }
 
 fn remember(root: &Path, sequence: u64) -> Result<(), Failure> {
-    let beside = root.join(".sequence.new");
-    let written = fs::File::create(&beside).and_then(|mut file| {
-        std::io::Write::write_all(&mut file, format!("{sequence}\n").as_bytes())?;
-        file.sync_all()
-    });
-    written
-        .and_then(|()| fs::rename(&beside, root.join(SEQUENCE)))
-        .map_err(fault)
+    let text = format!("{sequence}\n");
+    replace(&root.join(SEQUENCE), text.as_bytes(), Access::Owner).map_err(fault)
 }
 
 fn draw() -> Result<SigningKey, Failure> {

@@ -41,8 +41,8 @@ pub(super) async fn rotate(
     let lead = fields.parsed("lead_seconds", lead.ok_or("is 0 to 366 days in seconds"));
     let (request_id, lead) = fields.finish(|| Some((request_id?, lead?)))?;
     let call = call(deps, "RotateIssuingKey", caller, request_id);
-    let now = call.now;
-    Ok(present(&issuing::rotate(deps, call, lead).await?, now))
+    let keys = issuing::rotate(deps, call, lead).await?;
+    Ok(present(&keys, deps.clock.now()))
 }
 
 pub(super) async fn retire(
@@ -59,9 +59,8 @@ pub(super) async fn retire(
         false => InUse::Refused,
     };
     let call = call(deps, "RetireIssuingKey", caller, request_id);
-    let now = call.now;
     let keys = issuing::retire(deps, call, kid, in_use).await?;
-    Ok(present(&keys, now))
+    Ok(present(&keys, deps.clock.now()))
 }
 
 pub(super) async fn revoke(
@@ -75,8 +74,8 @@ pub(super) async fn revoke(
     let why = fields.reason(&asked.reason);
     let (request_id, kid, why) = fields.finish(|| Some((request_id?, kid?, why?)))?;
     let call = call(deps, "RevokeIssuingKey", caller, request_id);
-    let now = call.now;
-    Ok(present(&issuing::revoke(deps, call, kid, why).await?, now))
+    let keys = issuing::revoke(deps, call, kid, why).await?;
+    Ok(present(&keys, deps.clock.now()))
 }
 
 pub(super) async fn publish(
