@@ -2,14 +2,14 @@
 //!
 //! Pure, as [`crate::check`]: no clock, no network, no file. A product pins issuing keys, or a root, or both. With a root it takes the
 //! newest [`KeyList`] that reaches it, from a file or the network, and never goes back to an older one. What the newest list says of a
-//! key counts, also for a key that was pinned.
+//! key counts, also for a key that was pinned. A key that a later list leaves out has ended: what it signed can be read, and counts no more.
 //!
 //! A key's window is held against `iat` at its end only. A stored artefact may be signed again by a later key with its claims
 //! unchanged, so an `iat` from before a key's window is nothing wrong; one from after it is.
 
 use crate::artefact::{
-    ActivationCertificate, DeactivationReceipt, DeactivationTicket, KeyList, KeyState, UnlockCode,
-    UpgradeCode,
+    ActivationCertificate, CertifiedKey, DeactivationReceipt, DeactivationTicket, Issuer, KeyList,
+    KeyState, UnlockCode, UpgradeCode,
 };
 use crate::jwks::KeySet;
 use crate::jws::{self, Claims, JwsError, Verified};
@@ -44,7 +44,9 @@ issued!(
 pub struct TrustedKeys {
     pinned: KeySet,
     root: Option<PublicKey>,
+    issuer: Option<Issuer>,
     list: Option<Held>,
+    ended: Vec<CertifiedKey>,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,18 @@ impl TrustedKeys {
         }
     }
 
+    /// Knows the keys of earlier lists that the newest one leaves out, as [`Self::ended`] gave them before; to be said before the list
+    /// is learned again.
+    #[must_use]
+    pub fn with_ended(self, ended: Vec<CertifiedKey>) -> Self {
+        Self { ended, ..self }
+    }
+
+    /// Says whose lists are taken while none is held; a list that is held says it itself.
+    pub fn expect_issuer(&mut self, issuer: Issuer) {
+        self.issuer = Some(issuer);
+    }
+
     /// The root, where one is pinned.
     pub fn root(&self) -> Option<&PublicKey> {
         self.root.as_ref()
@@ -86,17 +100,57 @@ impl TrustedKeys {
         self.list.as_ref().map(|held| held.text.as_str())
     }
 
-    /// Takes a certified list (bare JWS). Nothing changes unless it is good and not older than what is held.
+    /// The keys of earlier lists that the newest one leaves out, to be kept beside it and given to [`Self::with_ended`].
+    pub fn ended(&self) -> &[CertifiedKey] {
+        &self.ended
+    }
+
+    /// Takes a certified list (bare JWS). Nothing changes unless it is good, of the same issuer and not older than what is held.
     ///
     /// Trust: `text` is untrusted; the root's signature is checked first.
     ///
     /// # Errors
     /// [`TrustError`].
     pub fn learn(&mut self, text: &str, verify: VerifyFn) -> Result<Learned, TrustError> {
+        let Some(list) = self.newer(text, verify)? else {
+            return Ok(Learned::Known);
+        };
+        if let Some(held) = self.list.take() {
+            self.ended
+                .extend(held.list.keys().iter().cloned().map(CertifiedKey::ended));
+        }
+        self.ended.retain(|key| list.get(&key.kid()).is_none());
+        self.list = Some(Held {
+            text: text.to_owned(),
+            list,
+        });
+        Ok(Learned::New)
+    }
+
+    /// What [`Self::learn`] would say of a list, without taking it.
+    ///
+    /// # Errors
+    /// [`TrustError`].
+    pub fn judge(&self, text: &str, verify: VerifyFn) -> Result<Learned, TrustError> {
+        Ok(match self.newer(text, verify)? {
+            Some(_) => Learned::New,
+            None => Learned::Known,
+        })
+    }
+
+    /// The list, unless it is the one that is held.
+    fn newer(&self, text: &str, verify: VerifyFn) -> Result<Option<KeyList>, TrustError> {
         let root = self.root.as_ref().ok_or(TrustError::NoRoot)?;
         let name = root.thumbprint();
         let find = |kid: &Thumbprint| (*kid == name).then(|| root.clone());
         let list = jws::verify::<KeyList>(text, find, verify)?.into_claims();
+        let issuer = self.list().map(KeyList::issuer).or(self.issuer.as_ref());
+        if let Some(issuer) = issuer.filter(|issuer| *issuer != list.issuer()) {
+            return Err(TrustError::AnotherIssuer {
+                known: issuer.clone(),
+                offered: list.issuer().clone(),
+            });
+        }
         if let Some(held) = &self.list {
             let (held, offered) = (&held.list, &list);
             if offered.sequence() < held.sequence() {
@@ -108,17 +162,13 @@ impl TrustedKeys {
             if offered.sequence() == held.sequence() {
                 // A signature may differ, what it says may not.
                 return if offered == held {
-                    Ok(Learned::Known)
+                    Ok(None)
                 } else {
                     Err(TrustError::Another(held.sequence()))
                 };
             }
         }
-        self.list = Some(Held {
-            text: text.to_owned(),
-            list,
-        });
-        Ok(Learned::New)
+        Ok(Some(list))
     }
 
     /// Verifies an artefact by the keys that count now.
@@ -154,7 +204,7 @@ impl TrustedKeys {
     /// # Errors
     /// [`TrustError::Ended`], [`TrustError::AfterWindow`]; [`TrustError::Artefact`] for an unknown key.
     pub fn check_standing(&self, kid: &Thumbprint, issued_at: u64) -> Result<(), TrustError> {
-        let Some(listed) = self.list().and_then(|list| list.get(kid)) else {
+        let Some(listed) = self.certified(kid) else {
             return match self.pinned.get(kid) {
                 Some(_) => Ok(()),
                 None => Err(JwsError::UnknownKey.into()),
@@ -177,17 +227,25 @@ impl TrustedKeys {
         let listed = self.list().map(KeyList::keys).unwrap_or_default();
         let pinned = self.pinned.keys().filter(|key| {
             let name = key.thumbprint();
-            listed.iter().all(|one| one.kid() != name)
+            listed
+                .iter()
+                .chain(&self.ended)
+                .all(|one| one.kid() != name)
         });
         let good = listed.iter().filter(|key| key.state().verifies());
         KeySet::new(good.map(|key| key.key().clone()).chain(pinned.cloned()))
     }
 
     fn find(&self, kid: &Thumbprint) -> Option<&PublicKey> {
-        let listed = self.list().and_then(|list| list.get(kid));
-        listed
-            .map(|listed| listed.key())
+        self.certified(kid)
+            .map(CertifiedKey::key)
             .or_else(|| self.pinned.get(kid))
+    }
+
+    /// The key as the newest list that had it says, ended where a later one leaves it out.
+    fn certified(&self, kid: &Thumbprint) -> Option<&CertifiedKey> {
+        let listed = self.list().and_then(|list| list.get(kid));
+        listed.or_else(|| self.ended.iter().find(|key| key.kid() == *kid))
     }
 }
 
@@ -226,7 +284,17 @@ pub enum TrustError {
         "another key list of the same number {0} is known here: ask the vendor which of the two is right"
     )]
     Another(u64),
-    /// The key was retired or revoked.
+    /// A list of another issuer: the root signs for several.
+    #[error(
+        "this key list is of the issuer {offered}, and the licenses here are of {known}: get the list of {known}"
+    )]
+    AnotherIssuer {
+        /// Whose lists are taken here.
+        known: Issuer,
+        /// Whose list was offered.
+        offered: Issuer,
+    },
+    /// The key was retired or revoked, or the newest list leaves it out.
     #[error("the key {kid} that signed is {}: nothing that it signed counts any more", .state.as_str())]
     Ended {
         /// The key.
@@ -379,6 +447,66 @@ mod tests {
         );
         verdict(&keys, &code(2, 5)).unwrap();
         assert_eq!(keys.keys().keys().count(), 1);
+    }
+
+    #[test]
+    fn a_key_that_a_later_list_leaves_out_has_ended_and_can_be_read() {
+        let pinned = || {
+            let pins = [1, 5].map(|seed| signing(seed).public_key().clone());
+            TrustedKeys::pinned(KeySet::new(pins)).with_root(signing(9).public_key().clone())
+        };
+        let mut keys = pinned();
+        let both = [
+            listed(1, KeyState::Revoked, (0, None)),
+            listed(2, KeyState::Signing, (0, None)),
+        ];
+        keys.learn(&list(9, 1, &both), key::verify).unwrap();
+        let only = list(9, 2, &[listed(3, KeyState::Signing, (0, None))]);
+        assert_eq!(keys.judge(&only, key::verify), Ok(Learned::New));
+        verdict(&keys, &code(2, 5)).unwrap();
+        keys.learn(&only, key::verify).unwrap();
+        // As at the next start.
+        let mut again = pinned().with_ended(keys.ended().to_vec());
+        again.learn(keys.list_text().unwrap(), key::verify).unwrap();
+        for keys in [&keys, &again] {
+            for (seed, state) in [(1, KeyState::Revoked), (2, KeyState::Retired)] {
+                let kid = signing(seed).public_key().thumbprint();
+                let ended = Err(TrustError::Ended { kid, state });
+                assert_eq!(verdict(keys, &code(seed, 5)), ended);
+                let read = keys.verify_signature::<UnlockCode>(&code(seed, 5), key::verify);
+                assert!(read.is_ok(), "{seed}");
+            }
+            verdict(keys, &code(3, 5)).unwrap();
+            verdict(keys, &code(5, 5)).unwrap();
+            assert_eq!(keys.keys().keys().count(), 2);
+        }
+        // A list that has the key again says what it is.
+        let back = [
+            listed(2, KeyState::Verifying, (0, Some(10))),
+            listed(3, KeyState::Signing, (0, None)),
+        ];
+        again.learn(&list(9, 3, &back), key::verify).unwrap();
+        verdict(&again, &code(2, 5)).unwrap();
+        assert!(verdict(&again, &code(1, 5)).is_err());
+    }
+
+    #[test]
+    fn a_list_of_another_issuer_is_refused() {
+        let other = Issuer::parse("https://other.example").unwrap();
+        let one = vec![listed(1, KeyState::Signing, (0, None))];
+        let theirs = KeyList::new(other.clone(), 1_000, 2, one.clone()).unwrap();
+        let theirs = sealed(&signing(9), &theirs);
+        let refused = Err(TrustError::AnotherIssuer {
+            known: issuer(),
+            offered: other,
+        });
+        let mut keys = rooted();
+        keys.expect_issuer(issuer());
+        assert_eq!(keys.learn(&theirs, key::verify), refused);
+        let mut keys = rooted();
+        keys.learn(&list(9, 1, &one), key::verify).unwrap();
+        assert_eq!(keys.learn(&theirs, key::verify), refused);
+        assert_eq!(keys.list().unwrap().sequence(), 1);
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::store::{Enrollment, LicenseStore};
 /// A new store gets a new device key; a store that is enrolled keeps its key and its license and changes its server only.
 ///
 /// # Errors
-/// [`ClientError::Tls`] when the server is not who it should be, [`ClientError::Input`], [`ClientError::Store`].
+/// [`ClientError::Tls`] when the server is not who it should be, [`ClientError::Input`] (also for a store that pins a root, which is not
+/// dropped by the way), [`ClientError::Store`].
 pub async fn enroll(
     dir: &Path,
     endpoint: &str,
@@ -32,6 +33,7 @@ pub async fn enroll(
             jwks: keys.to_json(),
             root: None,
             key_list: None,
+            ended_keys: Vec::new(),
         },
     )
 }
@@ -61,6 +63,7 @@ pub async fn enroll_with_root(
             jwks: KeySet::default().to_json(),
             root: Some(root),
             key_list: Some(list),
+            ended_keys: Vec::new(),
         },
     )
 }

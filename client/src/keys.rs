@@ -4,6 +4,7 @@
 
 use upkeep::armor;
 use upkeep::artefact::KeyList;
+use upkeep::key;
 use upkeep::trust::{Learned, TrustError};
 
 use crate::client::Client;
@@ -16,7 +17,7 @@ use crate::store::LicenseStore;
 ///
 /// # Errors
 /// [`ClientError::Input`] where no root is pinned; [`ClientError::Artefact`] for a list that the root did not sign, and for one that is
-/// older than what is known here; [`ClientError::Store`].
+/// older than what is known here, or another issuer's; [`ClientError::Store`].
 pub fn import_keys(store: &mut LicenseStore, list: &str) -> Result<Learned, ClientError> {
     let text =
         armor::read_either::<KeyList>(list).map_err(|error| ClientError::artefact(LIST, error))?;
@@ -25,11 +26,11 @@ pub fn import_keys(store: &mut LicenseStore, list: &str) -> Result<Learned, Clie
 
 /// Brings the newest list from the server, where a root is pinned.
 ///
-/// A list that is older than the one here is left alone: a server that was restored from a backup hands such out, and what it signs is
-/// judged by the newer one.
+/// A list that cannot be taken is left alone, and what the server signs is judged by the one here: a server that was restored from a
+/// backup hands out an older one, and a mistake there shall not stop the products in the field. [`judge_published`] tells of it.
 ///
 /// # Errors
-/// As every call; as [`import_keys`].
+/// As every call; [`ClientError::Store`].
 pub(crate) async fn learn_published(
     store: &mut LicenseStore,
     client: &Client,
@@ -40,10 +41,24 @@ pub(crate) async fn learn_published(
     let Some(list) = client.published_keys().await?.list else {
         return Ok(());
     };
-    match store.learn_or(&list)? {
-        Ok(_) | Err(TrustError::Older { .. }) => Ok(()),
-        Err(error) => Err(ClientError::artefact(LIST, error)),
+    // Refused by the root's rules: nothing has changed.
+    let _refused = store.learn_or(&list)?.err();
+    Ok(())
+}
+
+/// Whether the list that the server hands out can be taken here; nothing where no root is pinned, or the server has none.
+///
+/// # Errors
+/// As every call. Inside: why every call passes over the list.
+pub async fn judge_published(
+    store: &LicenseStore,
+    client: &Client,
+) -> Result<Option<Result<Learned, TrustError>>, ClientError> {
+    if store.keys().root().is_none() {
+        return Ok(None);
     }
+    let list = client.published_keys().await?.list;
+    Ok(list.map(|list| store.keys().judge(&list, key::verify)))
 }
 
 pub(crate) const LIST: &str = "the key list";

@@ -55,7 +55,7 @@ pub use deactivate::{
 pub use device::{Device, SoftwareDevice, TpmDevice};
 pub use enroll::{enroll, enroll_with_root};
 pub use error::{ClientError, NotActivated, Refusal, Unfinished};
-pub use keys::import_keys;
+pub use keys::{import_keys, judge_published};
 pub use redeem::{RedeemOptions, Redeemed, accept_redeem, redeem, redeem_file, redeem_request};
 pub use refresh::{Refreshed, refresh};
 pub use retry::RetryPolicy;

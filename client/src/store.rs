@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use upkeep::artefact::{CertifiedKey, Issuer};
 use upkeep::jwks::{Jwk, JwksError, KeySet};
 use upkeep::key::{self, PublicKey, SigningKey, Thumbprint};
 use upkeep::trust::{Learned, TrustError, TrustedKeys};
@@ -67,6 +68,8 @@ pub struct Enrollment {
     pub root: Option<PublicKey>,
     /// The newest list that the root certified (JWS).
     pub key_list: Option<String>,
+    /// The keys of earlier lists that the newest one leaves out: what they signed can be read here, and counts no more.
+    pub ended_keys: Vec<CertifiedKey>,
 }
 
 impl LicenseStore {
@@ -89,9 +92,9 @@ impl LicenseStore {
     /// Makes a store with a new device key. Where one is, only the pinned server is replaced; key and state stay.
     ///
     /// # Errors
-    /// [`ClientError::Input`] when the enrollment's keys can't be read, do not verify the certificate that is held here, or are from a
-    /// list of the same root that is older than the one here; [`ClientError::Store`].
-    pub fn create(dir: &Path, enrollment: Enrollment) -> Result<Self, ClientError> {
+    /// [`ClientError::Input`] when the enrollment's keys can't be read, do not verify the certificate that is held here, are from a
+    /// list of the same root that is older than the one here, or pin no root where the store pins one; [`ClientError::Store`].
+    pub fn create(dir: &Path, mut enrollment: Enrollment) -> Result<Self, ClientError> {
         let unusable = |why| ClientError::Input(format!("the server's keys: {why}"));
         let offered = trusted(&enrollment, enrollment.key_list.iter()).map_err(unusable)?;
         if offered.keys().keys().next().is_none() {
@@ -100,11 +103,25 @@ impl LicenseStore {
             ));
         }
         let disk = Disk::create(dir)?;
+        let known = pinned(&disk);
+        let root = known.as_ref().and_then(|known| known.root.as_ref());
+        if let (Some(root), None) = (root, &enrollment.root) {
+            return Err(ClientError::Input(format!(
+                "this store pins the root {}: enroll with that root again to keep it, as with `upkeep enroll --root`; to go back to \
+                 pinned keys on purpose, remove {} first",
+                root.thumbprint(),
+                disk.path(ENROLLMENT).display()
+            )));
+        }
         // Enrolling again is no way back to an older list.
-        let known = pinned(&disk).filter(|known| known.root == enrollment.root);
-        let known = known.and_then(|known| known.key_list);
-        let lists = known.iter().chain(&enrollment.key_list);
+        let known = known.filter(|known| known.root == enrollment.root);
+        let (list, ended) =
+            known.map_or_else(Default::default, |known| (known.key_list, known.ended_keys));
+        enrollment.ended_keys.extend(ended);
+        let lists = list.iter().chain(&enrollment.key_list);
         let keys = trusted(&enrollment, lists).map_err(unusable)?;
+        enrollment.key_list = keys.list_text().map(str::to_owned);
+        enrollment.ended_keys = keys.ended().to_vec();
         Self::create_on(disk, enrollment, keys)
     }
 
@@ -312,10 +329,14 @@ impl LicenseStore {
             Writable::No => return Err(StoreError::Unknown { dir: dir() }),
             Writable::Never => return Err(StoreError::ReadOnly { dir: dir() }),
         }
+        if let Some(issuer) = issuer_in(&self.record.state) {
+            self.keys.expect_issuer(issuer.clone());
+        }
         let learned = self.keys.learn(list, key::verify);
         if learned == Ok(Learned::New) {
             let enrollment = Enrollment {
                 key_list: Some(list.to_owned()),
+                ended_keys: self.keys.ended().to_vec(),
                 ..self.enrollment.clone()
             };
             let text = EnrollmentText::from(&enrollment)
@@ -440,6 +461,8 @@ struct EnrollmentText {
     root: Option<Jwk>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key_list: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ended_keys: Vec<CertifiedKey>,
 }
 
 impl EnrollmentText {
@@ -458,6 +481,7 @@ impl From<&Enrollment> for EnrollmentText {
             jwks: enrollment.jwks.clone(),
             root: enrollment.root.as_ref().map(PublicKey::to_jwk),
             key_list: enrollment.key_list.clone(),
+            ended_keys: enrollment.ended_keys.clone(),
         }
     }
 }
@@ -473,6 +497,7 @@ impl TryFrom<EnrollmentText> for Enrollment {
             jwks: text.jwks,
             root: text.root.as_ref().map(PublicKey::try_from).transpose()?,
             key_list: text.key_list,
+            ended_keys: text.ended_keys,
         })
     }
 }
@@ -483,7 +508,7 @@ fn trusted<'a>(
     lists: impl Iterator<Item = &'a String>,
 ) -> Result<TrustedKeys, String> {
     let pinned = KeySet::parse(enrollment.jwks.as_bytes()).map_err(|error| error.to_string())?;
-    let mut keys = TrustedKeys::pinned(pinned);
+    let mut keys = TrustedKeys::pinned(pinned).with_ended(enrollment.ended_keys.clone());
     if let Some(root) = &enrollment.root {
         keys = keys.with_root(root.clone());
     }
@@ -560,6 +585,18 @@ fn journal_in(state: &State) -> Option<&Journal> {
         State::Activating(pending) => journal_in(pending.before()),
         State::Redeeming(pending) => journal_in(pending.before()),
         State::Empty | State::Active(_) | State::Upgraded(_) => None,
+    }
+}
+
+/// Whose license a state holds.
+fn issuer_in(state: &State) -> Option<&Issuer> {
+    match state {
+        State::Active(held) => Some(&held.claims().iss),
+        State::Upgraded(file) => Some(&file.claims().iss),
+        State::Releasing(journal) => journal.held().map(|held| &held.claims().iss),
+        State::Activating(pending) => issuer_in(pending.before()),
+        State::Redeeming(pending) => issuer_in(pending.before()),
+        State::Empty | State::Deactivated(_) => None,
     }
 }
 

@@ -44,6 +44,7 @@ impl Vendor {
             jwks: KeySet::new([self.key.public_key().clone()]).to_json(),
             root: None,
             key_list: None,
+            ended_keys: Vec::new(),
         }
     }
 

@@ -113,6 +113,18 @@ impl CertifiedKey {
         }
     }
 
+    /// The same key after a list that leaves it out: it verifies no more.
+    #[must_use]
+    pub(crate) fn ended(self) -> Self {
+        let state = match self.state {
+            KeyState::Revoked => KeyState::Revoked,
+            KeyState::Next | KeyState::Signing | KeyState::Verifying | KeyState::Retired => {
+                KeyState::Retired
+            }
+        };
+        Self { state, ..self }
+    }
+
     /// The key.
     pub fn key(&self) -> &PublicKey {
         &self.key

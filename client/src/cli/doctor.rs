@@ -247,6 +247,15 @@ async fn keys(store: &LicenseStore, client: &Client, report: &mut Report) {
             return;
         }
     };
+    match upkeep_client::judge_published(store, client).await {
+        Ok(None | Some(Ok(_))) => {}
+        Ok(Some(Err(why))) => report.warn(
+            "key list",
+            format_args!("the server's key list is passed over: {why}"),
+            "tell the vendor; what is held here goes on by the list that is known here",
+        ),
+        Err(error) => report.fail("key list", error),
+    }
     let pinned = store.trusted_keys().keys();
     let known = theirs
         .keys()

@@ -51,7 +51,7 @@ impl Finished {
             span: Span::current(),
             trace,
             listener,
-            method: method.to_owned(),
+            method: method.chars().take(telemetry::PATH_CHARS).collect(),
             peer,
             request_id: request_id.to_owned(),
             started: Instant::now(),

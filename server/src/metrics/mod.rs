@@ -97,7 +97,10 @@ impl Metrics {
         registry.register("upkeep_build", "The release that runs", build);
         let listeners = Listeners::register(&mut registry);
 
-        let group_transactions = Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]);
+        // Up to the most that the committer takes into one group.
+        let group_transactions = Histogram::new([
+            1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
+        ]);
         registry.register(
             "upkeep_store_group_transactions",
             "Transactions that one group commit answered",
@@ -106,7 +109,7 @@ impl Metrics {
         let commit_seconds = Histogram::new(DISK_SECONDS);
         registry.register(
             "upkeep_store_commit_seconds",
-            "Time of one group commit: ledger, sync, index",
+            "Time of one group commit: ledger and sync; the index is written behind",
             commit_seconds.clone(),
         );
         let sync_seconds = Histogram::new(DISK_SECONDS);

@@ -76,6 +76,9 @@ impl TraceParent {
     }
 }
 
+/// A stranger may ask for a path as long as a header: as much of it is told.
+pub(crate) const PATH_CHARS: usize = 128;
+
 fn hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
