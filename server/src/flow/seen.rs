@@ -1,7 +1,8 @@
 //! Challenges of calls that changed nothing, so that each of them, too, is good for one request only.
 //!
 //! What changes nothing leaves no record, so its challenge can't be spent in the store. It is remembered here until it runs out. After a
-//! restart it could be used once more, for an answer that changes nothing again.
+//! restart it could come with another request once more: for an answer that changes nothing again, or through the transaction, which
+//! spends it for good.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

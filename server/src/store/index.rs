@@ -3,8 +3,9 @@
 //!
 //! sled's `flush` is not durable on Linux and a power cut can leave any mixture of its pages. So
 //! nothing here is ever taken for durable: [`marker`](super::marker) says whether the directory may
-//! be believed at all, and the ledger makes it anew. Head and changes are written in one atomic
-//! batch, so after a mere crash of the process the head says exactly what is in it.
+//! be believed at all, and the ledger makes it anew. Changes are written one after another and the
+//! head after them, so after a mere crash of the process everything up to the head is in it, and
+//! maybe some that is newer, which a replay writes again.
 
 use std::fs::File;
 use std::io;

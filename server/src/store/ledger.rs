@@ -8,7 +8,9 @@
 //! not. Each entry says which entry its group began with. So a bad frame is an unacknowledged tail,
 //! and is cut off with a warning, if every sound frame behind it belongs to the same group. A bad
 //! frame anywhere else is damage, and the store does not open. That acknowledged entries are
-//! missing at the very end shows in the index, which is then ahead.
+//! missing at the very end shows in what has seen them: the index and the snapshots after a crash of
+//! the process, the mark of a clean close. After a power cut without a later snapshot nothing has, and
+//! a last group that the disk lost although it was synced looks like one that never was.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

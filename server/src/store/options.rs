@@ -18,7 +18,7 @@ pub(super) type Watcher = Arc<dyn Fn(Group) + Send + Sync>;
 pub struct Group {
     /// The transactions that were answered.
     pub transactions: usize,
-    /// From the first byte written to the index applied.
+    /// From the first byte written to durable in the ledger and visible to every read; the index is written later.
     pub took: Duration,
 }
 

@@ -1,6 +1,7 @@
-//! The embedded engine: the ledger is written first and synced, then the index in sled.
+//! The embedded engine: a commit writes and syncs the ledger, one `fdatasync`, and leaves its changes to the layers over the index,
+//! from where they go into sled later (see `write_behind.rs`).
 //!
-//! A commit is one `fdatasync`. A start brings the index to the ledger's head, or makes it anew; it
+//! A start brings the index to the ledger's head, or makes it anew; it
 //! refuses if the index has seen more than the ledger holds, for then acknowledged entries are
 //! lost.
 
@@ -54,7 +55,8 @@ impl SledEngine {
         snapshot_bytes: u64,
     ) -> Result<Self, StoreError> {
         let mut marker = Marker::read(&*fs, dir)?;
-        // What was acknowledged is never taken for a torn tail, so that a refusal leaves the evidence where it is.
+        // What is known to be acknowledged is never taken for a torn tail, so that a refusal leaves the evidence where it is. It is
+        // known after a clean close, and up to the newest snapshot; what came after is told from a torn tail by its groups alone.
         let snapshots = Snapshots::of(Arc::clone(&fs), dir);
         let witnessed = [marker.witnessed(), snapshots.witnessed()?];
         let witnessed = witnessed.iter().flatten().map(Head::sequence);

@@ -1,7 +1,8 @@
 //! Checks all stored records against the invariants of the security model: a file system check for licenses.
 //!
-//! One function an invariant. Licenses are read in shards, each with its activations and update requests, and what belongs to none of
-//! them page by page; so memory does not grow with the store, but for a few bytes a return and an order. For a server that is not
+//! One function an invariant. Licenses are read in shards of 500, each with all its activations and update requests, and what belongs to
+//! none of them page by page. So memory grows with what 500 licenses hold together, and by a few bytes a return and an order, but
+//! not with the number of licenses. For a server that is not
 //! serving, and for tests; it changes nothing. What the ledger itself promises (the chain, the replay) is
 //! [`crate::store::verify`]'s.
 
