@@ -26,6 +26,8 @@ use crate::tpm::TpmAddress;
 
 mod disk;
 mod error;
+#[cfg(test)]
+mod list_tests;
 mod state;
 #[cfg(test)]
 mod tests;
