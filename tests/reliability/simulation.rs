@@ -232,7 +232,8 @@ impl Player {
             }
         };
         self.note(&format!("activate {number}: {answer:?}"));
-        self.answered.push(Answered::Activated(Box::new(request), answer));
+        self.answered
+            .push(Answered::Activated(Box::new(request), answer));
     }
 
     async fn give_back(&mut self) {

@@ -4,6 +4,8 @@
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use upkeep::key::PublicKey;
+use x509_cert::der::Decode;
+use x509_cert::request::CertReq;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::FromDer;
@@ -49,8 +51,9 @@ impl RequestedKey {
         }
         let (rest, request) = X509CertificationRequest::from_der(&block.contents)
             .map_err(|_| RequestError::NotRequest)?;
-        // Whole bytes, as DER has it: one request has one text.
-        if !rest.is_empty() || request.signature_value.unused_bits != 0 {
+        // As DER has it, to the last bit: one request has one text. The reader above is more lenient.
+        let is_der = rest.is_empty() && CertReq::from_der(&block.contents).is_ok();
+        if !is_der || request.signature_value.unused_bits != 0 {
             return Err(RequestError::NotRequest);
         }
         let asked = &request.certification_request_info;
