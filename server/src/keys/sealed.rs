@@ -127,7 +127,7 @@ pub fn unseal(sealed: &[u8], passphrase: &str, data_dir: &Path) -> Result<(), Se
 
     let beside = Beside::new(data_dir)?;
     // One sync for all files of a directory: there is a key for each customer.
-    let mut files: BTreeMap<(PathBuf, bool), Vec<(PathBuf, &[u8])>> = BTreeMap::new();
+    let mut files: BTreeMap<(PathBuf, bool), Vec<File<'_>>> = BTreeMap::new();
     while !left.is_empty() {
         let (name, rest) = part(left).ok_or(SealError::Malformed)?;
         let (secret, rest) = part(rest).ok_or(SealError::Malformed)?;
@@ -212,6 +212,9 @@ fn files(dir: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
     found.sort();
     Ok(found)
 }
+
+/// Where a file belongs, and what is in it.
+type File<'a> = (PathBuf, &'a [u8]);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may stop where it likes")]
