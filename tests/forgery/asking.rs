@@ -54,7 +54,7 @@ impl Service<http::Request<Body>> for Within {
 /// What is kept alive while it is asked.
 pub(crate) enum Held {
     Within(Box<Opened>),
-    Serving(World),
+    Serving(Box<World>),
 }
 
 impl Held {
@@ -228,7 +228,7 @@ pub(crate) async fn scene() -> (Held, Asker, Vec<Pair>) {
         let world = world.restarted_with(open).await;
         let anyone = over(world.products().await);
         let partner = over(world.staff(Role::Partner, "other").await);
-        (Held::Serving(world), anyone, partner)
+        (Held::Serving(Box::new(world)), anyone, partner)
     } else {
         let opened = world.opened_with(open).await;
         let (_, health) = tonic_health::server::health_reporter();
