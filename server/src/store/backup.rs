@@ -10,21 +10,25 @@
 //!        checkpoints/*.note.SHA256   endorsements/*.SHA256   upkeep.toml.SHA256   keys.sealed.SHA256
 //! ```
 
+mod error;
+mod manifest;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::entry::Head;
-use super::error::StoreError;
 use super::fs::RealFs;
 use super::home;
 use super::reading::LedgerFiles;
 use super::snapshot::{self, Snapshot};
+
+pub use self::error::BackupError;
+pub use self::manifest::{FileSum, Manifest};
 
 /// The newest format this release reads, and the one it writes.
 const FORMAT: u32 = 1;
@@ -53,111 +57,6 @@ const SNAPSHOTS_KEPT: usize = 2;
 /// How much is copied at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Why a backup could not be taken, read or restored.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BackupError {
-    /// The store that is backed up or restored.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// There is no backup.
-    #[error("there is no backup in {}: it has no {MANIFEST}; name the directory that `backup create --out` was given", .dir.display())]
-    Missing {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// The directory holds something else.
-    #[error("{} is not empty and holds no backup; nothing is overwritten: name a new directory", .dir.display())]
-    Foreign {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// The backup is of another ledger, or of one that was cut back since.
-    #[error(
-        "the backup in {} holds entry {sequence} of another ledger, or of this one before it was restored; keep it, and take this one into a new directory",
-        .dir.display()
-    )]
-    OtherLedger {
-        /// The backup.
-        dir: PathBuf,
-        /// Its last entry.
-        sequence: u64,
-    },
-    /// A file of the backup is not what was put there.
-    #[error("{} is damaged: {why}; use another backup, and keep this one for whoever looks into it", .file.display())]
-    Damaged {
-        /// The file.
-        file: PathBuf,
-        /// What was found.
-        why: String,
-    },
-    /// A later release made the backup.
-    #[error("{} has format {found}, this release reads up to {known}: use the release that made it, or a later one", .file.display(), known = FORMAT)]
-    Newer {
-        /// The manifest.
-        file: PathBuf,
-        /// The format found.
-        found: u32,
-    },
-    /// The place to restore to exists.
-    #[error("{} exists, and a restore never overwrites: name a directory that does not", .dir.display())]
-    Exists {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// The backup does not reach so far, or begins later.
-    #[error("the backup ends with entry {last}: it cannot be restored to {asked}")]
-    OutOfReach {
-        /// What was asked for.
-        asked: String,
-        /// The last entry it holds.
-        last: u64,
-    },
-    /// Somebody else writes to the backup.
-    #[error("another `backup create` writes to {}; wait until it is done, or name another directory", .dir.display())]
-    Busy {
-        /// The backup.
-        dir: PathBuf,
-    },
-    /// The backup holds no keys.
-    #[error("the backup in {} holds no sealed keys; restore it without --with-keys, and put your copy of keys/ into it", .dir.display())]
-    NoKeys {
-        /// The backup.
-        dir: PathBuf,
-    },
-    /// The keys could not be sealed or unsealed.
-    #[error(transparent)]
-    Keys(KeysFault),
-    /// The operating system refused a call.
-    #[error("cannot {action} {}: {source}", .file.display())]
-    Io {
-        /// The call, as a verb.
-        action: &'static str,
-        /// The file or directory.
-        file: PathBuf,
-        /// The system's answer.
-        source: io::Error,
-    },
-}
-
-impl BackupError {
-    pub(super) fn io(action: &'static str, file: &Path) -> impl FnOnce(io::Error) -> Self {
-        let file = file.to_owned();
-        move |source| Self::Io {
-            action,
-            file,
-            source,
-        }
-    }
-
-    fn damaged(file: &Path, why: impl Into<String>) -> Self {
-        Self::Damaged {
-            file: file.to_owned(),
-            why: why.into(),
-        }
-    }
-}
-
 /// How far the work has come, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress<'a> {
@@ -171,109 +70,6 @@ pub struct Progress<'a> {
 
 /// Told how far the work has come.
 pub type Watch<'a> = dyn FnMut(Progress<'_>) + 'a;
-
-/// What a backup holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    format: u32,
-    store_format: u32,
-    /// The last entry.
-    pub sequence: u64,
-    /// Its hash (SHA-256, hex).
-    pub hash: String,
-    /// The epoch of the store.
-    pub epoch: u64,
-    /// When the last entry was written: milliseconds since 1970 UTC.
-    pub newest_unix_ms: i64,
-    /// The last entry when the keys were sealed; `None` where there are none. Keys that are younger are not in the backup.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub keys_sealed_at: Option<u64>,
-    /// The files, by name within the backup.
-    pub files: Vec<FileSum>,
-}
-
-/// One file of a backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileSum {
-    /// Its name within the backup.
-    pub name: String,
-    /// So many bytes of it count.
-    pub bytes: u64,
-    /// Their SHA-256 (hex).
-    pub sha256: String,
-    /// The name of the file that holds them, if it is another one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stored: Option<String>,
-}
-
-impl FileSum {
-    /// Of a file that may change: it stands under its name and its SHA-256.
-    fn of_changeable(name: String, bytes: &[u8]) -> Self {
-        let sha256 = hex(&Sha256::digest(bytes));
-        Self {
-            bytes: bytes.len() as u64,
-            stored: Some(format!("{name}.{sha256}")),
-            sha256,
-            name,
-        }
-    }
-
-    /// The name of the file that holds it, within the backup.
-    pub fn stored(&self) -> &str {
-        self.stored.as_deref().unwrap_or(&self.name)
-    }
-}
-
-impl Manifest {
-    /// Reads the manifest of a backup.
-    ///
-    /// # Errors
-    /// [`BackupError::Missing`], [`BackupError::Newer`], [`BackupError::Damaged`], [`BackupError::Io`].
-    pub fn read(backup: &Path) -> Result<Self, BackupError> {
-        let path = backup.join(MANIFEST);
-        let text = fs::read(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => BackupError::Missing {
-                dir: backup.to_owned(),
-            },
-            _ => BackupError::io("read", &path)(error),
-        })?;
-        let manifest: Self = serde_json::from_slice(&text)
-            .map_err(|error| BackupError::damaged(&path, error.to_string()))?;
-        let found = manifest.format.max(manifest.store_format);
-        if found > FORMAT {
-            return Err(BackupError::Newer { file: path, found });
-        }
-        // A name is joined to directories: it must stay inside them.
-        let is_inside = |name: &str| {
-            let parts: Vec<_> = name.split('/').collect();
-            parts.len() <= 2
-                && parts
-                    .iter()
-                    .all(|part| !part.is_empty() && *part != "." && *part != "..")
-        };
-        let inside = |file: &FileSum| is_inside(&file.name) && is_inside(file.stored());
-        match manifest.files.iter().all(inside) && manifest.head().is_some() {
-            true => Ok(manifest),
-            false => Err(BackupError::damaged(&path, "it names files outside of it")),
-        }
-    }
-
-    /// The last entry; `None` if the hash is none.
-    pub fn head(&self) -> Option<Head> {
-        let hash = data_encoding::HEXLOWER.decode(self.hash.as_bytes()).ok()?;
-        Some(Head::new(self.sequence, hash.try_into().ok()?))
-    }
-
-    /// The bytes of all files.
-    pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
-    }
-
-    /// The sum of a file by its name.
-    pub fn known(&self, name: &str) -> Option<&FileSum> {
-        self.files.iter().find(|file| file.name == name)
-    }
-}
 
 /// What taking a backup came to.
 #[derive(Debug, Clone)]

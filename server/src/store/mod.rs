@@ -57,6 +57,7 @@ mod pairs;
 mod reading;
 pub mod restore;
 mod segment;
+mod shared;
 mod sled_engine;
 mod snapshot;
 mod snapshots;
@@ -89,7 +90,7 @@ use self::engine::{Engine, Order};
 use self::home::Home;
 use self::keeper::{Keeper, Maker};
 use self::ledger::Ledger;
-use self::options::{Millis, Watcher};
+use self::shared::{Core, announce, epoch_of};
 use self::sled_engine::SledEngine;
 use self::snapshots::Snapshots;
 use self::tree::Frontier;
@@ -519,94 +520,6 @@ fn log_fault(closed: Result<(), StoreError>) {
     if let Err(fault) = closed {
         tracing::error!(%fault, "the store did not close well");
     }
-}
-
-/// What the callers and the writer share.
-struct Core {
-    /// Taken out when the store is closed.
-    engine: RwLock<Option<Box<dyn Engine>>>,
-    /// Why the store has stopped, once it has.
-    stopped: OnceLock<Arc<str>>,
-    /// The head when the engine was taken out.
-    last: OnceLock<Head>,
-    clock: Millis,
-    watcher: Watcher,
-}
-
-impl Core {
-    /// Reads from the engine, unless the store has stopped: what it holds then may lack what is on
-    /// disk.
-    fn read<T>(
-        &self,
-        read: impl FnOnce(&dyn Engine) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
-        match engine.as_deref() {
-            Some(engine) if self.stopped.get().is_none() => read(engine),
-            _ => Err(self.stopped()),
-        }
-    }
-
-    fn head(&self) -> Head {
-        let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
-        match engine.as_deref() {
-            Some(engine) => engine.head(),
-            None => self.last.get().copied().unwrap_or(Head::EMPTY),
-        }
-    }
-
-    /// Waits for running reads and takes the engine out.
-    fn take_engine(&self) -> Option<Box<dyn Engine>> {
-        let engine = self
-            .engine
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()?;
-        self.last.get_or_init(|| engine.head());
-        Some(engine)
-    }
-
-    /// Stops the store; the first cause stays.
-    fn stop(&self, cause: &str) {
-        self.stopped.get_or_init(|| cause.into());
-    }
-
-    fn stopped(&self) -> StoreError {
-        let unknown = || Arc::from("the writer is gone");
-        StoreError::Stopped(self.stopped.get().cloned().unwrap_or_else(unknown))
-    }
-}
-
-fn epoch_of(core: &Core) -> Result<Epoch, StoreError> {
-    match core.read(|engine| engine.get(epoch::KEY))? {
-        None => Ok(Epoch::FIRST),
-        Some(record) => Epoch::decode(&record).ok_or_else(|| {
-            StoreError::damaged(
-                Path::new("F/epoch"),
-                "the record that says in which epoch the store is cannot be read",
-            )
-        }),
-    }
-}
-
-/// Tells that the ledger was cut back: loudly until something else was written.
-fn announce(core: &Core) -> Result<(), StoreError> {
-    let epoch = epoch_of(core)?;
-    let (number, kept, known) = (epoch.number(), epoch.kept().sequence(), epoch.known());
-    if !epoch.is_restored() {
-        return Ok(());
-    }
-    if core.head().sequence() == kept + 1 {
-        tracing::warn!(
-            epoch = number,
-            kept,
-            known,
-            "this store was restored from a backup: what was acknowledged after entry {kept} is not in it"
-        );
-    } else {
-        tracing::info!(epoch = number, kept, "the store was restored in the past");
-    }
-    Ok(())
 }
 
 /// Takes the directory, creates the store if asked to, and opens the engine.
