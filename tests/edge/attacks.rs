@@ -2,9 +2,10 @@
 //! stays, and nothing is left of them (SECURITY F2, F3, G14).
 //!
 //! Attackers answer no ping, read nothing and come back when they are cut; the honest client is at another address, whose share of
-//! calls is its own. Memory is that of the whole process, attackers
-//! included, which only makes the bound tighter. Deadlines are short, so that a test can wait for them.
+//! calls is its own. Memory is that of a whole process, attackers included, which only makes the bound tighter; so each attack has a
+//! process of its own, where no other test grows. Deadlines are short, so that a test can wait for them.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ use crate::world::{Running, World, handshake, patient};
 
 /// What an attacker writes when it has connected, and then again and again.
 struct Attack {
+    /// Of the test.
+    name: &'static str,
     tls: bool,
     opening: Vec<u8>,
     /// The n-th repetition.
@@ -32,6 +35,7 @@ struct Attack {
 async fn g14_rapid_reset() {
     // CVE-2023-44487.
     survives(Attack {
+        name: "g14_rapid_reset",
         tls: true,
         opening: frames::opening(),
         again: |n| {
@@ -47,6 +51,7 @@ async fn g14_rapid_reset() {
 async fn g14_made_you_reset() {
     // CVE-2025-8671.
     survives(Attack {
+        name: "g14_made_you_reset",
         tls: true,
         opening: frames::opening(),
         again: |n| {
@@ -63,6 +68,7 @@ async fn g14_made_you_reset() {
 async fn g14_continuation_flood() {
     // CVE-2024-27316 and its kin: a header block that never ends.
     survives(Attack {
+        name: "g14_continuation_flood",
         tls: true,
         opening: [frames::opening(), frames::unfinished_call(1, HANG)].concat(),
         again: |_| {
@@ -78,6 +84,7 @@ async fn g14_continuation_flood() {
 async fn g14_settings_flood() {
     // CVE-2019-9515.
     survives(Attack {
+        name: "g14_settings_flood",
         tls: true,
         opening: frames::opening(),
         again: |n| frames::frame(SETTINGS, 0, 0, &[&[0, 4][..], &n.to_be_bytes()].concat()),
@@ -89,6 +96,7 @@ async fn g14_settings_flood() {
 async fn g14_ping_flood() {
     // CVE-2019-9512.
     survives(Attack {
+        name: "g14_ping_flood",
         tls: true,
         opening: frames::opening(),
         again: |n| frames::frame(PING, 0, 0, &u64::from(n).to_be_bytes()),
@@ -99,6 +107,7 @@ async fn g14_ping_flood() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn g14_half_open_handshakes() {
     survives(Attack {
+        name: "g14_half_open_handshakes",
         tls: false,
         // A record of 512 bytes is announced, and comes a byte at a time.
         opening: vec![0x16, 3, 1, 2, 0, 1],
@@ -110,6 +119,7 @@ async fn g14_half_open_handshakes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn g14_tls_without_a_preface() {
     survives(Attack {
+        name: "g14_tls_without_a_preface",
         tls: true,
         opening: frames::PREFACE[..8].to_vec(),
         again: |_| Vec::new(),
@@ -122,6 +132,7 @@ async fn g14_endless_data_stalled_windows_and_huge_headers() {
     // The peer takes no answers (a window of 0), opens calls with 8 KiB of headers, and sends bodies that nobody asked for.
     let no_window = frames::frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
     survives(Attack {
+        name: "g14_endless_data_stalled_windows_and_huge_headers",
         tls: true,
         opening: [frames::PREFACE.to_vec(), no_window].concat(),
         again: |n| {
@@ -136,8 +147,21 @@ async fn g14_endless_data_stalled_windows_and_huge_headers() {
     .await;
 }
 
-/// Runs `attack` for a while, and asserts what is promised.
+/// Runs `attack` for a while in a process of its own, and asserts what is promised.
 async fn survives(attack: Attack) {
+    if std::env::var_os(ALONE).is_none() {
+        let test = format!("attacks::{}", attack.name);
+        let mut alone = Command::new(std::env::current_exe().unwrap());
+        alone
+            .args(["--exact", &test, "--nocapture"])
+            .env(ALONE, "1");
+        let ran = alone.output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
+        eprintln!("{said}");
+        assert!(ran.status.success(), "{test}: {}", ran.status);
+        assert!(said.contains("1 passed"), "{test} ran");
+        return;
+    }
     let world = World::new();
     let running = Arc::new(world.products(short()).await);
     let tls = world.tls(None);
@@ -287,6 +311,8 @@ fn resident_mib() -> f64 {
     pages / 256.0
 }
 
+/// Set in the process of one attack.
+const ALONE: &str = "UPKEEP_TEST_ALONE";
 const HANG: &str = "/test.Probe/Hang";
 const ATTACKERS: usize = 4;
 const WAVE_EVERY: Duration = Duration::from_secs(1);
