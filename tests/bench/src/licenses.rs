@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Write a file of licenses for `upkeep-server import`
 #[derive(Debug, clap::Args)]
@@ -19,17 +19,30 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 0)]
     first: u64,
     /// The product of all of them.
-    #[arg(long, default_value = "label-studio")]
+    #[arg(long, default_value = PRODUCT)]
     product: String,
     /// How many licenses a customer has.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = PER_CUSTOMER)]
     per_customer: u64,
     /// The file; by default standard output.
     #[arg(long)]
     out: Option<PathBuf>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+impl Arguments {
+    /// So many into `out`.
+    pub(crate) fn to(out: &Path, count: u64) -> Self {
+        Self {
+            count,
+            first: 0,
+            product: PRODUCT.to_owned(),
+            per_customer: PER_CUSTOMER,
+            out: Some(out.to_owned()),
+        }
+    }
+}
+
+pub(crate) fn write(arguments: &Arguments) -> anyhow::Result<()> {
     let to: Box<dyn Write> = match &arguments.out {
         None => Box::new(io::stdout().lock()),
         Some(path) => Box::new(File::create(path)?),
@@ -68,3 +81,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     to.flush()?;
     Ok(())
 }
+
+const PRODUCT: &str = "label-studio";
+const PER_CUSTOMER: u64 = 100;

@@ -73,7 +73,7 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     }
     if let Some(Other::Licenses(arguments)) = &arguments.other {
-        return licenses::run(arguments);
+        return licenses::write(arguments);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -66,6 +66,11 @@ impl Server {
         self.child.id()
     }
 
+    /// Its program.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// A text of `samples.json`, by its path.
     pub(crate) fn sample(&self, pointer: &str) -> anyhow::Result<&str> {
         self.samples

@@ -9,6 +9,7 @@
 //! and signed outside the windows. One refusal or failure ends the run.
 
 mod floor;
+mod import;
 mod offline;
 mod stored;
 
@@ -175,6 +176,8 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         single.extend(bench.hot().await?);
         let stored = if quick { 20_000 } else { arguments.stored };
         single.extend(stored::measure(arguments, &mut bench, stored).await?);
+        let rows = if quick { 20_000 } else { 200_000 };
+        single.extend(import::measure(arguments, rows)?);
         single.extend(offline::measure(arguments)?);
     }
     let figures = Figures::new(quick, &beside, &single);
