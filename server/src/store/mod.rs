@@ -7,8 +7,7 @@
 //! * Transactions run one after another on one writer thread. Each sees all before it; there are no
 //!   conflicts.
 //! * A transaction is kept whole or not at all, as one entry: its event and its changes.
-//! * Reads see synced state only, and reads of records do not wait for the writer's disk;
-//!   [`Store::head`] may.
+//! * Reads see synced state only and do not wait for the writer's disk, nor for each other.
 //! * After the first failed write or sync the store stops for good. The next start recovers from
 //!   disk.
 //! * A start refuses a ledger that is damaged or lacks entries the index has seen, and says which
