@@ -24,14 +24,20 @@ use super::error::StoreError;
 use super::index::Index;
 use super::layers;
 
-/// So many changed keys are worth writing.
-const WORTH_WRITING: usize = 32 * 1024;
+/// So much is worth writing.
+const WORTH_WRITING: Amount = Amount {
+    keys: 32 * 1024,
+    bytes: 16 << 20,
+};
 
 /// Changes wait no longer, however few they are.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// With so many changed keys waiting, transactions wait for the index.
-const MOST_WAITING: usize = 4 * WORTH_WRITING;
+/// With so much waiting, transactions wait for the index.
+const MOST_WAITING: Amount = Amount {
+    keys: 4 * WORTH_WRITING.keys,
+    bytes: 4 * WORTH_WRITING.bytes,
+};
 
 /// The index behind its layers of changes.
 pub(super) struct WriteBehind {
@@ -65,10 +71,23 @@ struct Layers {
     scans: Sender<Infallible>,
 }
 
+/// How many keys have changed, and the bytes of them and their new values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Amount {
+    keys: usize,
+    bytes: usize,
+}
+
+impl Amount {
+    fn reaches(self, limit: Self) -> bool {
+        self.keys >= limit.keys || self.bytes >= limit.bytes
+    }
+}
+
 /// What the two threads tell each other.
 #[derive(Default)]
 struct Bell {
-    waiting: usize,
+    waiting: Amount,
     /// How often it was asked that everything be written, and which of these is done.
     asked: u64,
     done: u64,
@@ -162,7 +181,7 @@ impl WriteBehind {
     pub(super) fn add(&self, changes: Changes, head: Head) -> Result<(), StoreError> {
         let shared = &self.shared;
         let mut bell = shared.bell();
-        while bell.waiting >= MOST_WAITING && shared.fault.get().is_none() {
+        while bell.waiting.reaches(MOST_WAITING) && shared.fault.get().is_none() {
             bell = wait(&shared.written, bell);
         }
         if let Some(fault) = shared.fault.get() {
@@ -173,10 +192,18 @@ impl WriteBehind {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         let is_first = layers.fresh.is_empty();
-        layers.fresh.extend(changes);
+        let length = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
+        for (key, value) in changes {
+            let key_length = key.len();
+            bell.waiting.bytes += length(&value);
+            match layers.fresh.insert(key, value) {
+                Some(older) => bell.waiting.bytes -= length(&older),
+                None => bell.waiting.bytes += key_length,
+            }
+        }
         layers.head = head;
-        bell.waiting = layers.fresh.len();
-        if is_first || bell.waiting >= WORTH_WRITING {
+        bell.waiting.keys = layers.fresh.len();
+        if is_first || bell.waiting.reaches(WORTH_WRITING) {
             shared.rung.notify_one();
         }
         Ok(())
@@ -260,8 +287,8 @@ impl Shared {
     /// Waits until there is enough to write, or it has waited long enough, or all is to be written: then gives which wish that
     /// fulfils. `None` at the end.
     fn wait_for_work(&self) -> Option<u64> {
-        let idle = |bell: &mut Bell| bell.waiting == 0 && bell.is_patient();
-        let few = |bell: &mut Bell| bell.waiting < WORTH_WRITING && bell.is_patient();
+        let idle = |bell: &mut Bell| bell.waiting.keys == 0 && bell.is_patient();
+        let few = |bell: &mut Bell| !bell.waiting.reaches(WORTH_WRITING) && bell.is_patient();
         let bell = self.rung.wait_while(self.bell(), idle);
         let bell = bell.unwrap_or_else(PoisonError::into_inner);
         let bell = self.rung.wait_timeout_while(bell, LONGEST_WAIT, few);
@@ -273,7 +300,7 @@ impl Shared {
     fn take_off(&self, scans: Sender<Infallible>) -> (Arc<Changes>, Head) {
         let mut bell = self.bell();
         let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
-        bell.waiting = 0;
+        bell.waiting = Amount::default();
         self.written.notify_all();
         layers.leaving = Arc::new(mem::take(&mut layers.fresh));
         layers.scans = scans;
@@ -402,6 +429,40 @@ mod tests {
         });
         behind.drain().unwrap();
         assert_eq!(read(behind, Order::Ascending), ["a1", "c2", "d3"]);
+    }
+
+    #[test]
+    fn large_values_count_by_their_bytes() {
+        let temp = tempfile::tempdir().unwrap();
+        let behind = WriteBehind::new(index(temp.path()), Head::EMPTY).unwrap();
+        let mut entries = 0;
+        let mut add = |key: &str, value: &str| {
+            entries += 1;
+            let newer = changes(&[(key, Some(value))]);
+            behind.add(newer, Head::new(entries, [1; 32])).unwrap();
+        };
+        // A scan that is not over: the index takes nothing off but this.
+        let scan = behind.shared.read().scans.clone();
+        add("a", "1");
+        let until = Instant::now() + PATIENCE;
+        while behind.shared.read().leaving.is_empty() && Instant::now() < until {
+            thread::yield_now();
+        }
+        let large = "v".repeat(1 << 20);
+        for number in 0..64 {
+            let key = format!("k{number:02}");
+            add(&key, "small");
+            add(&key, &large);
+        }
+        let waiting = behind.shared.bell().waiting;
+        let bytes = 64 * (3 + (1 << 20));
+        assert_eq!(waiting, Amount { keys: 64, bytes });
+        assert!(waiting.reaches(MOST_WAITING));
+        drop(scan);
+        add("z", "2");
+        behind.drain().unwrap();
+        assert_eq!(behind.shared.index.head(), Ok(Head::new(130, [1; 32])));
+        assert_eq!(behind.shared.bell().waiting, Amount::default());
     }
 
     #[test]
