@@ -221,8 +221,8 @@ impl Engine for SledEngine {
         Ok(())
     }
 
-    fn entries(&self, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        self.ledger.walk_near(from).take(limit).collect()
+    fn walk(&self, from: u64) -> Box<dyn Iterator<Item = Result<Entry, StoreError>> + Send> {
+        Box::new(self.ledger.walk_near(from))
     }
 
     fn bytes_after(&self, sequence: u64) -> u64 {
