@@ -81,6 +81,29 @@ fn the_last_two_are_kept_and_each_builds_on_the_one_before() {
 
 #[test]
 fn the_ledger_is_read_once_for_a_snapshot() {
+    let (_place, store, ledger, read) = with_a_long_segment();
+    store.snapshot().unwrap().unwrap();
+    let read = read.load(Ordering::Relaxed);
+    assert!(read < 2 * ledger, "{read} bytes of {ledger}");
+    store.close().unwrap();
+}
+
+#[test]
+fn who_reads_page_by_page_does_not_begin_with_the_segment_each_time() {
+    let (_place, store, ledger, read) = with_a_long_segment();
+    let mut next = 1;
+    while let Some(last) = store.entries(next, 250).unwrap().last() {
+        next = last.sequence() + 1;
+    }
+    assert_eq!(next, store.head().sequence() + 1);
+    let read = read.load(Ordering::Relaxed);
+    assert!(read < 3 * ledger, "{read} bytes of {ledger}");
+    store.close().unwrap();
+}
+
+/// A store that was just opened, with a segment before the last one that nobody has walked since; the bytes of its ledger; those that were
+/// read of it since.
+fn with_a_long_segment() -> (Place, Store, u64, Arc<AtomicU64>) {
     let place = Place::new();
     let read = Arc::new(AtomicU64::new(0));
     let open = || {
@@ -103,18 +126,14 @@ fn the_ledger_is_read_once_for_a_snapshot() {
         written.join_all().await;
     });
     store.close().unwrap();
-    let ledger: u64 = place
-        .segments()
+    let segments = place.segments();
+    let lengths = segments
         .iter()
-        .map(|path| fs::metadata(path).unwrap().len())
-        .sum();
-    // Nobody has walked the first of its segments since the start.
+        .map(|path| fs::metadata(path).unwrap().len());
+    let ledger = lengths.sum();
     let store = open();
     read.store(0, Ordering::Relaxed);
-    store.snapshot().unwrap().unwrap();
-    let read = read.load(Ordering::Relaxed);
-    assert!(read < 2 * ledger, "{read} bytes of {ledger}");
-    store.close().unwrap();
+    (place, store, ledger, read)
 }
 
 /// Counts the bytes that are read of the ledger.
