@@ -1,11 +1,13 @@
 //! Snapshots: exact, sorted, and never believed when they are not whole (I10, I16).
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+use std::{fs, io, thread};
 
-use upkeep_server::store::{Store, StoreError, verify};
+use tokio::task::JoinSet;
+use upkeep_server::store::{Access, Fs, FsFile, RealFs, Store, StoreError, Tx, verify};
 
 use crate::binaries::PATIENCE;
 use crate::place::{Place, all, fill, options, replayed, run};
@@ -75,6 +77,140 @@ fn the_last_two_are_kept_and_each_builds_on_the_one_before() {
         ["00000000000000000040.snap", "00000000000000000050.snap"]
     );
     assert_eq!(verify(options(&place.dir())).unwrap().snapshots(), 2);
+}
+
+#[test]
+fn the_ledger_is_read_once_for_a_snapshot() {
+    let (_place, store, ledger, read) = with_a_long_segment();
+    store.snapshot().unwrap().unwrap();
+    let read = read.load(Ordering::Relaxed);
+    assert!(read < 2 * ledger, "{read} bytes of {ledger}");
+    store.close().unwrap();
+}
+
+#[test]
+fn who_reads_page_by_page_does_not_begin_with_the_segment_each_time() {
+    let (_place, store, ledger, read) = with_a_long_segment();
+    let mut next = 1;
+    while let Some(last) = store.entries(next, 250).unwrap().last() {
+        next = last.sequence() + 1;
+    }
+    assert_eq!(next, store.head().sequence() + 1);
+    let read = read.load(Ordering::Relaxed);
+    assert!(read < 3 * ledger, "{read} bytes of {ledger}");
+    store.close().unwrap();
+}
+
+/// A store that was just opened, with a segment before the last one that nobody has walked since; the bytes of its ledger; those that were
+/// read of it since.
+fn with_a_long_segment() -> (Place, Store, u64, Arc<AtomicU64>) {
+    let place = Place::new();
+    let read = Arc::new(AtomicU64::new(0));
+    let open = || {
+        let options = options(&place.dir()).segment_bytes(2 << 20);
+        Store::open(options.fs(Arc::new(Counting(Arc::clone(&read))))).unwrap()
+    };
+    let store = open();
+    run(async {
+        let mut written = JoinSet::new();
+        for number in 0..4_000_u32 {
+            let store = store.clone();
+            written.spawn(async move {
+                let done = store.transact("fill", move |tx: &mut Tx<'_>| {
+                    tx.put(format!("k{number}").into_bytes(), vec![1; 600]);
+                    Ok::<_, StoreError>(())
+                });
+                done.await.unwrap();
+            });
+        }
+        written.join_all().await;
+    });
+    store.close().unwrap();
+    let segments = place.segments();
+    let lengths = segments
+        .iter()
+        .map(|path| fs::metadata(path).unwrap().len());
+    let ledger = lengths.sum();
+    let store = open();
+    read.store(0, Ordering::Relaxed);
+    (place, store, ledger, read)
+}
+
+/// Counts the bytes that are read of the ledger.
+struct Counting(Arc<AtomicU64>);
+
+struct Counted {
+    file: Box<dyn FsFile>,
+    read: Arc<AtomicU64>,
+}
+
+impl Fs for Counting {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        RealFs.create_dir(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        RealFs.sync_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        RealFs.list(dir)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        RealFs.exists(path)
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn FsFile>> {
+        let file = RealFs.open(path, access)?;
+        match path.parent().is_some_and(|dir| dir.ends_with("ledger")) {
+            true => Ok(Box::new(Counted {
+                file,
+                read: Arc::clone(&self.0),
+            })),
+            false => Ok(file),
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealFs.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        RealFs.remove_file(path)
+    }
+
+    fn remove_tree(&self, path: &Path) -> io::Result<()> {
+        RealFs.remove_tree(path)
+    }
+
+    fn boot_id(&self) -> Option<String> {
+        RealFs.boot_id()
+    }
+}
+
+impl FsFile for Counted {
+    fn read_at(&mut self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        let read = self.file.read_at(into, offset)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_at(bytes, offset)
+    }
+
+    fn set_len(&mut self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
 }
 
 /// Two snapshots, entries after them, and no index: what a start makes of it after `damage` to the newer and the older file.

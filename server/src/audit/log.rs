@@ -12,9 +12,6 @@ use crate::keys::log::LogKey;
 use crate::store::tree::Frontier;
 use crate::store::{LedgerFiles, Store};
 
-/// How many entries are read at once.
-const PAGE_ENTRIES: usize = 1000;
-
 /// The log of a serving store: its tree, as far as it was walked, and the key.
 #[derive(Debug)]
 pub struct Log {
@@ -50,13 +47,8 @@ impl Log {
             Some(tree) => tree,
             None => store.tree()?,
         };
-        let last = store.head().sequence();
-        while tree.size() < last {
-            let page = store.entries(tree.size().saturating_add(1), PAGE_ENTRIES)?;
-            if page.is_empty() {
-                break;
-            }
-            page.iter().for_each(|entry| tree.push(&entry.hash()));
+        for entry in store.walk(tree.size().saturating_add(1))? {
+            tree.push(&entry?.hash());
         }
         let note = keep(&self.data, &self.key, &tree, store.epoch()?.number())?;
         *held = Some(tree);

@@ -66,7 +66,10 @@ pub(crate) async fn verify(
     let action = call.action;
     let mut fresh = challenge::check(&deps.pepper, Purpose::Verify, &ask.challenge, call.now);
     if let Ok(known) = fresh {
-        match deps.verified.note(&known, ask.request, call.now) {
+        match deps
+            .verified
+            .note(&known, ask.activation, ask.request, call.now)
+        {
             Use::Own => {
                 if let Some(verified) = unchanged(deps, &call, &ask, &known)? {
                     return Ok(verified);

@@ -10,7 +10,7 @@ use crate::flow::Outcome;
 use crate::flow::due::{self, Pass};
 use crate::flow::evidence;
 use crate::flow::read;
-use crate::flow::sweep::{self, Swept};
+use crate::flow::sweep;
 use crate::metrics::{self, Metrics, PassResult};
 use crate::store::{Store, StoreError};
 
@@ -20,18 +20,15 @@ pub(super) async fn sweep(deps: Arc<Deps>, metrics: Arc<Metrics>) {
     minutes.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         minutes.tick().await;
-        let result = loop {
-            match sweep::sweep(&deps).await {
-                Ok(Swept::MoreLeft) => {}
-                Ok(Swept::Clean) => break PassResult::Done,
-                Err(Outcome::Failed(fault)) => {
-                    tracing::error!(%fault, "the sweep failed; it runs again in a minute");
-                    break PassResult::Failed;
-                }
-                Err(Outcome::Refused(refusal)) => {
-                    tracing::error!(%refusal, "the sweep was refused, which is a defect");
-                    break PassResult::Failed;
-                }
+        let result = match sweep::sweep(&deps).await {
+            Ok(()) => PassResult::Done,
+            Err(Outcome::Failed(fault)) => {
+                tracing::error!(%fault, "the sweep failed; it runs again in a minute");
+                PassResult::Failed
+            }
+            Err(Outcome::Refused(refusal)) => {
+                tracing::error!(%refusal, "the sweep was refused, which is a defect");
+                PassResult::Failed
             }
         };
         metrics.pass(metrics::Pass::Sweep, result, &*deps.clock);

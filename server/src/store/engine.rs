@@ -62,8 +62,8 @@ pub(super) trait Engine: Send + Sync + 'static {
     /// Makes the whole batch durable, if the head is still `expected`; all of it or nothing.
     fn commit(&self, batch: Batch, expected: &Head) -> Result<(), CommitError>;
 
-    /// At most `limit` entries from `from` on, ascending.
-    fn entries(&self, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError>;
+    /// The entries from `from` on that are durable by now, ascending, read as they are asked for.
+    fn walk(&self, from: u64) -> Box<dyn Iterator<Item = Result<Entry, StoreError>> + Send>;
 
     /// About how many bytes the entries after `sequence` take, as they are kept.
     fn bytes_after(&self, sequence: u64) -> u64;

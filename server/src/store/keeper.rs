@@ -1,6 +1,6 @@
 //! Makes snapshots of a serving store in the background.
 //!
-//! It reads durable entries only, page by page as any reader does, and rests between pages: the writer never waits for it. A
+//! It reads durable entries only, one after another as any reader does, and rests now and then: the writer never waits for it. A
 //! snapshot that fails is a line in the log and another try later; nothing depends on it but the length of a start.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::Core;
-use super::entry::{Entry, Head};
+use super::entry::Head;
 use super::error::StoreError;
 use super::fs::{Access, Fs};
 use super::snapshot::Snapshot;
@@ -20,10 +20,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// After a failure it looks away so many times.
 const LOOKS_AWAY: u32 = 60;
 
-/// Entries read at once.
-const PAGE_ENTRIES: usize = 500;
+/// After so many bytes of entries it rests.
+const UNRESTED_BYTES: usize = 256 << 10;
 
-/// The rest after a page.
+/// How long it rests.
 const REST: Duration = Duration::from_millis(2);
 
 /// Makes snapshots of an open store, one at a time.
@@ -38,23 +38,23 @@ pub(super) struct Maker {
 impl Maker {
     /// Makes the snapshot after the last durable entry; `None` if that is there already, or `goes_on` said no.
     ///
-    /// * `rest` - what to do after each page of entries.
+    /// * `rest` - what to do now and then.
     pub(super) fn make(
         &self,
         goes_on: &dyn Fn() -> bool,
         rest: &dyn Fn(),
     ) -> Result<Option<Snapshot>, StoreError> {
         let _alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = self.core.head().sequence();
         let base = self.newest()?;
         let from = base.as_ref().map_or(0, |base| base.head().sequence());
-        let entries = Pages {
-            maker: self,
-            next: from + 1,
-            last,
-            page: Vec::new().into_iter(),
-            rest,
-        };
+        let mut unrested = 0_usize;
+        let entries = self.core.walk(from + 1)?.inspect(|entry| {
+            unrested += entry.as_ref().map_or(0, |entry| entry.payload().len());
+            if unrested >= UNRESTED_BYTES {
+                unrested = 0;
+                rest();
+            }
+        });
         let made = self.snapshots.make(base.as_ref(), entries, goes_on)?;
         if let Some(made) = &made {
             tracing::info!(
@@ -72,10 +72,8 @@ impl Maker {
     }
 
     fn holds(&self, head: &Head) -> Result<bool, StoreError> {
-        let found = self
-            .core
-            .read(|engine| engine.entries(head.sequence(), 1))?;
-        Ok(found.first().is_some_and(|entry| entry.head() == *head))
+        let found = self.core.walk(head.sequence())?.next().transpose()?;
+        Ok(found.is_some_and(|entry| entry.head() == *head))
     }
 
     /// Whether the ledger has grown so much since the last one that another pays.
@@ -94,45 +92,6 @@ impl Maker {
         };
         let grown = self.core.read(|engine| Ok(engine.bytes_after(sequence)))?;
         Ok(grown >= least.max(size / 2))
-    }
-}
-
-/// The durable entries from one on, page by page.
-struct Pages<'a> {
-    maker: &'a Maker,
-    next: u64,
-    last: u64,
-    page: std::vec::IntoIter<Entry>,
-    rest: &'a dyn Fn(),
-}
-
-impl Iterator for Pages<'_> {
-    type Item = Result<Entry, StoreError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if let Some(entry) = self.page.next() {
-            self.next = entry.sequence() + 1;
-            return (entry.sequence() <= self.last).then_some(Ok(entry));
-        }
-        if self.next > self.last {
-            return None;
-        }
-        (self.rest)();
-        let page = self
-            .maker
-            .core
-            .read(|engine| engine.entries(self.next, PAGE_ENTRIES));
-        match page {
-            Ok(page) if page.is_empty() => None,
-            Ok(page) => {
-                self.page = page.into_iter();
-                self.next()
-            }
-            Err(fault) => {
-                self.next = u64::MAX;
-                Some(Err(fault))
-            }
-        }
     }
 }
 

@@ -18,6 +18,23 @@ pub(super) fn get<'a>(layers: &[&'a Changes], key: &[u8]) -> Option<Option<&'a [
     Some(found.as_deref())
 }
 
+/// A copy of as much of the newest layer as a scan can come to: `limit` pairs, and what is deleted among them.
+pub(super) fn within_reach(
+    layer: &Changes,
+    range: (&[u8], &[u8]),
+    limit: usize,
+    order: Order,
+) -> Changes {
+    let mut pairs = 0;
+    let changes = steps(layer, range, order).take_while(|(_, value)| {
+        let is_within = pairs < limit;
+        pairs += usize::from(value.is_some());
+        is_within
+    });
+    let changes = changes.map(|(key, value)| (key.to_vec(), value.map(<[u8]>::to_vec)));
+    changes.collect()
+}
+
 /// At most `limit` pairs with `from <= key < to`, of `layers` laid over what `below` gives.
 ///
 /// * `layers` - the newest first.
@@ -76,27 +93,32 @@ pub(super) fn scan(
 
 type Step<'a> = (&'a [u8], Option<&'a [u8]>);
 
+type Steps<'a> = Box<dyn Iterator<Item = Step<'a>> + 'a>;
+
+/// One layer's changes in a range.
+fn steps<'a>(layer: &'a Changes, (from, to): (&[u8], &[u8]), order: Order) -> Steps<'a> {
+    if from >= to {
+        return Box::new(std::iter::empty());
+    }
+    let range = (Bound::Included(from), Bound::Excluded(to));
+    let steps = layer.range::<[u8], _>(range);
+    let steps = steps.map(|(key, value)| (key.as_slice(), value.as_deref()));
+    match order {
+        Order::Ascending => Box::new(steps),
+        Order::Descending => Box::new(steps.rev()),
+    }
+}
+
 /// The layers' changes in a range as one ordered sequence; of several for a key, the newest.
 struct Over<'a> {
-    layers: Vec<Peekable<Box<dyn Iterator<Item = Step<'a>> + 'a>>>,
+    layers: Vec<Peekable<Steps<'a>>>,
     order: Order,
 }
 
 impl<'a> Over<'a> {
-    fn new(layers: &[&'a Changes], (from, to): (&[u8], &[u8]), order: Order) -> Self {
-        let step = |(key, value): (&'a Vec<u8>, &'a Option<Vec<u8>>)| -> Step<'a> {
-            (key.as_slice(), value.as_deref())
-        };
-        let range = (Bound::Included(from), Bound::Excluded(to));
+    fn new(layers: &[&'a Changes], range: (&[u8], &[u8]), order: Order) -> Self {
         let layers = layers.iter().filter(|layer| !layer.is_empty());
-        let layers = layers.map(|layer| {
-            let changes = layer.range::<[u8], _>(range).map(step);
-            let changes: Box<dyn Iterator<Item = Step<'a>>> = match order {
-                Order::Ascending => Box::new(changes),
-                Order::Descending => Box::new(changes.rev()),
-            };
-            changes.peekable()
-        });
+        let layers = layers.map(|layer| steps(layer, range, order).peekable());
         Self {
             layers: layers.collect(),
             order,
@@ -196,6 +218,12 @@ mod tests {
                     expected.reverse();
                 }
                 expected.truncate(limit);
+                prop_assert_eq!(&found.ok(), &Some(expected.clone()));
+                let Some((newest, older)) = refs.split_first() else { continue };
+                let copy = within_reach(newest, (&from, &to), limit, order);
+                prop_assert!(copy.values().flatten().count() <= limit);
+                let over = [&[&copy], older].concat();
+                let found = scan(&over, (&from, &to), limit, order, |(from, to), limit| Ok(read(from, to, limit)));
                 prop_assert_eq!(found.ok(), Some(expected));
             }
             let known = get(&refs, &from);

@@ -46,31 +46,35 @@ pub(super) struct Ledger {
 }
 
 /// The synced part of one segment.
+#[derive(Clone)]
 pub(super) struct Extent {
     pub(super) path: PathBuf,
     pub(super) header: Header,
     pub(super) end: u64,
-    /// Entry sequences and the bytes they begin at, ascending; may be empty.
-    waypoints: Vec<(u64, u64)>,
+    waypoints: Waypoints,
 }
 
-impl Extent {
-    pub(super) fn without_waypoints(&self) -> Self {
-        let Self {
-            path, header, end, ..
-        } = self;
-        Self {
-            path: path.clone(),
-            header: *header,
-            end: *end,
-            waypoints: Vec::new(),
+/// Where every 256th entry of a segment begins, as far as somebody has passed them. Clones share it: whoever walks begins with the
+/// segment or with one of these and adds those that it passes, so the next one need not begin with the segment again.
+#[derive(Clone, Default)]
+struct Waypoints(Arc<Mutex<Vec<(u64, u64)>>>);
+
+impl Waypoints {
+    fn pass(&self, sequence: u64, at: u64) {
+        if !sequence.is_multiple_of(WAYPOINT_ENTRIES) {
+            return;
+        }
+        let mut passed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if passed.last().is_none_or(|(last, _)| *last < sequence) {
+            passed.push((sequence, at));
         }
     }
 
-    fn pass(&mut self, sequence: u64, at: u64) {
-        if sequence.is_multiple_of(WAYPOINT_ENTRIES) {
-            self.waypoints.push((sequence, at));
-        }
+    /// The last one that is not behind an entry: its sequence, and the byte it begins at.
+    fn near(&self, sequence: u64) -> Option<(u64, u64)> {
+        let passed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = passed.partition_point(|(passed, _)| *passed <= sequence);
+        passed.get(before.checked_sub(1)?).copied()
     }
 }
 
@@ -149,8 +153,8 @@ impl Ledger {
             return Err(StoreError::damaged(dir, "it holds no ledger segment"));
         };
         let head = find_end(fs, last, 0, Owner::Reader)?;
-        let near = last.waypoints.last();
-        let from = near.map_or(segment::HEADER_BYTES, |(_, at)| *at);
+        let near = last.waypoints.near(head.sequence());
+        let from = near.map_or(segment::HEADER_BYTES, |(_, at)| at);
         let io = |error| StoreError::io("read", &last.path, error);
         let file = fs.open(&last.path, Access::Read).map_err(io)?;
         let mut reader = Reader::new(file, from, last.end);
@@ -190,7 +194,7 @@ impl Ledger {
         if let Some(extent) = extents.last_mut() {
             places
                 .into_iter()
-                .for_each(|(sequence, place)| extent.pass(sequence, place));
+                .for_each(|(sequence, place)| extent.waypoints.pass(sequence, place));
             extent.end = at;
         }
         Ok(())
@@ -207,12 +211,7 @@ impl Ledger {
     /// As [`walk`](Self::walk), but begins near `from`; the entries passed over on the way are not
     /// checked.
     pub(super) fn walk_near(&self, from: u64) -> Walk {
-        self.walk_from(from, |extent| {
-            let passed = extent
-                .waypoints
-                .partition_point(|(sequence, _)| *sequence <= from);
-            extent.waypoints.get(passed.checked_sub(1)?).copied()
-        })
+        self.walk_from(from, |extent| extent.waypoints.near(from))
     }
 
     /// About how many bytes the entries after `sequence` take: within a segment all count as equally long.
@@ -247,7 +246,7 @@ impl Ledger {
             - 1;
         let ahead = extents.get(at..).unwrap_or_default();
         let begin = ahead.first().and_then(near);
-        let mut ahead: Vec<Extent> = ahead.iter().map(Extent::without_waypoints).collect();
+        let mut ahead = ahead.to_vec();
         drop(extents);
         ahead.reverse();
         Walk {
@@ -266,7 +265,7 @@ impl Ledger {
             path: fresh.path().to_owned(),
             header,
             end: fresh.end(),
-            waypoints: Vec::new(),
+            waypoints: Waypoints::default(),
         };
         std::mem::replace(writer, fresh).seal()?;
         self.extents
@@ -285,7 +284,7 @@ pub(super) struct Walk {
     /// Where to begin in the first segment.
     begin: Option<(u64, u64)>,
     from: u64,
-    open: Option<(PathBuf, Reader)>,
+    open: Option<(Extent, Reader)>,
     /// What the next entry must be: its sequence, and the hash before it if known.
     next: Option<(u64, Option<[u8; 32]>)>,
 }
@@ -325,14 +324,14 @@ impl Walk {
 
     fn advance(&mut self) -> Result<Option<Entry>, StoreError> {
         loop {
-            let Some((path, reader)) = &mut self.open else {
+            let Some((extent, reader)) = &mut self.open else {
                 let Some(extent) = self.ahead.pop() else {
                     return Ok(None);
                 };
                 self.enter(extent)?;
                 continue;
             };
-            let at = reader.at();
+            let (path, at) = (&extent.path, reader.at());
             match reader
                 .step()
                 .map_err(|error| StoreError::io("read", path, error))?
@@ -343,6 +342,7 @@ impl Walk {
                 }
                 Step::Payload(payload) => {
                     let entry = check(path, at, &payload, self.next)?;
+                    extent.waypoints.pass(entry.sequence(), at);
                     self.next = Some((entry.sequence() + 1, Some(entry.hash())));
                     return Ok(Some(entry));
                 }
@@ -375,8 +375,9 @@ impl Walk {
         };
         let file = self.fs.open(&extent.path, Access::Read);
         let file = file.map_err(|error| StoreError::io("open", &extent.path, error))?;
+        let reader = Reader::new(file, at, extent.end);
         self.next = Some(next);
-        self.open = Some((extent.path, Reader::new(file, at, extent.end)));
+        self.open = Some((extent, reader));
         Ok(())
     }
 }
@@ -410,7 +411,7 @@ pub(super) fn survey(fs: &dyn Fs, dir: &Path, owner: Owner) -> Result<Vec<Extent
                     path,
                     header,
                     end,
-                    waypoints: Vec::new(),
+                    waypoints: Waypoints::default(),
                 });
             }
             Some(header) => {
@@ -466,7 +467,7 @@ pub(super) fn find_end(
             Step::Payload(payload) => {
                 let expected = (head.sequence() + 1, Some(head.hash()));
                 let entry = check(&path, at, &payload, Some(expected))?;
-                last.pass(entry.sequence(), at);
+                last.waypoints.pass(entry.sequence(), at);
                 head = entry.head();
             }
             Step::End => {

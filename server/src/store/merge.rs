@@ -1,15 +1,16 @@
 //! Makes a snapshot from an older one and the entries after it: a merge of sorted streams.
 //!
 //! The changes of the entries are gathered in memory, sorted; when they grow too large they are written to a *run* beside the
-//! snapshots. In the end the old snapshot, the runs and what is in memory are merged, the newest change of a key winning. Memory is
-//! bounded by a run, work by the size of what is read.
+//! snapshots, and of so many runs of one size one larger run is made. In the end the old snapshot, the runs and what is in memory are
+//! merged, the newest change of a key winning. Memory is bounded by a run in the making and a few buffers, work by the size of what is
+//! read: a change is written again each time there are sixteen times as many.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::engine::{Changes, Pair};
+use super::engine::Changes;
 use super::entry::{Entry, Head};
 use super::error::StoreError;
 use super::fs::Fs;
@@ -19,6 +20,9 @@ use super::tree::Frontier;
 
 /// Bytes of keys and values in memory from which on they go to a run.
 const RUN_BYTES: usize = 32 << 20;
+
+/// So many runs of one size become one: each is an open file and a buffer while it is merged.
+const RUNS_JOINED: usize = 16;
 
 /// A snapshot in the making.
 pub(super) struct Merge<'a> {
@@ -30,12 +34,23 @@ pub(super) struct Merge<'a> {
     changes: Changes,
     bytes: usize,
     run_bytes: usize,
+    /// The oldest and largest first.
     runs: Vec<PathBuf>,
+    /// How often memory went to a run.
+    spills: usize,
+    goes_on: &'a dyn Fn() -> bool,
 }
 
 impl<'a> Merge<'a> {
     /// Begins after the snapshot `base`, or before the first entry. The directory must exist.
-    pub(super) fn new(fs: &'a dyn Fs, dir: &'a Path, base: Option<&'a Snapshot>) -> Self {
+    ///
+    /// * `goes_on` - asked again and again; once it says no, the merge fails.
+    pub(super) fn new(
+        fs: &'a dyn Fs,
+        dir: &'a Path,
+        base: Option<&'a Snapshot>,
+        goes_on: &'a dyn Fn() -> bool,
+    ) -> Self {
         Self {
             fs,
             dir,
@@ -46,6 +61,8 @@ impl<'a> Merge<'a> {
             bytes: 0,
             run_bytes: RUN_BYTES,
             runs: Vec::new(),
+            spills: 0,
+            goes_on,
         }
     }
 
@@ -85,65 +102,95 @@ impl<'a> Merge<'a> {
 
     /// Merges everything into a snapshot after the last entry taken in.
     ///
-    /// * `goes_on` - asked again and again; once it says no, `None` comes back.
-    pub(super) fn finish(
-        mut self,
-        goes_on: &dyn Fn() -> bool,
-    ) -> Result<Option<Snapshot>, StoreError> {
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(super) fn finish(mut self) -> Result<Snapshot, StoreError> {
         let (fs, runs) = (self.fs, std::mem::take(&mut self.runs));
-        let made = match self.merge(&runs, goes_on) {
-            Err(_) if !goes_on() => Ok(None),
-            made => made.map(Some),
-        };
-        for run in &runs {
-            // What is left of them is removed by the next one who makes a snapshot.
-            let _left = fs.remove_file(run);
-        }
+        let made = self.merge(&runs);
+        remove(fs, &runs);
         made
     }
 
-    fn merge(self, runs: &[PathBuf], goes_on: &dyn Fn() -> bool) -> Result<Snapshot, StoreError> {
-        let mut sources: Vec<Box<dyn Iterator<Item = io::Result<Change>>>> = Vec::new();
-        let read = |path: &Path| {
-            let path = path.to_owned();
-            move |error| StoreError::io("read", &path, error)
-        };
+    fn merge(self, runs: &[PathBuf]) -> Result<Snapshot, StoreError> {
+        let mut sources: Vec<Source<'_>> = Vec::new();
         if let Some(base) = self.base {
-            let pairs = base.pairs(self.fs).map_err(read(base.path()))?;
+            let read = |error| StoreError::io("read", base.path(), error);
+            let pairs = base.pairs(self.fs).map_err(read)?;
             sources.push(Box::new(pairs.map(|pair| {
                 let (key, value) = pair?;
                 Ok((key, Some(value)))
             })));
         }
-        for run in runs {
-            let reader = Reader::open(self.fs, run).map_err(read(run))?;
-            sources.push(Box::new(Run {
-                reader,
-                block: Vec::new().into_iter(),
-            }));
-        }
+        sources.extend(open(self.fs, runs)?);
         sources.push(Box::new(self.changes.into_iter().map(Ok)));
-        let merged = Merged::new(sources).map(|pair| match goes_on() {
-            true => pair,
-            false => Err(io::ErrorKind::Interrupted.into()),
+        let merged = Merged::new(sources, self.goes_on);
+        let pairs = merged.filter_map(|change| {
+            let pair = change.map(|(key, value)| Some((key, value?)));
+            pair.transpose()
         });
-        Snapshot::write(self.fs, self.dir, self.frontier, self.head, merged)
+        Snapshot::write(self.fs, self.dir, self.frontier, self.head, pairs)
     }
 
     fn spill(&mut self) -> Result<(), StoreError> {
-        let path = self.dir.join(format!("{:06}.run", self.runs.len()));
         let changes = std::mem::take(&mut self.changes);
         self.bytes = 0;
+        self.spills += 1;
+        self.write_run(0, changes.into_iter().map(Ok))?;
+        // As one counts: each time a digit is full, its runs become one of the next.
+        let (mut count, mut digit) = (self.spills, 0);
+        while count.is_multiple_of(RUNS_JOINED) {
+            (count, digit) = (count / RUNS_JOINED, digit + 1);
+            self.join(digit)?;
+        }
+        Ok(())
+    }
+
+    /// Makes one run of the newest ones. What deletes stays: an older run or the base may hold what it deletes.
+    fn join(&mut self, digit: u32) -> Result<(), StoreError> {
+        let kept = self.runs.len().saturating_sub(RUNS_JOINED);
+        let joined = self.runs.split_off(kept);
+        let merged = Merged::new(open(self.fs, &joined)?, self.goes_on);
+        self.write_run(digit, merged)?;
+        remove(self.fs, &joined);
+        Ok(())
+    }
+
+    fn write_run(
+        &mut self,
+        digit: u32,
+        changes: impl Iterator<Item = io::Result<Change>>,
+    ) -> Result<(), StoreError> {
+        let path = self.dir.join(format!("{:06}-{digit}.run", self.spills));
         let write = || -> io::Result<()> {
             let mut writer = Writer::create(self.fs, &path)?;
-            for (key, value) in &changes {
-                writer.pair(key, value.as_deref())?;
+            for change in changes {
+                let (key, value) = change?;
+                writer.pair(&key, value.as_deref())?;
             }
             writer.finish()
         };
         write().map_err(|error| StoreError::io("write", &path, error))?;
         self.runs.push(path);
         Ok(())
+    }
+}
+
+/// Changes, ascending by key.
+type Source<'a> = Box<dyn Iterator<Item = io::Result<Change>> + 'a>;
+
+fn open<'a>(fs: &dyn Fs, runs: &[PathBuf]) -> Result<Vec<Source<'a>>, StoreError> {
+    let open = |path: &PathBuf| -> Result<Source<'a>, StoreError> {
+        let reader = Reader::open(fs, path).map_err(|error| StoreError::io("read", path, error))?;
+        let block = Vec::new().into_iter();
+        Ok(Box::new(Run { reader, block }))
+    };
+    runs.iter().map(open).collect()
+}
+
+fn remove(fs: &dyn Fs, runs: &[PathBuf]) {
+    for run in runs {
+        // What is left of them is removed by the next one who makes a snapshot.
+        let _left = fs.remove_file(run);
     }
 }
 
@@ -177,19 +224,21 @@ impl Iterator for Run {
 /// A change and the source it is from: the smallest key first, of one key the newest source first.
 type Ranked = Reverse<(Vec<u8>, Reverse<usize>, Option<Vec<u8>>)>;
 
-/// The records that sorted sources come to, the last source being the newest.
+/// The changes that sorted sources come to, the last source being the newest.
 struct Merged<'a> {
-    sources: Vec<Box<dyn Iterator<Item = io::Result<Change>> + 'a>>,
+    sources: Vec<Source<'a>>,
     next: BinaryHeap<Ranked>,
     begun: bool,
+    goes_on: &'a dyn Fn() -> bool,
 }
 
 impl<'a> Merged<'a> {
-    fn new(sources: Vec<Box<dyn Iterator<Item = io::Result<Change>> + 'a>>) -> Self {
+    fn new(sources: Vec<Source<'a>>, goes_on: &'a dyn Fn() -> bool) -> Self {
         Self {
             sources,
             next: BinaryHeap::new(),
             begun: false,
+            goes_on,
         }
     }
 
@@ -201,33 +250,34 @@ impl<'a> Merged<'a> {
         Ok(())
     }
 
-    fn advance(&mut self) -> io::Result<Option<Pair>> {
+    fn advance(&mut self) -> io::Result<Option<Change>> {
+        if !(self.goes_on)() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         if !self.begun {
             self.begun = true;
             for source in 0..self.sources.len() {
                 self.pull(source)?;
             }
         }
-        while let Some(Reverse((key, Reverse(source), value))) = self.next.pop() {
-            self.pull(source)?;
-            while let Some(Reverse((same, Reverse(older), _))) = self.next.peek() {
-                if *same != key {
-                    break;
-                }
-                let older = *older;
-                self.next.pop();
-                self.pull(older)?;
+        let Some(Reverse((key, Reverse(source), value))) = self.next.pop() else {
+            return Ok(None);
+        };
+        self.pull(source)?;
+        while let Some(Reverse((same, Reverse(older), _))) = self.next.peek() {
+            if *same != key {
+                break;
             }
-            if let Some(value) = value {
-                return Ok(Some((key, value)));
-            }
+            let older = *older;
+            self.next.pop();
+            self.pull(older)?;
         }
-        Ok(None)
+        Ok(Some((key, value)))
     }
 }
 
 impl Iterator for Merged<'_> {
-    type Item = io::Result<Pair>;
+    type Item = io::Result<Change>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.advance().transpose()
@@ -237,6 +287,9 @@ impl Iterator for Merged<'_> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may stop where it likes")]
 mod tests {
+    use std::cell::Cell;
+
+    use super::super::engine::Pair;
     use super::super::entry::{Draft, Sealed};
     use super::super::fs::RealFs;
     use super::*;
@@ -280,13 +333,13 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let entries = entries(300);
         let make = |base: Option<&Snapshot>, to: usize, run_bytes| {
-            let mut merge = Merge::new(&RealFs, temp.path(), base);
+            let mut merge = Merge::new(&RealFs, temp.path(), base, &|| true);
             merge.run_bytes = run_bytes;
             let from = merge.head().sequence() as usize;
             for entry in &entries[from..to] {
                 merge.push(entry).unwrap();
             }
-            merge.finish(&|| true).unwrap().unwrap()
+            merge.finish().unwrap()
         };
         let whole = make(None, 300, RUN_BYTES);
         let mut stepwise: Option<Snapshot> = None;
@@ -310,10 +363,46 @@ mod tests {
     }
 
     #[test]
+    fn many_runs_become_few() {
+        let temp = tempfile::tempdir().unwrap();
+        let entries = entries(300);
+        let whole = {
+            let mut merge = Merge::new(&RealFs, temp.path(), None, &|| true);
+            entries.iter().for_each(|entry| merge.push(entry).unwrap());
+            merge.finish().unwrap()
+        };
+        let mut merge = Merge::new(&RealFs, temp.path(), None, &|| true);
+        // A run for each entry.
+        merge.run_bytes = 1;
+        for (spills, entry) in (1..).zip(&entries) {
+            merge.push(entry).unwrap();
+            let digits = [spills % 16, spills / 16 % 16, spills / 256];
+            assert_eq!(merge.runs.len(), digits.iter().sum::<usize>());
+            assert_eq!(
+                RealFs.list(temp.path()).unwrap().len(),
+                merge.runs.len() + 1
+            );
+        }
+        assert_eq!(merge.finish().unwrap().state(), whole.state());
+    }
+
+    #[test]
+    fn runs_are_given_up_while_they_are_joined() {
+        let temp = tempfile::tempdir().unwrap();
+        let left = Cell::new(20_u32);
+        let goes_on = || left.replace(left.get().saturating_sub(1)) > 0;
+        let mut merge = Merge::new(&RealFs, temp.path(), None, &goes_on);
+        merge.run_bytes = 1;
+        let entries = entries(20);
+        let pushed = entries.iter().map(|entry| merge.push(entry));
+        assert_eq!(pushed.take_while(Result::is_ok).count(), RUNS_JOINED - 1);
+    }
+
+    #[test]
     fn an_entry_that_does_not_follow_is_refused() {
         let temp = tempfile::tempdir().unwrap();
         let entries = entries(3);
-        let mut merge = Merge::new(&RealFs, temp.path(), None);
+        let mut merge = Merge::new(&RealFs, temp.path(), None, &|| true);
         merge.push(&entries[0]).unwrap();
         assert!(matches!(
             merge.push(&entries[2]),

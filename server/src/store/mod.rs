@@ -7,8 +7,7 @@
 //! * Transactions run one after another on one writer thread. Each sees all before it; there are no
 //!   conflicts.
 //! * A transaction is kept whole or not at all, as one entry: its event and its changes.
-//! * Reads see synced state only, and reads of records do not wait for the writer's disk;
-//!   [`Store::head`] may.
+//! * Reads see synced state only and do not wait for the writer's disk, nor for each other.
 //! * After the first failed write or sync the store stops for good. The next start recovers from
 //!   disk.
 //! * A start refuses a ledger that is damaged or lacks entries the index has seen, and says which
@@ -333,7 +332,19 @@ impl Store {
     /// # Errors
     /// [`StoreError::Stopped`], [`StoreError::Damaged`] with file and offset, [`StoreError::Io`].
     pub fn entries(&self, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        self.inner.core.read(|engine| engine.entries(from, limit))
+        self.walk(from)?.take(limit).collect()
+    }
+
+    /// The entries from sequence `from` up to the head of now, as [`entries`](Self::entries) but read as they are asked for: whoever
+    /// wants many holds one at a time, and goes on where it was.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`]; in place of an entry those of [`entries`](Self::entries).
+    pub fn walk(
+        &self,
+        from: u64,
+    ) -> Result<impl Iterator<Item = Result<Entry, StoreError>> + use<>, StoreError> {
+        self.inner.core.walk(from)
     }
 
     /// Transactions that wait for the writer or are in its group; those without a place are not counted.

@@ -95,7 +95,7 @@ impl LedgerFiles {
     pub fn entries(&self, from: u64) -> Entries {
         let at = self.extents.partition_point(|one| one.header.first <= from);
         let ahead = self.extents.get(at.saturating_sub(1)..).unwrap_or_default();
-        let ahead = ahead.iter().rev().map(Extent::without_waypoints).collect();
+        let ahead = ahead.iter().rev().cloned().collect();
         Entries(Walk::over(Arc::clone(&self.fs), ahead, from))
     }
 
@@ -193,7 +193,7 @@ fn leave_out_room(fs: &dyn Fs, before: &mut Extent, last: &Extent) -> Result<(),
     if matches!(end.rest().map_err(io)?.as_slice(), [byte] if *byte != 0) {
         return Ok(());
     }
-    let mut walked = before.without_waypoints();
+    let mut walked = before.clone();
     let head = ledger::find_end(fs, &mut walked, 0, Owner::Reader)?;
     // One that does not lead up to the next is damaged, and shown as it is.
     if head == Head::new(last.header.first.saturating_sub(1), last.header.previous) {

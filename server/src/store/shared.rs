@@ -1,10 +1,11 @@
 //! What the callers, the writer and the keeper of an open store share: its engine, and whether it has stopped.
 
+use std::iter;
 use std::path::Path;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::engine::Engine;
-use super::entry::Head;
+use super::entry::{Entry, Head};
 use super::epoch::{self, Epoch};
 use super::error::StoreError;
 use super::options::{Millis, Watcher};
@@ -41,6 +42,21 @@ impl Core {
             Some(engine) => engine.head(),
             None => self.last.get().copied().unwrap_or(Head::EMPTY),
         }
+    }
+
+    /// The entries from `from` up to the head of now, read as they are asked for; [`StoreError::Stopped`] once the store has stopped.
+    pub(super) fn walk(
+        self: &Arc<Self>,
+        from: u64,
+    ) -> Result<impl Iterator<Item = Result<Entry, StoreError>> + use<>, StoreError> {
+        let (last, mut walk) =
+            self.read(|engine| Ok((engine.head().sequence(), engine.walk(from))))?;
+        let core = Arc::clone(self);
+        let read = move || core.read(|_| walk.next().transpose()).transpose();
+        Ok(iter::from_fn(read).take_while(move |entry| {
+            let is_later = entry.as_ref().is_ok_and(|entry| entry.sequence() > last);
+            !is_later
+        }))
     }
 
     /// Waits for running reads and takes the engine out.

@@ -133,7 +133,7 @@ impl SledEngine {
         loop {
             let claimed = snapshots.pop();
             let to = claimed.as_ref().map_or(head, Snapshot::head);
-            let mut merge = Merge::new(&*self.fs, scratch, base.as_ref());
+            let mut merge = Merge::new(&*self.fs, scratch, base.as_ref(), &|| true);
             while merge.head().sequence() < to.sequence() {
                 let Some(entry) = entries.next().transpose()? else {
                     break;
@@ -142,11 +142,10 @@ impl SledEngine {
                 passed(&entry);
             }
             let reached = merge.head();
-            let computed = merge.finish(&|| true)?;
-            let state = computed.as_ref().map(Snapshot::state);
+            let computed = merge.finish()?;
+            let state = computed.state();
             if let Some(claimed) = claimed {
-                let same = computed.as_ref().is_some_and(|own| own.is_same(&claimed));
-                if reached != claimed.head() || !same {
+                if reached != claimed.head() || !computed.is_same(&claimed) {
                     return Err(StoreError::Damaged {
                         file: claimed.path().to_owned(),
                         why: "it differs from what a replay of the ledger gives at its entry"
@@ -154,16 +153,15 @@ impl SledEngine {
                         what_to_do: "remove it, the server makes another from the ledger".into(),
                     });
                 }
-                base = computed;
+                base = Some(computed);
                 continue;
             }
-            let tree = computed.map(|last| last.frontier().clone());
-            return match state == Some(self.index.state_hash()?) {
+            return match state == self.index.state_hash()? {
                 true => Ok(Checked {
                     segments: self.ledger.segments(),
                     snapshots: count,
-                    state: state.unwrap_or_default(),
-                    tree: tree.unwrap_or_default(),
+                    state,
+                    tree: computed.frontier().clone(),
                 }),
                 false => Err(StoreError::Damaged {
                     file: dir.join("index"),
@@ -223,8 +221,8 @@ impl Engine for SledEngine {
         Ok(())
     }
 
-    fn entries(&self, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        self.ledger.walk_near(from).take(limit).collect()
+    fn walk(&self, from: u64) -> Box<dyn Iterator<Item = Result<Entry, StoreError>> + Send> {
+        Box::new(self.ledger.walk_near(from))
     }
 
     fn bytes_after(&self, sequence: u64) -> u64 {

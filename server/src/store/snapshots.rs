@@ -107,7 +107,23 @@ impl Snapshots {
             .create_dir(&self.dir)
             .map_err(|error| StoreError::io("create", &self.dir, error))?;
         self.sweep()?;
-        let mut merge = Merge::new(&*self.fs, &self.dir, base);
+        match self.merge(base, entries, goes_on) {
+            Err(_) if !goes_on() => Ok(None),
+            Ok(Some(made)) => {
+                self.sweep()?;
+                Ok(Some(made))
+            }
+            other => other,
+        }
+    }
+
+    fn merge(
+        &self,
+        base: Option<&Snapshot>,
+        entries: impl Iterator<Item = Result<Entry, StoreError>>,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        let mut merge = Merge::new(&*self.fs, &self.dir, base, goes_on);
         let from = merge.head();
         for entry in entries {
             if !goes_on() {
@@ -122,11 +138,7 @@ impl Snapshots {
         if merge.head() == from {
             return Ok(None);
         }
-        let made = merge.finish(goes_on)?;
-        if made.is_some() {
-            self.sweep()?;
-        }
-        Ok(made)
+        merge.finish().map(Some)
     }
 
     /// Removes what interrupted ones left behind, and snapshots that newer ones have replaced.

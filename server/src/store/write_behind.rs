@@ -4,11 +4,16 @@
 //! wait in memory, where every read sees them, and a thread of its own writes them to the index, sorted and many at once. A record
 //! that changes with every transaction is so written once for thousands of them, and the writer waits for no page of the index.
 //!
+//! A scan copies what it needs of the waiting changes and holds no lock while it reads the index. For all it sees to be of one state,
+//! only the index' thread waits: before it writes changes, the scans that began without them must be over.
+//!
 //! The index' own head moves when everything up to it is written. A crash in between leaves newer changes under an older head,
 //! which a replay writes once more.
 
+use std::convert::Infallible;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -19,14 +24,20 @@ use super::error::StoreError;
 use super::index::Index;
 use super::layers;
 
-/// So many changed keys are worth writing.
-const WORTH_WRITING: usize = 32 * 1024;
+/// So much is worth writing.
+const WORTH_WRITING: Amount = Amount {
+    keys: 32 * 1024,
+    bytes: 16 << 20,
+};
 
 /// Changes wait no longer, however few they are.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// With so many changed keys waiting, transactions wait for the index.
-const MOST_WAITING: usize = 4 * WORTH_WRITING;
+/// With so much waiting, transactions wait for the index.
+const MOST_WAITING: Amount = Amount {
+    keys: 4 * WORTH_WRITING.keys,
+    bytes: 4 * WORTH_WRITING.bytes,
+};
 
 /// The index behind its layers of changes.
 pub(super) struct WriteBehind {
@@ -56,12 +67,27 @@ struct Layers {
     head: Head,
     /// What is being written; it stays here until it is there.
     leaving: Arc<Changes>,
+    /// Held by each scan that began since `leaving` was taken off.
+    scans: Sender<Infallible>,
+}
+
+/// How many keys have changed, and the bytes of them and their new values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Amount {
+    keys: usize,
+    bytes: usize,
+}
+
+impl Amount {
+    fn reaches(self, limit: Self) -> bool {
+        self.keys >= limit.keys || self.bytes >= limit.bytes
+    }
 }
 
 /// What the two threads tell each other.
 #[derive(Default)]
 struct Bell {
-    waiting: usize,
+    waiting: Amount,
     /// How often it was asked that everything be written, and which of these is done.
     asked: u64,
     done: u64,
@@ -80,12 +106,14 @@ impl WriteBehind {
     /// # Errors
     /// [`StoreError::Index`] when there is no thread for it.
     pub(super) fn new(index: Index, head: Head) -> Result<Self, StoreError> {
+        let (scans, begun) = mpsc::channel();
         let shared = Arc::new(Shared {
             index,
             layers: RwLock::new(Layers {
                 fresh: Changes::new(),
                 head,
                 leaving: Arc::default(),
+                scans,
             }),
             bell: Mutex::default(),
             rung: Condvar::new(),
@@ -94,7 +122,7 @@ impl WriteBehind {
         });
         let work = Arc::clone(&shared);
         let thread = thread::Builder::new().name("index writer".into());
-        let thread = thread.spawn(move || work.write_until_the_end(head));
+        let thread = thread.spawn(move || work.write_until_the_end(head, begun));
         let thread = thread
             .map_err(|error| StoreError::io("start a thread for", shared.index.dir(), error))?;
         Ok(Self {
@@ -123,12 +151,25 @@ impl WriteBehind {
         limit: usize,
         order: Order,
     ) -> Result<Vec<Pair>, StoreError> {
-        // Held to the end, so that all is of one state: what is written meanwhile is hidden by the layer that it leaves.
-        let layers = self.shared.read();
-        let over = [&layers.fresh, &*layers.leaving];
-        layers::scan(&over, (from, to), limit, order, |(from, to), limit| {
+        self.scan_over((from, to), limit, order, |(from, to), limit| {
             self.shared.index.scan(from, to, limit, order)
         })
+    }
+
+    fn scan_over(
+        &self,
+        range: (&[u8], &[u8]),
+        limit: usize,
+        order: Order,
+        index: impl FnMut((&[u8], &[u8]), usize) -> Result<Vec<Pair>, StoreError>,
+    ) -> Result<Vec<Pair>, StoreError> {
+        let layers = self.shared.read();
+        let fresh = layers::within_reach(&layers.fresh, range, limit, order);
+        let leaving = Arc::clone(&layers.leaving);
+        // Until this ends, nothing is written to the index that neither of the two hides.
+        let _begun = layers.scans.clone();
+        drop(layers);
+        layers::scan(&[&fresh, &leaving], range, limit, order, index)
     }
 
     /// Takes over changes that are durable in the ledger, and the head they lead to.
@@ -140,7 +181,7 @@ impl WriteBehind {
     pub(super) fn add(&self, changes: Changes, head: Head) -> Result<(), StoreError> {
         let shared = &self.shared;
         let mut bell = shared.bell();
-        while bell.waiting >= MOST_WAITING && shared.fault.get().is_none() {
+        while bell.waiting.reaches(MOST_WAITING) && shared.fault.get().is_none() {
             bell = wait(&shared.written, bell);
         }
         if let Some(fault) = shared.fault.get() {
@@ -151,10 +192,18 @@ impl WriteBehind {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         let is_first = layers.fresh.is_empty();
-        layers.fresh.extend(changes);
+        let length = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
+        for (key, value) in changes {
+            let key_length = key.len();
+            bell.waiting.bytes += length(&value);
+            match layers.fresh.insert(key, value) {
+                Some(older) => bell.waiting.bytes -= length(&older),
+                None => bell.waiting.bytes += key_length,
+            }
+        }
         layers.head = head;
-        bell.waiting = layers.fresh.len();
-        if is_first || bell.waiting >= WORTH_WRITING {
+        bell.waiting.keys = layers.fresh.len();
+        if is_first || bell.waiting.reaches(WORTH_WRITING) {
             shared.rung.notify_one();
         }
         Ok(())
@@ -210,9 +259,13 @@ impl Drop for Writer {
 }
 
 impl Shared {
-    fn write_until_the_end(&self, mut applied: Head) {
+    /// * `begun` - closed once the scans are over that began before anything is taken off.
+    fn write_until_the_end(&self, mut applied: Head, mut begun: Receiver<Infallible>) {
         while let Some(asked) = self.wait_for_work() {
-            let (leaving, head) = self.take_off();
+            let (scans, later) = mpsc::channel();
+            let (leaving, head) = self.take_off(scans);
+            // Nothing is ever sent: this ends when the last scan that does not know what leaves drops its end.
+            let _over = mem::replace(&mut begun, later).recv();
             if (head != applied || !leaving.is_empty())
                 && let Err(fault) = self.write(&leaving, &head)
             {
@@ -234,8 +287,8 @@ impl Shared {
     /// Waits until there is enough to write, or it has waited long enough, or all is to be written: then gives which wish that
     /// fulfils. `None` at the end.
     fn wait_for_work(&self) -> Option<u64> {
-        let idle = |bell: &mut Bell| bell.waiting == 0 && bell.is_patient();
-        let few = |bell: &mut Bell| bell.waiting < WORTH_WRITING && bell.is_patient();
+        let idle = |bell: &mut Bell| bell.waiting.keys == 0 && bell.is_patient();
+        let few = |bell: &mut Bell| !bell.waiting.reaches(WORTH_WRITING) && bell.is_patient();
         let bell = self.rung.wait_while(self.bell(), idle);
         let bell = bell.unwrap_or_else(PoisonError::into_inner);
         let bell = self.rung.wait_timeout_while(bell, LONGEST_WAIT, few);
@@ -243,12 +296,14 @@ impl Shared {
         (!bell.end).then_some(bell.asked)
     }
 
-    fn take_off(&self) -> (Arc<Changes>, Head) {
+    /// * `scans` - for those that begin from now on.
+    fn take_off(&self, scans: Sender<Infallible>) -> (Arc<Changes>, Head) {
         let mut bell = self.bell();
         let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
-        bell.waiting = 0;
+        bell.waiting = Amount::default();
         self.written.notify_all();
         layers.leaving = Arc::new(mem::take(&mut layers.fresh));
+        layers.scans = scans;
         (Arc::clone(&layers.leaving), layers.head)
     }
 
@@ -277,8 +332,12 @@ fn wait<'a>(on: &Condvar, bell: MutexGuard<'a, Bell>) -> MutexGuard<'a, Bell> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Instant;
 
     use super::*;
+
+    /// Longer than any machine takes.
+    const PATIENCE: Duration = Duration::from_secs(20);
 
     fn index(dir: &Path) -> Index {
         Index::open(dir, 4 << 20).ok().unwrap()
@@ -319,6 +378,91 @@ mod tests {
         assert_eq!(written.get(b"d").unwrap(), Some(b"2".to_vec()));
         assert_eq!(written.head(), Ok(second));
         assert!(behind.shared.read().leaving.is_empty());
+    }
+
+    #[test]
+    fn a_scan_that_is_held_up_holds_up_nobody_but_the_thread_of_the_index() {
+        let temp = tempfile::tempdir().unwrap();
+        let behind = WriteBehind::new(index(temp.path()), Head::EMPTY).unwrap();
+        let one = changes(&[("a", Some("1")), ("b", Some("1"))]);
+        behind.add(one, Head::new(1, [1; 32])).unwrap();
+        behind.drain().unwrap();
+        let ((entered, enters), (go, goes)) = (mpsc::channel(), mpsc::channel::<()>());
+        let (tell, told) = mpsc::channel();
+        let behind = &behind;
+        let index = |(from, to): (&[u8], &[u8]), limit| {
+            behind.shared.index.scan(from, to, limit, Order::Ascending)
+        };
+        thread::scope(|scope| {
+            let scan = scope.spawn(move || {
+                let range: (&[u8], &[u8]) = (b"a", b"z");
+                behind.scan_over(range, 9, Order::Ascending, |range, limit| {
+                    entered.send(()).unwrap();
+                    goes.recv().unwrap();
+                    index(range, limit)
+                })
+            });
+            enters.recv().unwrap();
+            scope.spawn(move || {
+                let two = changes(&[("b", None), ("c", Some("2"))]);
+                behind.add(two, Head::new(2, [2; 32])).unwrap();
+                // The thread of the index takes them off, and waits before it writes them.
+                let until = Instant::now() + PATIENCE;
+                while behind.shared.read().leaving.is_empty() && Instant::now() < until {
+                    thread::yield_now();
+                }
+                let three = changes(&[("d", Some("3"))]);
+                behind.add(three, Head::new(3, [3; 32])).unwrap();
+                let seen = (behind.get(b"b").unwrap(), behind.get(b"d").unwrap());
+                tell.send((seen, read(behind, Order::Ascending))).unwrap();
+            });
+            let seen = told.recv_timeout(2 * PATIENCE);
+            let written = behind.shared.index.get(b"c").unwrap();
+            go.send(()).unwrap();
+            let (seen, pairs) = seen.unwrap();
+            assert_eq!(seen, (None, Some(b"3".to_vec())));
+            assert_eq!(pairs, ["a1", "c2", "d3"]);
+            assert_eq!(written, None, "written below a scan that does not hide it");
+            let pairs = scan.join().unwrap().unwrap().into_iter();
+            let keys: Vec<_> = pairs.map(|(key, _)| key).collect();
+            assert_eq!(keys, [b"a", b"b"], "all of one state");
+        });
+        behind.drain().unwrap();
+        assert_eq!(read(behind, Order::Ascending), ["a1", "c2", "d3"]);
+    }
+
+    #[test]
+    fn large_values_count_by_their_bytes() {
+        let temp = tempfile::tempdir().unwrap();
+        let behind = WriteBehind::new(index(temp.path()), Head::EMPTY).unwrap();
+        let mut entries = 0;
+        let mut add = |key: &str, value: &str| {
+            entries += 1;
+            let newer = changes(&[(key, Some(value))]);
+            behind.add(newer, Head::new(entries, [1; 32])).unwrap();
+        };
+        // A scan that is not over: the index takes nothing off but this.
+        let scan = behind.shared.read().scans.clone();
+        add("a", "1");
+        let until = Instant::now() + PATIENCE;
+        while behind.shared.read().leaving.is_empty() && Instant::now() < until {
+            thread::yield_now();
+        }
+        let large = "v".repeat(1 << 20);
+        for number in 0..64 {
+            let key = format!("k{number:02}");
+            add(&key, "small");
+            add(&key, &large);
+        }
+        let waiting = behind.shared.bell().waiting;
+        let bytes = 64 * (3 + (1 << 20));
+        assert_eq!(waiting, Amount { keys: 64, bytes });
+        assert!(waiting.reaches(MOST_WAITING));
+        drop(scan);
+        add("z", "2");
+        behind.drain().unwrap();
+        assert_eq!(behind.shared.index.head(), Ok(Head::new(130, [1; 32])));
+        assert_eq!(behind.shared.bell().waiting, Amount::default());
     }
 
     #[test]
