@@ -269,6 +269,61 @@ fn vendor_list(found: &v1::ListIssuingKeysResponse, sequence: u64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_says_other_than_the_record_is_not_published() {
+    let mut vendor = vendor().await;
+    vendor.rotate().await;
+    let of_rotated = vendor.issuing_keys().await;
+    let first = of_rotated.keys[0].key_id.clone();
+    // A key that fell into other hands after the list was written.
+    vendor
+        .admin
+        .revoke_issuing_key(v1::RevokeIssuingKeyRequest {
+            request_id: String::new(),
+            key_id: first,
+            reason: "backup tape lost".into(),
+        })
+        .await
+        .unwrap();
+    let good = vendor.issuing_keys().await;
+    let mut foreign = good.clone();
+    foreign.issuer = "https://another.example".into();
+    let mut without = good.clone();
+    without.keys.remove(0);
+    let mut shorter = good.clone();
+    let start = shorter.keys[1].sign_start_time.unwrap();
+    shorter.keys[1].sign_end_time = Some(prost_types::Timestamp {
+        seconds: start.seconds + 3_600,
+        nanos: 0,
+    });
+    let next = vendor.rotate_with_lead(86_400).await;
+    let mut with_next = good.clone();
+    with_next.keys = next;
+    for (case, list) in [
+        ("revoked since", &of_rotated),
+        ("of another issuer", &foreign),
+        ("without the revoked key", &without),
+        ("signs for too short", &shorter),
+        ("without the next key", &good),
+    ] {
+        let asked = v1::PublishKeyListRequest {
+            request_id: String::new(),
+            key_list: vendor_list(list, 9),
+            root_spki: vendor.root.public_key().to_spki_der(),
+        };
+        let refused = vendor.admin.publish_key_list(asked).await;
+        let refused = refused.map(drop).expect_err(case);
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{case}");
+    }
+    let asked = v1::PublishKeyListRequest {
+        request_id: String::new(),
+        key_list: vendor_list(&with_next, 9),
+        root_spki: vendor.root.public_key().to_spki_der(),
+    };
+    vendor.admin.publish_key_list(asked).await.unwrap();
+    vendor.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_in_use_is_not_retired_unless_somebody_means_it() {
     let mut vendor = vendor().await;
     let _machine = activated(&mut vendor, "LS-1000").await;
