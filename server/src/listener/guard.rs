@@ -115,7 +115,10 @@ where
         let rules = Arc::clone(&self.rules);
         let id = rules.ids.of(request.headers());
         let span = tracing::info_span!("call", request_id = %id);
-        let trace = telemetry::enter(&span, request.headers(), request.uri().path());
+        let peer = request.extensions().get::<Peer>();
+        let is_named = peer.is_some_and(|peer| peer.identity().is_some());
+        let path = request.uri().path();
+        let trace = telemetry::enter(&span, request.headers(), path, is_named);
         Box::pin(guarded(inner, rules, id, trace, request).instrument(span))
     }
 }
