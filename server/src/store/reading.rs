@@ -4,11 +4,13 @@
 //! with the last whole entry. A whole entry is kept by every later start, so nothing is read here that could not be in the ledger;
 //! whether it has been synced is another question, which a backup settles by syncing the file itself.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::engine::Pair;
 use super::entry::{Entry, Head};
 use super::epoch::Epoch;
 use super::error::StoreError;
@@ -147,6 +149,47 @@ impl LedgerFiles {
             epoch = Epoch::begun_by(&entry).unwrap_or(epoch);
         }
         Ok((tree, epoch))
+    }
+
+    /// The records with `from <= key < to`, ascending, as they are after the last whole entry: from the newest snapshot in a data directory,
+    /// and what came after it.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::Io`].
+    pub(crate) fn records(
+        &self,
+        data: &Path,
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<Vec<Pair>, StoreError> {
+        let mut found = BTreeMap::new();
+        let mut reached = 0;
+        if let Some(snapshot) = self.snapshot(data)? {
+            let io = |error| StoreError::io("read", snapshot.path(), error);
+            reached = snapshot.head().sequence();
+            for pair in snapshot.pairs(&*self.fs).map_err(io)? {
+                let (key, value) = pair.map_err(io)?;
+                if key.as_slice() >= to {
+                    break;
+                }
+                if key.as_slice() >= from {
+                    found.insert(key, value);
+                }
+            }
+        }
+        for entry in self.entries(reached.saturating_add(1)) {
+            for change in entry?.changes() {
+                let key = change.key();
+                if key < from || key >= to {
+                    continue;
+                }
+                match change.value() {
+                    Some(value) => found.insert(key.to_vec(), value.to_vec()),
+                    None => found.remove(key),
+                };
+            }
+        }
+        Ok(found.into_iter().collect())
     }
 
     /// The segments: file, first entry, and the byte behind the last whole entry.
