@@ -14,6 +14,7 @@ use super::engine::Pair;
 use super::entry::{Entry, Head};
 use super::epoch::Epoch;
 use super::error::StoreError;
+use super::follow::Follower;
 use super::fs::{Access, Fs, RealFs};
 use super::ledger::{self, Extent, Owner, Walk};
 use super::segment::{self, Reader, Step};
@@ -40,7 +41,10 @@ impl LedgerFiles {
     /// # Errors
     /// [`StoreError::Missing`] if there is none, [`StoreError::Damaged`], [`StoreError::Newer`], [`StoreError::Io`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let fs: Arc<dyn Fs> = Arc::new(RealFs);
+        Self::open_over(&(Arc::new(RealFs) as Arc<dyn Fs>), dir)
+    }
+
+    pub(super) fn open_over(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Self, StoreError> {
         let ledger = dir.join("ledger");
         let is_there = fs.exists(&ledger);
         if !is_there.map_err(|error| StoreError::io("look for", &ledger, error))? {
@@ -51,7 +55,7 @@ impl LedgerFiles {
         let mut looks = 0;
         loop {
             looks += 1;
-            match Self::look(&fs, &ledger) {
+            match Self::look(fs, &ledger) {
                 Err(StoreError::Damaged { .. } | StoreError::Io { .. }) if looks < LOOKS => {
                     std::thread::sleep(LOOK_AGAIN_AFTER);
                 }
@@ -99,6 +103,20 @@ impl LedgerFiles {
         let ahead = self.extents.get(at.saturating_sub(1)..).unwrap_or_default();
         let ahead = ahead.iter().rev().map(Extent::without_waypoints).collect();
         Entries(Walk::over(Arc::clone(&self.fs), ahead, from))
+    }
+
+    /// Goes on from the last entry, to read what is added.
+    ///
+    /// * `data` - the data directory that this was opened in.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a ledger without a segment.
+    pub fn follow(&self, data: &Path) -> Result<Follower, StoreError> {
+        let Some(last) = self.extents.last() else {
+            return Err(StoreError::damaged(data, "it holds no ledger segment"));
+        };
+        let place = (last.path.clone(), last.end);
+        Ok(Follower::new(Arc::clone(&self.fs), data, place, self.head))
     }
 
     /// The position after an entry; `None` if there is no such entry.
