@@ -13,7 +13,8 @@ use upkeep::trust::Learned;
 use upkeep::version::Version;
 use upkeep_client::{
     ActivateOptions, Attester, Build, CheckError, Client, ClientError, Credential, LicenseStore,
-    VirtualEnvironment, activate, check, enroll, enroll_with_root, import_keys, refresh,
+    VirtualEnvironment, activate, check, deactivate, enroll, enroll_with_root, import_keys,
+    refresh,
 };
 use upkeep_server::pki::Role;
 
@@ -178,6 +179,41 @@ async fn after_a_key_was_stolen_a_refresh_brings_a_certificate_by_the_new_one() 
     assert_eq!(refreshed.claims.serial.as_str(), "LS-1000");
     drop(store);
     machine.check().unwrap();
+    vendor.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_license_whose_key_nobody_knows_any_more_is_refreshed_and_returned() {
+    let mut vendor = vendor().await;
+    let refreshed = activated(&mut vendor, "LS-1000").await;
+    let given_back = activated(&mut vendor, "LS-1001").await;
+    let asked = v1::RevokeIssuingKeyRequest {
+        request_id: String::new(),
+        key_id: vendor.signing().await,
+        reason: "backup tape lost".into(),
+    };
+    vendor.admin.revoke_issuing_key(asked).await.unwrap();
+    for machine in [&refreshed, &given_back] {
+        // Pinned anew, without the lists that had the old key.
+        std::fs::remove_file(machine.dir().join("enrollment.json")).unwrap();
+        let (dir, endpoint) = (machine.dir(), vendor.endpoint());
+        let store = enroll(&dir, &endpoint, Some("localhost"), vendor.ca());
+        drop(store.await.unwrap());
+        assert!(matches!(
+            machine.check(),
+            Err(ClientError::Check(CheckError::UnknownKey))
+        ));
+    }
+
+    let mut store = open(&refreshed.dir());
+    let client = Client::of(&store).unwrap();
+    refresh(&mut store, &client).await.unwrap();
+    drop(store);
+    refreshed.check().unwrap();
+
+    let mut store = open(&given_back.dir());
+    let returned = deactivate(&mut store, &client).await.unwrap();
+    assert_eq!(returned.claims.serial.as_str(), "LS-1001");
     vendor.running.stop().await.unwrap();
 }
 

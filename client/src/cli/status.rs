@@ -1,6 +1,7 @@
 //! `status`: what stands in the store, and the product code.
 
 use serde::Serialize;
+use upkeep_client::check::CheckError;
 use upkeep_client::error::{ClientError, NotActivated};
 use upkeep_client::store::{Journal, LicenseStore, State};
 use upkeep_client::{Client, Device};
@@ -203,6 +204,11 @@ fn name(state: &State) -> &'static str {
     }
 }
 
+fn unknown_key() -> String {
+    let unknown = CheckError::UnknownKey;
+    format!("{unknown}: {}", unknown.next_step())
+}
+
 fn next(state: &State) -> Option<String> {
     match state {
         State::Empty => {
@@ -219,6 +225,8 @@ fn next(state: &State) -> Option<String> {
             pending.serial()
         )),
         State::Releasing(_) => Some("run `upkeep deactivate` to finish it".to_owned()),
+        State::Active(held) if held.verified().is_none() => Some(unknown_key()),
+        State::Upgraded(file) if file.verified().is_none() => Some(unknown_key()),
         State::Active(_) | State::Upgraded(_) | State::Deactivated(_) => None,
     }
 }
