@@ -1,23 +1,28 @@
 //! A product that was built with the root in it: it learns keys from files and from calls that go out anyway, and never goes back.
 
 use std::path::Path;
+use std::process::Command;
 
 use chrono::TimeDelta;
 use tempfile::TempDir;
+use upkeep::artefact::{Issuer, KeyList};
 use upkeep::code::Code;
 use upkeep::date::CivilDate;
 use upkeep::id::ProductId;
+use upkeep::jws::{JwsError, SigningInput};
+use upkeep::key::SigningKey;
 use upkeep::rpc::v1;
 use upkeep::serial::SerialNumber;
-use upkeep::trust::Learned;
+use upkeep::trust::{Learned, TrustError};
 use upkeep::version::Version;
 use upkeep_client::{
     ActivateOptions, Attester, Build, CheckError, Client, ClientError, Credential, LicenseStore,
     VirtualEnvironment, activate, check, deactivate, enroll, enroll_with_root, import_keys,
-    refresh,
+    judge_published, refresh,
 };
 use upkeep_server::pki::Role;
 
+use crate::binaries::{program, run};
 use crate::vendor::Vendor;
 use crate::world::{instant, license, seed};
 
@@ -217,6 +222,51 @@ async fn a_license_whose_key_nobody_knows_any_more_is_refreshed_and_returned() {
     vendor.running.stop().await.unwrap();
 }
 
+/// The server hands out what its administrator gave it, and that may be a mistake: it must not stop the products that know better.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_published_list_of_another_root_stops_nobody_and_is_told() {
+    let mut vendor = vendor().await;
+    let machine = activated(&mut vendor, "LS-1000").await;
+    vendor.rotate().await;
+    let found = vendor.issuing_keys().await;
+    let other = SigningKey::from_seed(&[78; 32]).unwrap();
+    let asked = v1::PublishKeyListRequest {
+        request_id: String::new(),
+        key_list: list_by(&other, &found, 9),
+        root_spki: other.public_key().to_spki_der(),
+    };
+    vendor.admin.publish_key_list(asked).await.unwrap();
+
+    let mut store = open(&machine.dir());
+    let client = Client::of(&store).unwrap();
+    let judged = judge_published(&store, &client).await.unwrap();
+    let why = judged.expect("a list is published").unwrap_err();
+    assert_eq!(why, TrustError::Artefact(JwsError::UnknownKey));
+    let dir = machine.dir();
+    let shown = tokio::task::spawn_blocking(move || {
+        let mut status = Command::new(program("upkeep"));
+        run(status.args(["status", "--online", "--store"]).arg(dir))
+    });
+    let (code, stdout, stderr) = shown.await.unwrap();
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("Key list"), "{stdout}");
+    assert!(stdout.contains("the server's is passed over"), "{stdout}");
+    // The call goes out and its answer is judged by the list that is held, which does not have the new key.
+    let error = refresh(&mut store, &client).await.unwrap_err();
+    assert!(matches!(error, ClientError::Artefact { .. }), "{error}");
+    assert_eq!(store.trusted_keys().list().unwrap().sequence(), 1);
+    drop(store);
+    machine.check().unwrap();
+    // With the right list in a file it works, whatever the server hands out.
+    let mut store = open(&machine.dir());
+    let good = vendor.certify_as(&found, 2);
+    import_keys(&mut store, &good).unwrap();
+    refresh(&mut store, &client).await.unwrap();
+    drop(store);
+    machine.check().unwrap();
+    vendor.running.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refresh_learns_the_next_key_before_it_signs() {
     let mut vendor = vendor().await;
@@ -294,10 +344,10 @@ async fn a_list_that_does_not_fit_the_server_is_not_published() {
 }
 
 fn vendor_list(found: &v1::ListIssuingKeysResponse, sequence: u64) -> String {
-    use upkeep::artefact::{Issuer, KeyList};
-    use upkeep::jws::SigningInput;
-    use upkeep::key::SigningKey;
-    let root = SigningKey::from_seed(&[77; 32]).unwrap();
+    list_by(&SigningKey::from_seed(&[77; 32]).unwrap(), found, sequence)
+}
+
+fn list_by(root: &SigningKey, found: &v1::ListIssuingKeysResponse, sequence: u64) -> String {
     let keys = found.keys.iter().map(crate::vendor::certified).collect();
     let list = KeyList::new(Issuer::parse(&found.issuer).unwrap(), 1, sequence, keys).unwrap();
     let input = SigningInput::new(root.public_key().thumbprint(), &list).unwrap();
