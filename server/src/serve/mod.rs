@@ -33,7 +33,7 @@ use crate::flow::parts::{Parts, PasswordRule};
 use crate::flow::{Deps, Fault};
 use crate::keys::log::LogKey;
 use crate::keys::{Keys, KeysError, keys_dir};
-use crate::listener::{Listener, ListenerKind};
+use crate::listener::{Limits, Listener, ListenerKind};
 use crate::mail::smtp::Mailer;
 use crate::mail::{MailError, Stationery};
 use crate::metrics::{Metrics, Sources, TimedFs};
@@ -139,12 +139,17 @@ impl Server {
 
         let certificate = keys.server_certificate()?;
         let metrics = Metrics::new();
-        let listener = |kind| {
-            let listener = Listener::new(kind, &certificate, settings.connections.clone());
+        let listener = |kind, message_bytes| {
+            let limits = Limits {
+                message_bytes,
+                ..settings.connections.clone()
+            };
+            let listener = Listener::new(kind, &certificate, limits);
             listener.map(|listener| listener.with_metrics(&metrics))
         };
-        let products = listener(ListenerKind::Products)?;
-        let staff = listener(ListenerKind::Staff(keys.client_trust()))?;
+        let messages = settings.messages;
+        let products = listener(ListenerKind::Products, messages.products)?;
+        let staff = listener(ListenerKind::Staff(keys.client_trust()), messages.staff)?;
 
         let personal_dir = keys_dir(data_dir).join("customers");
         let log_key = match purpose {
