@@ -139,6 +139,9 @@ fn own(
     license: &License,
     device: &Thumbprint,
 ) -> Result<Option<DateTime<Utc>>, Outcome> {
+    if license.usage.seats_cooling == 0 {
+        return Ok(None);
+    }
     let stored = reads.value(&keys::left_behind(&license.serial, device))?;
     stored
         .map(|bytes| {

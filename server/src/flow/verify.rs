@@ -3,10 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, Utc};
-use upkeep::artefact::ActivationCertificate;
+use data_encoding::BASE64URL_NOPAD;
 use upkeep::binding;
 use upkeep::id::{ActivationId, RequestId};
-use upkeep::jws::SigningInput;
 use upkeep::key::{PublicKey, Thumbprint};
 use upkeep::level::AssuranceLevel;
 use upkeep::serial::SerialNumber;
@@ -171,15 +170,28 @@ fn unchanged(
     }))
 }
 
-/// Whether two signing inputs differ in nothing but when they were issued.
+/// Whether two signing inputs of ours differ in nothing but when they were issued; no if one is no such text.
 fn says_the_same(new: &str, old: &str) -> bool {
-    let read = |text| {
-        let input = SigningInput::parse(text).ok()?;
-        let claims = input.claims::<ActivationCertificate>().ok()?;
-        Some((input.kid(), ActivationCertificate { iat: 0, ..claims }))
+    let parts = new.split_once('.').zip(old.split_once('.'));
+    let Some(((header, new), (old_header, old))) = parts else {
+        return false;
     };
-    let new = read(new);
-    new.is_some() && new == read(old)
+    let read = |payload: &str| BASE64URL_NOPAD.decode(payload.as_bytes()).ok();
+    let (Some(new), Some(old)) = (read(new), read(old)) else {
+        return false;
+    };
+    let new = around_iat(&new);
+    header == old_header && new.is_some() && new == around_iat(&old)
+}
+
+/// The JSON of a certificate before and after the number of its `iat`. A quote inside a text is escaped, so the first such name is the
+/// member's.
+fn around_iat(json: &[u8]) -> Option<(&[u8], &[u8])> {
+    const NAME: &[u8] = br#""iat":"#;
+    let at = json.windows(NAME.len()).position(|here| here == NAME)?;
+    let (before, rest) = json.split_at(at.saturating_add(NAME.len()));
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    Some((before, rest.get(digits..)?))
 }
 
 /// Verifies the TPM's statement in this call with what is on record. Whether one was needed is for the transaction to say.
@@ -319,3 +331,35 @@ pub(crate) fn load_own(
 }
 
 const MALFORMED: Fault = Fault::Inconsistent("an activation's keys and records disagree");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(json: &str) -> String {
+        format!("header.{}", BASE64URL_NOPAD.encode(json.as_bytes()))
+    }
+
+    #[test]
+    fn only_the_time_of_issue_may_differ() {
+        let old = input(r#"{"iss":"a","iat":1,"exp":7}"#);
+        for (json, same) in [
+            (r#"{"iss":"a","iat":1,"exp":7}"#, true),
+            (r#"{"iss":"a","iat":234,"exp":7}"#, true),
+            (r#"{"iss":"a","iat":1,"exp":8}"#, false),
+            (r#"{"iss":"b","iat":1,"exp":7}"#, false),
+            (r#"{"iss":"a","iat":1}"#, false),
+            (r#"{"iss":"a","exp":7}"#, false),
+            (r#"{"iss":"\"iat\":1","iat":1,"exp":7}"#, false),
+        ] {
+            assert_eq!(says_the_same(&input(json), &old), same, "{json}");
+        }
+        let tricky = |iat| input(&format!(r#"{{"iss":"\"iat\":5","iat":{iat},"exp":7}}"#));
+        assert!(says_the_same(&tricky(1), &tricky(2)));
+        let another = old.replacen("header", "leader", 1);
+        assert!(!says_the_same(&another, &old));
+        for none in ["", "header", "header.=", "header.AA"] {
+            assert!(!says_the_same(none, none), "{none}");
+        }
+    }
+}

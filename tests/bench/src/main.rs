@@ -18,6 +18,7 @@ mod figures;
 mod licenses;
 mod load;
 mod overload;
+mod profile;
 mod server;
 mod table;
 

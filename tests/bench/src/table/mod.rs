@@ -14,11 +14,13 @@ mod stored;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 
 use crate::figures::{Beside, Figures, Round, Single, Spread};
 use crate::load::{Load, Owned, Seated};
+use crate::profile::Profile;
 use crate::server::Server;
 use crate::{count, cpu, micros};
 
@@ -50,6 +52,9 @@ pub(crate) struct Arguments {
     /// Write the figures to this file as JSON, too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Let `perf` write to this file where the server's time goes while the loads of `--only` run; read it with `perf report`.
+    #[arg(long, value_name = "FILE", requires = "only")]
+    profile: Option<PathBuf>,
 }
 
 /// What is the same in all windows.
@@ -60,6 +65,7 @@ pub(super) struct Bench {
     pub(super) seated: Vec<Seated>,
     quick: bool,
     rounds: usize,
+    profile: Option<Profile>,
 }
 
 /// Calls that are measured beside their floor.
@@ -146,16 +152,23 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         seated: Vec::new(),
         quick,
         rounds: if quick { 2 } else { arguments.rounds.max(1) },
+        profile: None,
     };
     // The first requests warm connections, caches and the store; they are not counted.
     let signed = bench.load.sign(&bench.many, 1_000).await?;
     bench.seated = bench.load.activate(signed, 128).await?.0;
 
+    if let Some(path) = &arguments.profile {
+        bench.profile = Some(Profile::start(bench.server.pid(), path)?);
+    }
     let (mut beside, mut single) = (Vec::new(), Vec::new());
     for calls in &CALLS {
         if only.is_none_or(|only| only == calls.name) {
             beside.push(bench.measure(calls).await?);
         }
+    }
+    if let Some(profile) = bench.profile.take() {
+        profile.end()?;
     }
     if only.is_none() {
         single.push(floor::sync(arguments.data.as_deref())?);
@@ -216,17 +229,20 @@ impl Bench {
             Kind::Warm => {
                 let signed = load.sign(&self.many, wanted).await?;
                 let window = load.activate(signed, in_flight);
-                let ((seated, per_second), used) = cpu::until_rest(pid, window).await?;
+                let ((seated, per_second), used) = self.window(window).await?;
                 self.seated = seated;
                 (per_second, used)
             }
             Kind::Cold => {
-                let window = load.activate_cold(&self.many, wanted, in_flight);
-                cpu::until_rest(pid, window).await?
+                let many = std::mem::take(&mut self.many);
+                let window = load.activate_cold(&many, wanted, in_flight);
+                let measured = self.window(window).await;
+                self.many = many;
+                measured?
             }
             Kind::Verify => {
                 let signed = load.sign_verifications(&self.seated, wanted).await?;
-                cpu::until_rest(pid, load.verify(signed, in_flight)).await?
+                self.window(load.verify(signed, in_flight)).await?
             }
         };
         Ok(Round {
@@ -234,6 +250,21 @@ impl Bench {
             server_us: micros(used) / count(wanted),
             per_second,
         })
+    }
+
+    /// What `work` gives, and the server's CPU time for it.
+    async fn window<T>(
+        &mut self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<(T, Duration)> {
+        if let Some(profile) = &mut self.profile {
+            profile.look(true)?;
+        }
+        let measured = cpu::until_rest(self.server.pid(), work).await;
+        if let Some(profile) = &mut self.profile {
+            profile.look(false)?;
+        }
+        measured
     }
 
     /// One license with 10,000 seats beside many licenses: windows in turn.

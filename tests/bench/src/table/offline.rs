@@ -22,8 +22,18 @@ pub(super) fn measure(arguments: &Arguments) -> anyhow::Result<[Single; 3]> {
     };
     let server = Server::start(arguments.server.as_deref(), arguments.data.as_deref(), &[])?;
     let home = TempDir::new()?;
+    // The first one whose secret is a code.
+    let (serial, product, code) = (0..LICENSES)
+        .find_map(|n| {
+            let of = |what| server.sample(&format!("/licenses/{n}/{what}")).ok();
+            Some((
+                of("serial")?,
+                of("product_id")?,
+                of("credential/activation_code")?,
+            ))
+        })
+        .context("no sample license has an activation code")?;
     let run = |words: &[&str]| -> anyhow::Result<()> {
-        let code = server.sample("/licenses/0/credential/activation_code")?;
         let status = Command::new(&client)
             .args(words)
             .arg("--store")
@@ -37,8 +47,6 @@ pub(super) fn measure(arguments: &Arguments) -> anyhow::Result<[Single; 3]> {
         }
         Ok(())
     };
-    let serial = server.sample("/licenses/0/serial")?;
-    let product = server.sample("/licenses/0/product_id")?;
     let products = (0..8).find(|n| {
         let id = server.sample(&format!("/products/{n}/product_id"));
         id.is_ok_and(|id| id == product)
@@ -111,5 +119,7 @@ pub(super) fn measure(arguments: &Arguments) -> anyhow::Result<[Single; 3]> {
     ])
 }
 
+/// More than there are samples.
+const LICENSES: usize = 32;
 const RUNS: u64 = 200;
 const CHECKS: u64 = 2_000;
