@@ -177,3 +177,88 @@ fn copy(from: &Path, to: &Path) -> Result<(), StoreError> {
     let copied = fs::copy(from, to).map(drop);
     copied.map_err(|error| StoreError::io("copy", from, error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Options, Store, Writer, verify};
+    use super::*;
+
+    fn options(dir: &Path) -> Options {
+        let options = Options::new(dir).writer(Writer::Caller);
+        options.segment_bytes(1_000).reserve_bytes(0)
+    }
+
+    /// A store of several segments and with a snapshot.
+    async fn store(dir: &Path) -> Store {
+        let store = Store::open(options(dir).create(true)).unwrap();
+        for n in 0..9_u8 {
+            let add = move |tx: &mut super::super::Tx<'_>| {
+                tx.put(vec![b'k', n], vec![n; 400]);
+                Ok::<_, StoreError>(())
+            };
+            store.transact("test", add).await.unwrap();
+        }
+        store.snapshot().unwrap();
+        store
+    }
+
+    #[tokio::test]
+    async fn it_is_a_store_of_its_own_and_holds_the_first_one_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = store(dir.path()).await;
+        assert!(matches!(
+            Likeness::of(dir.path()),
+            Err(StoreError::Locked { .. })
+        ));
+        let state = open.state_hash().unwrap();
+        open.close().unwrap();
+
+        let likeness = Likeness::of(dir.path()).unwrap();
+        let links = |name: &str| {
+            let found = fs::read_dir(likeness.dir().join(name)).unwrap();
+            let links = found.filter(|entry| {
+                let path = entry.as_ref().unwrap().path();
+                path.symlink_metadata().unwrap().is_symlink()
+            });
+            links.count()
+        };
+        // Two entries fill a segment, so there are five.
+        assert_eq!((links("ledger"), links("snapshots")), (3, 1));
+        assert!(matches!(
+            Store::open(options(dir.path())),
+            Err(StoreError::Locked { .. })
+        ));
+        let verified = verify(options(likeness.dir())).unwrap();
+        assert_eq!((verified.state(), verified.snapshots()), (state, 1));
+        // What is written there is not written here.
+        let other = Store::open(options(likeness.dir())).unwrap();
+        let delete = |tx: &mut super::super::Tx<'_>| {
+            tx.delete(b"k\x01".to_vec());
+            Ok::<_, StoreError>(())
+        };
+        other.transact("test", delete).await.unwrap();
+        other.close().unwrap();
+        let gone = likeness.dir().to_owned();
+        drop(likeness);
+        assert!(!gone.exists());
+        let again = Store::open(options(dir.path())).unwrap();
+        assert_eq!(again.state_hash().unwrap(), state);
+        again.close().unwrap();
+    }
+
+    #[tokio::test]
+    async fn damage_has_the_name_of_the_file_that_it_is_in() {
+        let dir = tempfile::tempdir().unwrap();
+        store(dir.path()).await.close().unwrap();
+        let segment = dir.path().join("ledger").join(segment::file_name(1));
+        let mut bytes = fs::read(&segment).unwrap();
+        bytes[100] ^= 1;
+        fs::write(&segment, bytes).unwrap();
+        let likeness = Likeness::of(dir.path()).unwrap();
+        let fault = verify(options(likeness.dir())).unwrap_err();
+        let text = likeness.fault(fault).to_string();
+        assert!(text.contains(segment.to_str().unwrap()), "{text}");
+        let elsewhere = likeness.dir().to_str().unwrap();
+        assert!(!text.contains(elsewhere), "{text}");
+    }
+}
