@@ -427,6 +427,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
     use super::*;
 
     #[test]
@@ -475,6 +478,26 @@ mod tests {
         assert_eq!(at(Some("soon"), cap), Some(10_000));
         assert_eq!(at(Some("20S"), None), Some(19_800));
         assert_eq!(at(None, None), None);
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_to_its_end_and_not_much_further_than_a_message_may_be() {
+        async fn read(frames: Vec<Result<&'static [u8], Status>>, most: usize) -> Option<Vec<u8>> {
+            let frames = frames
+                .into_iter()
+                .map(|one| one.map(|data| Frame::data(Bytes::from_static(data))));
+            let body = Body::new(StreamBody::new(tokio_stream::iter(frames)));
+            let read = whole(Request::new(body), most).await.ok()?;
+            let bytes = read.into_body().collect().await.unwrap().to_bytes();
+            Some(bytes.to_vec())
+        }
+
+        let parts = || vec![Ok(&b"one "[..]), Ok(&b"two "[..]), Ok(&b"three"[..])];
+        assert_eq!(read(parts(), 13).await.unwrap(), b"one two three");
+        assert_eq!(read(parts(), 7).await.unwrap(), b"one two ");
+        assert_eq!(read(Vec::new(), 7).await.unwrap(), b"");
+        let broken = vec![Ok(&b"one "[..]), Err(Status::cancelled("gone"))];
+        assert_eq!(read(broken, 13).await, None);
     }
 
     #[test]
