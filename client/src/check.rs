@@ -1,6 +1,6 @@
 //! The start-up check: may this build run here? No network, no server; the clock is looked at for leases only (DESIGN 8).
 //!
-//! The store has verified certificate or upgrade code by the pinned keys when it was opened. Here the device key answers a fresh
+//! The store has verified certificate or upgrade code by the trusted keys when it was opened, as far as it knows their keys. Here the device key answers a fresh
 //! random challenge, and [`upkeep::check`] decides the rest. A TPM signs only while its counter stands where it stood at the activation,
 //! so the chip itself answers whether the license was returned.
 
@@ -41,6 +41,9 @@ pub enum CheckError {
     /// The vendor has retired or revoked the key that signed the license.
     #[error("the vendor has withdrawn the key that signed this license")]
     IssuingKey,
+    /// The key that signed the license is not known here.
+    #[error("no key that is known here signed this license")]
+    UnknownKey,
     /// The device key does not answer for itself.
     #[error("the device key in the license store does not work")]
     DeviceKey,
@@ -63,7 +66,7 @@ impl CheckError {
                 "install the version that was activated, or buy maintenance and run `upkeep refresh`"
             }
             Self::Refused(_) => "run `upkeep status` and compare it with what is installed",
-            Self::IssuingKey => {
+            Self::IssuingKey | Self::UnknownKey => {
                 "run `upkeep refresh` while the server can be reached; an upgrade code file is to be had again from where it came"
             }
             Self::DeviceKey => "restore the license store from a backup, or activate again",
@@ -86,12 +89,12 @@ pub fn check(store: &LicenseStore, build: &Build) -> Result<Verdict, ClientError
     let software = store.software(None);
     let (licensed_by, licensed_product, device) = match in_force(store.state()) {
         State::Active(held) => (
-            LicensedBy::Activation(held.verified()),
+            held.verified().map(LicensedBy::Activation),
             &held.claims().product,
             held.device(),
         ),
         State::Upgraded(file) => (
-            LicensedBy::Upgrade(file.verified()),
+            file.verified().map(LicensedBy::Upgrade),
             &file.claims().product,
             &software,
         ),
@@ -103,6 +106,7 @@ pub fn check(store: &LicenseStore, build: &Build) -> Result<Verdict, ClientError
             return Err(ClientError::NotActivated(NotActivated::Never));
         }
     };
+    let licensed_by = licensed_by.ok_or(CheckError::UnknownKey)?;
     let (kid, issued_at) = match licensed_by {
         LicensedBy::Activation(certificate) => (certificate.kid(), certificate.claims().iat),
         LicensedBy::Upgrade(code) => (code.kid(), code.claims().iat),

@@ -35,6 +35,7 @@ mod wire;
 
 use disk::Disk;
 pub use error::StoreError;
+pub(crate) use state::Kept;
 pub(crate) use state::{AskedActivation, AskedRedeem};
 pub use state::{
     Held, Journal, PendingActivation, PendingRedeem, State, UpgradeFile, VirtualEnvironment,
@@ -94,7 +95,7 @@ impl LicenseStore {
     /// Makes a store with a new device key. Where one is, only the pinned server is replaced; key and state stay.
     ///
     /// # Errors
-    /// [`ClientError::Input`] when the enrollment's keys can't be read, do not verify the certificate that is held here, are from a
+    /// [`ClientError::Input`] when the enrollment's keys can't be read, are another server's and do not verify what is held here, are from a
     /// list of the same root that is older than the one here, or pin no root where the store pins one; [`ClientError::Store`].
     pub fn create(dir: &Path, mut enrollment: Enrollment) -> Result<Self, ClientError> {
         let unusable = |why| ClientError::Input(format!("the server's keys: {why}"));
@@ -143,14 +144,13 @@ impl LicenseStore {
             }
             None => make_device(&disk)?,
         };
-        let record = match read_record(&disk, &keys, &device) {
-            Err(StoreError::Damaged { why, .. }) if is_whole(&disk, &device) => {
-                return Err(ClientError::Input(format!(
-                    "this server's keys do not verify what is held here ({why}): another vendor's license needs another --store"
-                )));
-            }
-            record => record?,
-        };
+        let record = read_record(&disk, &keys, &device)?;
+        if !record.is_verified() && is_anothers(&disk, &device, &enrollment) {
+            return Err(ClientError::Input(
+                "this server's keys do not verify what is held here: another vendor's license needs another --store"
+                    .to_owned(),
+            ));
+        }
         let text = EnrollmentText::from(&enrollment)
             .to_json()
             .map_err(|error| StoreError::damaged(disk.path(ENROLLMENT), error))?;
@@ -169,7 +169,8 @@ impl LicenseStore {
 
     /// Opens an enrolled store for changes and locks it.
     ///
-    /// Trust: what the server signed is verified by the pinned keys here, once.
+    /// Trust: what the server signed is verified by the trusted keys here, once. Where nobody here knows the key of what is held, it is
+    /// read all the same, and [`check`](crate::check()) refuses it: so it can be refreshed and returned.
     ///
     /// # Errors
     /// [`ClientError::NotEnrolled`] where nothing is, [`ClientError::Store`].
@@ -189,6 +190,7 @@ impl LicenseStore {
         match look() {
             // Another process may have enrolled and activated between the reading of two files; then both are new now.
             Err(ClientError::Store(StoreError::Damaged { .. })) => look(),
+            Ok(store) if !store.record.is_verified() => look(),
             read => read,
         }
     }
@@ -557,10 +559,18 @@ fn read_record(
     Record::from_json(&text, keys, device).map_err(|error| unreadable(&disk.path(STATE), error))
 }
 
-/// Whether the keys that are pinned now verify what is held.
-fn is_whole(disk: &Disk, device: &Arc<SigningKey>) -> bool {
-    let keys = pinned(disk).and_then(|known| trusted(&known, known.key_list.iter()).ok());
-    keys.is_some_and(|keys| read_record(disk, &keys, device).is_ok())
+/// Whether what is held is of another server than the one that is enrolled now: the keys that were pinned until now verify it, and they
+/// came from elsewhere. The same server may have had to exchange all of its keys.
+fn is_anothers(disk: &Disk, device: &Arc<SigningKey>, now: &Enrollment) -> bool {
+    let Some(known) = pinned(disk) else {
+        return false;
+    };
+    let server = |one: &Enrollment| (one.endpoint.clone(), one.ca_pem.clone());
+    if server(&known) == server(now) {
+        return false;
+    }
+    let keys = trusted(&known, known.key_list.iter());
+    keys.is_ok_and(|keys| read_record(disk, &keys, device).is_ok_and(|record| record.is_verified()))
 }
 
 fn not_enrolled(error: StoreError) -> ClientError {

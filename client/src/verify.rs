@@ -1,19 +1,21 @@
 //! Verifying what the server signs, by the keys that are trusted here: signature first, then that the key still counts, then that it is
-//! for this device. What is held already may outlive its key: it is read by signature alone, and [`crate::check()`] says that it counts
-//! no more.
+//! for this device. What is held already may outlive its key: it is read by signature alone, or, where nobody here knows the key any more,
+//! without; [`crate::check()`] says that it counts no more.
 //!
 //! Trust of the keys is established at enrollment, over TLS to the pinned CA ([`crate::enroll`]).
+
+use std::sync::Arc;
 
 use upkeep::artefact::{
     ActivationCertificate, BoundTo, DeactivationReceipt, DeactivationTicket, UpgradeCode,
 };
-use upkeep::jws::{JwsError, Verified};
+use upkeep::jws::{Claims, JwsError, SigningInput, Verified};
 use upkeep::key::{self, Thumbprint};
 use upkeep::trust::{Issued, TrustError, TrustedKeys};
 
 use crate::device::Device;
 use crate::error::ClientError;
-use crate::store::Journal;
+use crate::store::{Journal, Kept};
 
 /// An activation certificate for this device key, and for the counter that the key dies with.
 pub(crate) fn certificate(
@@ -21,7 +23,9 @@ pub(crate) fn certificate(
     keys: &TrustedKeys,
     device: &Device,
 ) -> Result<Verified<ActivationCertificate>, ClientError> {
-    for_device(signed(CERTIFICATE, text, keys)?, device)
+    let verified = signed::<ActivationCertificate>(CERTIFICATE, text, keys)?;
+    for_device(verified.claims(), device)?;
+    Ok(verified)
 }
 
 /// The same for a certificate that is held already.
@@ -29,26 +33,21 @@ pub(crate) fn held_certificate(
     text: &str,
     keys: &TrustedKeys,
     device: &Device,
-) -> Result<Verified<ActivationCertificate>, ClientError> {
-    for_device(held(CERTIFICATE, text, keys)?, device)
+) -> Result<Kept<ActivationCertificate>, ClientError> {
+    let kept = held(CERTIFICATE, text, keys)?;
+    for_device(kept.claims(), device)?;
+    Ok(kept)
 }
 
-fn for_device(
-    verified: Verified<ActivationCertificate>,
-    device: &Device,
-) -> Result<Verified<ActivationCertificate>, ClientError> {
-    same_device(
-        CERTIFICATE,
-        &verified.claims().cnf.jkt,
-        &device.thumbprint(),
-    )?;
-    if verified.claims().counter != device.counter() {
+fn for_device(claims: &ActivationCertificate, device: &Device) -> Result<(), ClientError> {
+    same_device(CERTIFICATE, &claims.cnf.jkt, &device.thumbprint())?;
+    if claims.counter != device.counter() {
         return Err(ClientError::artefact(
             CERTIFICATE,
             "it names another counter than the one that the device key is bound to",
         ));
     }
-    Ok(verified)
+    Ok(())
 }
 
 /// An upgrade code in its file form, for this device.
@@ -57,7 +56,9 @@ pub(crate) fn upgrade_code(
     keys: &TrustedKeys,
     device: &Thumbprint,
 ) -> Result<Verified<UpgradeCode>, ClientError> {
-    for_key(signed(UPGRADE, text, keys)?, device)
+    let verified = signed::<UpgradeCode>(UPGRADE, text, keys)?;
+    for_key(verified.claims(), device)?;
+    Ok(verified)
 }
 
 /// The same for a code that is held already.
@@ -65,24 +66,20 @@ pub(crate) fn held_upgrade_code(
     text: &str,
     keys: &TrustedKeys,
     device: &Thumbprint,
-) -> Result<Verified<UpgradeCode>, ClientError> {
-    for_key(held(UPGRADE, text, keys)?, device)
+) -> Result<Kept<UpgradeCode>, ClientError> {
+    let kept = held::<UpgradeCode>(UPGRADE, text, keys)?;
+    for_key(kept.claims(), device)?;
+    Ok(kept)
 }
 
-fn for_key(
-    verified: Verified<UpgradeCode>,
-    device: &Thumbprint,
-) -> Result<Verified<UpgradeCode>, ClientError> {
-    match &verified.claims().bound_to {
-        BoundTo::DeviceKey(jkt) => same_device(UPGRADE, jkt, device)?,
-        BoundTo::Dongle(number) => {
-            return Err(ClientError::artefact(
-                UPGRADE,
-                format!("it is for the dongle {number}"),
-            ));
-        }
+fn for_key(claims: &UpgradeCode, device: &Thumbprint) -> Result<(), ClientError> {
+    match &claims.bound_to {
+        BoundTo::DeviceKey(jkt) => same_device(UPGRADE, jkt, device),
+        BoundTo::Dongle(number) => Err(ClientError::artefact(
+            UPGRADE,
+            format!("it is for the dongle {number}"),
+        )),
     }
-    Ok(verified)
 }
 
 /// A ticket that this device shall answer.
@@ -111,7 +108,9 @@ pub(crate) fn held_receipt(
     keys: &TrustedKeys,
     journal: &Journal,
 ) -> Result<Verified<DeactivationReceipt>, ClientError> {
-    of_return(held(RECEIPT, text, keys)?, journal)
+    let verified = keys.verify_signature(text, key::verify);
+    let verified = verified.map_err(|error| refused(RECEIPT, keys, error.into()))?;
+    of_return(verified, journal)
 }
 
 fn of_return(
@@ -138,13 +137,26 @@ fn signed<C: Issued>(
         .map_err(|error| refused(what, keys, error))
 }
 
+/// What is held already: by a key that has ended, or by one that is wholly unknown here. The latter is only read, so that its holder can
+/// ask for another.
 fn held<C: Issued>(
     what: &'static str,
     text: &str,
     keys: &TrustedKeys,
-) -> Result<Verified<C>, ClientError> {
-    keys.verify_signature(text, key::verify)
-        .map_err(|error| refused(what, keys, error.into()))
+) -> Result<Kept<C>, ClientError> {
+    match keys.verify_signature::<C>(text, key::verify) {
+        Ok(verified) => Ok(verified.into()),
+        Err(JwsError::UnknownKey) => match unverified(text) {
+            Ok(claims) => Ok(Kept::KeyUnknown(Arc::new(claims))),
+            Err(error) => Err(refused(what, keys, error.into())),
+        },
+        Err(error) => Err(refused(what, keys, error.into())),
+    }
+}
+
+fn unverified<C: Claims>(text: &str) -> Result<C, JwsError> {
+    let (signed, _) = text.rsplit_once('.').ok_or(JwsError::Parts)?;
+    SigningInput::parse(signed)?.claims()
 }
 
 fn refused(what: &'static str, keys: &TrustedKeys, error: TrustError) -> ClientError {

@@ -233,6 +233,47 @@ fn what_a_start_refuses_is_a_problem_with_its_exit_code() {
 }
 
 #[test]
+fn every_key_that_signs_is_looked_for() {
+    let place = Place::new();
+    let (code, _, stderr) = place.run(&["keys", "rotate"]);
+    assert_eq!(code, 0, "{stderr}");
+    place.doctor().assert("keys", "ok", "all are there");
+    let keys = fs::read_dir(place.data().join("keys")).unwrap();
+    let mut names = keys.map(|entry| entry.unwrap().path());
+    let next = names.find(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.starts_with("signing.") && name != "signing.key"
+    });
+    let next = next.unwrap();
+    let name = next.file_name().unwrap().to_str().unwrap();
+
+    chmod(&next, 0o640);
+    let report = place.doctor();
+    report.assert("keys", "problem", name);
+    assert_eq!(report.code, 4);
+    chmod(&next, 0o600);
+
+    // From the ledger alone, and from a snapshot as well.
+    let lost = place.root.path().join("lost");
+    fs::rename(&next, &lost).unwrap();
+    for snapshot in [false, true] {
+        if snapshot {
+            let store = Store::open(Options::new(&place.data())).unwrap();
+            store.snapshot().unwrap();
+            store.close().unwrap();
+        }
+        let report = place.doctor();
+        report.assert("keys", "problem", &format!("{name} is missing"));
+        assert_eq!(report.code, 4);
+    }
+    // Another key under its name.
+    fs::copy(place.data().join("keys/signing.key"), &next).unwrap();
+    place.doctor().assert("keys", "problem", "restore the keys");
+    fs::rename(&lost, &next).unwrap();
+    assert_eq!(place.doctor().code, 0);
+}
+
+#[test]
 fn what_will_hurt_later_is_a_warning() {
     let unmarked = Place::new();
     fs::remove_file(unmarked.data().join("index.state")).unwrap();

@@ -5,11 +5,11 @@
 //! wait can end, the first refusal says that all places are taken. How much is done under overload, and how fast refusals come, is
 //! measured: `upkeep-bench overload`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -83,6 +83,46 @@ async fn g13_without_the_cap_nothing_is_refused_and_calls_pile_up() {
         promised(&ended[..OFFERED - TAKEN]).is_err(),
         "the other test would see it"
     );
+}
+
+/// Callers that send headers and keep the rest back, more than a slow server takes writing calls: the others are served all the same, for
+/// longer than the pace needs to see who is in work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_whose_body_does_not_come_take_no_turn() {
+    let limits = |settings: &mut Settings| {
+        settings.connections.call_target = Some(Duration::from_millis(100));
+        settings.connections.call = Duration::from_secs(3_600);
+    };
+    let scene = Scene::new(limits).await;
+    let wish = scene.license("LOAD-1000", 1_000_000).await;
+    let channel = scene.products().await;
+    let mut stalled = JoinSet::new();
+    for _ in 0..STALLED {
+        let mut grpc = tonic::client::Grpc::new(channel.clone());
+        stalled.spawn(async move {
+            grpc.ready().await.unwrap();
+            let path = "/upkeep.v1.ActivationService/Activate".parse().unwrap();
+            let codec = tonic_prost::ProstCodec::<v1::ActivateRequest, v1::ActivateResponse>::new();
+            let never = Request::new(tokio_stream::pending());
+            grpc.client_streaming(never, path, codec).await.map(drop)
+        });
+    }
+    patient(async {
+        let in_flight = |scrape: Scrape| scrape.sum("upkeep_calls_in_flight", &["products"]);
+        while in_flight(Scrape::of(scene.ops).await) != STALLED as f64 {}
+    })
+    .await;
+
+    let mut api = scene.api().await;
+    let mut health = HealthClient::new(scene.products().await);
+    let device = Device::new();
+    let began = Instant::now();
+    while began.elapsed() < PACE_LOOKS_BACK * 2 {
+        let answer = device.activate(&mut api, &wish, &request_id()).await;
+        answer.unwrap();
+        health.check(HealthCheckRequest::default()).await.unwrap();
+    }
+    assert!(stalled.try_join_next().is_none(), "they wait on");
 }
 
 /// What is promised of calls that are too many.
@@ -217,5 +257,9 @@ const OVERLOADED: &str = "reason=\"OVERLOADED\"";
 const TAKEN: usize = 32;
 const TIMES: usize = 5;
 const OFFERED: usize = TAKEN * TIMES;
+/// More than ever have a turn on a server that ends next to nothing, and as many as one connection takes.
+const STALLED: usize = 90;
+/// The rate of so long a time decides how many writing calls are taken.
+const PACE_LOOKS_BACK: Duration = Duration::from_secs(1);
 /// Each may carry 100 calls.
 const CONNECTIONS: usize = 4;

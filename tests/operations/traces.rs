@@ -19,8 +19,9 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
+use upkeep::rpc::v1;
 
-use crate::device::{Device, request_id};
+use crate::device::{Api, Device, request_id};
 use crate::lines::lines;
 use crate::scene::{Scene, patient};
 
@@ -156,6 +157,8 @@ async fn a_call_its_transaction_and_the_sync_arrive_and_a_lost_collector_harms_n
     let syncs = collector().spans(1, |span| span.name == "sync").await;
     assert!(attributes(&syncs[0]).contains_key("transactions"));
 
+    only_a_certificate_decides_what_is_exported(&scene, &mut api).await;
+
     // The collector goes away: calls neither fail nor wait.
     collector().stop.notify_one();
     let started = Instant::now();
@@ -166,4 +169,34 @@ async fn a_call_its_transaction_and_the_sync_arrive_and_a_lost_collector_harms_n
             .unwrap();
     }
     assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
+}
+
+/// Everything is exported here unless somebody who may says no.
+async fn only_a_certificate_decides_what_is_exported(scene: &Scene, api: &mut Api) {
+    let within = |trace: &str| {
+        let parent = format!("00-{trace}-00f067aa0ba902b7-00").parse().unwrap();
+        let mut request = Request::new(v1::GetServerInfoRequest::default());
+        request.metadata_mut().insert("traceparent", parent);
+        request
+    };
+    let [named, stranger] = [
+        "b7ad6b7169203331b7ad6b7169203331",
+        "c7ad6b7169203331c7ad6b7169203331",
+    ];
+    let mut admin = scene.admin().await;
+    admin.get_server_info(within(named)).await.unwrap();
+    let mut request = Request::new(v1::CreateChallengeRequest {
+        purpose: v1::ChallengePurpose::Verify.into(),
+    });
+    *request.metadata_mut() = within(stranger).metadata().clone();
+    api.create_challenge(request).await.unwrap();
+    // Spans leave in the order in which they ended.
+    let of_stranger = |span: &Span| HEXLOWER.encode(&span.trace_id) == stranger;
+    collector().spans(1, of_stranger).await;
+    let all = collector().all();
+    assert!(
+        all.iter()
+            .all(|span| HEXLOWER.encode(&span.trace_id) != named),
+        "the administrator said no"
+    );
 }

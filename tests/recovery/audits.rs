@@ -1,7 +1,9 @@
 //! Checkpoints, witnesses and proofs; G18: whatever is done to the ledger, a witness finds it (I10).
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use serde_json::Value;
 use upkeep_server::audit::note::{VerifierKey, open};
@@ -11,7 +13,7 @@ use upkeep_server::random::{Random, SeededRandom, SystemRandom};
 use upkeep_server::store::restore::{Until, restore};
 use upkeep_server::store::{Entry, Epoch, Store, backup, verify};
 
-use crate::binaries::{run as execute, upkeep_server};
+use crate::binaries::{Running, run as execute, upkeep_server};
 use crate::forger::{self, Payload};
 use crate::place::{Place, copy_tree, files, fill, options, run};
 
@@ -348,4 +350,22 @@ fn the_commands_find_prove_and_show() {
     assert!(out.contains("no witness"), "and it says so: {out}");
     let read = VerifierKey::parse(&fs::read_to_string(&public).unwrap()).unwrap();
     assert_eq!(&read, kept.key.verifier());
+}
+
+#[test]
+fn a_follower_is_shown_what_is_added() {
+    let place = Place::new();
+    drop(place.with_entries(1, 3));
+    let data = place.dir();
+    let follow = ["audit", "tail", "-n", "1", "-f", "--json", "--data"];
+    let mut command = upkeep_server(follow);
+    let mut following = Running::start(command.arg(&data), Stdio::piped());
+    let mut lines = BufReader::new(following.stdout()).lines();
+    let mut next = || {
+        let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        line["entry"].as_u64().unwrap()
+    };
+    assert_eq!(next(), 3);
+    drop(place.with_entries(4, 5));
+    assert_eq!([next(), next()], [4, 5]);
 }

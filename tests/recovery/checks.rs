@@ -1,11 +1,13 @@
 //! `verify`: a sound data directory passes and is counted; each record that breaks an invariant is named (SECURITY 3).
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tempfile::TempDir;
 use upkeep::rpc::v1::activation_service_client::ActivationServiceClient;
-use upkeep_server::store::{Options, Store, StoreError, Tx};
+use upkeep_server::store::{LedgerFiles, Options, Store, StoreError, Tx};
 
 use crate::binaries::{run as execute, upkeep_server};
 use crate::device::{Device, request_id};
@@ -87,6 +89,60 @@ const PLANTS: [Plant; 7] = [
     },
 ];
 
+/// Runs `verify`, and looks at every name, byte, mode and time before and after.
+fn it_leaves_no_trace(data: &Path) {
+    let before = traces(data);
+    let report = command(&["verify", "--data", data.to_str().unwrap(), "--json"]);
+    assert_eq!(report["violations"], Value::Array(Vec::new()));
+    let after = traces(data);
+    for (was, is) in before.iter().zip(&after) {
+        assert_eq!(was, is);
+    }
+    assert_eq!(before.len(), after.len());
+}
+
+/// Each file and directory with its mode, its length, and the instants of its last write and change.
+type Trace = (PathBuf, u32, u64, [(i64, i64); 2]);
+
+fn traces(dir: &Path) -> Vec<Trace> {
+    let of = |path: &Path| {
+        let found = fs::symlink_metadata(path).unwrap();
+        let times = [
+            (found.mtime(), found.mtime_nsec()),
+            (found.ctime(), found.ctime_nsec()),
+        ];
+        (path.to_owned(), found.mode(), found.len(), times)
+    };
+    let mut all = vec![of(dir)];
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => all.extend(traces(&path)),
+            false => all.push(of(&path)),
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn verify_adds_no_revisions_and_a_start_does() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    command(&["init", "--data", data.to_str().unwrap()]);
+    let entries = || LedgerFiles::open(&data).unwrap().head().sequence();
+    let before = entries();
+    let report = command(&["verify", "--data", data.to_str().unwrap(), "--json"]);
+    assert_eq!(
+        (report["entries"].as_u64(), entries()),
+        (Some(before), before)
+    );
+    let mut world = World::start(dir, &data);
+    world.running.signal("TERM");
+    assert!(world.running.wait().success());
+    assert!(entries() > before, "the programmes that come with it");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn verify_counts_what_holds_and_names_what_does_not() {
     let dir = TempDir::new().unwrap();
@@ -123,6 +179,17 @@ async fn verify_counts_what_holds_and_names_what_does_not() {
         report["checkpoints"].as_u64() >= Some(1),
         "the one of the stop"
     );
+
+    it_leaves_no_trace(&data);
+    // What a start would make is not made: that of a directory from before there were checkpoints, or after erasing all customers.
+    let older = world.dir.path().join("older");
+    copy_tree(&data, &older);
+    fs::remove_dir_all(older.join("checkpoints")).unwrap();
+    fs::remove_dir_all(older.join("keys/customers")).unwrap();
+    for name in ["keys/log.key", "keys/log.pub", "index.state"] {
+        fs::remove_file(older.join(name)).unwrap();
+    }
+    it_leaves_no_trace(&older);
 
     for plant in &PLANTS {
         let copy = world.dir.path().join("planted");

@@ -278,6 +278,7 @@ async fn a_restore_is_announced_by_log_rpc_and_checkpoint() {
     ]
     .map(str::to_owned);
     let mut arguments: Vec<_> = restore.iter().map(String::as_str).collect();
+    another_passphrase_restores_nothing(&arguments, world.dir.path());
     arguments.extend_from_slice(&sealing);
     command(&arguments);
     let (code, _, err) = execute(&mut upkeep_server(&arguments));
@@ -311,6 +312,30 @@ async fn a_restore_is_announced_by_log_rpc_and_checkpoint() {
     assert_eq!(code, 4);
     assert!(out.contains("kept 5 of them"), "{out}");
     drop(again);
+}
+
+/// * `restore` - the command without a passphrase, into `to` in `dir`.
+fn another_passphrase_restores_nothing(restore: &[&str], dir: &Path) {
+    let wrong = dir.join("wrong");
+    fs::write(&wrong, "four words are not these\n").unwrap();
+    let before = names(dir);
+    let mut arguments = restore.to_vec();
+    arguments.extend(["--with-keys", "--passphrase-file", wrong.to_str().unwrap()]);
+    let (code, out, err) = execute(&mut upkeep_server(&arguments));
+    assert_eq!((code, out.as_str()), (4, ""), "{err}");
+    assert!(
+        err.contains("do not open: the passphrase is another one"),
+        "{err}"
+    );
+    assert!(!dir.join("to").exists());
+    assert_eq!(names(dir), before, "nothing is left beside it either");
+}
+
+fn names(dir: &Path) -> Vec<std::ffi::OsString> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    names
 }
 
 pub(crate) fn ten_months_ago() -> String {

@@ -150,6 +150,19 @@ fn a_key_is_rotated_certified_and_learned_by_commands_alone() {
     let (code, stdout, _) = client(&store, &["inspect", &newer]);
     assert_eq!(code, 0, "the pinned root verifies it: {stdout}");
 
+    // Another root's list, published by mistake: it is passed over, and told.
+    let foreign = ["root", "create", "--out", "root2"];
+    assert_eq!(place.apart(&[&["keys"], &foreign[..]].concat()).0, 0);
+    let certify = ["keys", "certify", "keys.json", "--root", "root2", "--out"];
+    assert_eq!(place.apart(&[&certify[..], &["other.txt"]].concat()).0, 0);
+    let accept = ["keys", "accept", "other.txt", "--root", "root2/root.pub"];
+    place.ok(&[&accept[..], &at].concat());
+    let (_, stdout, stderr) = client(&store, &["doctor"]);
+    assert!(
+        stdout.contains("key list is passed over"),
+        "{stdout}{stderr}"
+    );
+
     // The stolen key.
     let first = listed["keys"][0]["key_id"].as_str().unwrap();
     let revoke = ["keys", "revoke", first, "--reason", "backup tape lost"];

@@ -1,22 +1,28 @@
 //! A product that was built with the root in it: it learns keys from files and from calls that go out anyway, and never goes back.
 
 use std::path::Path;
+use std::process::Command;
 
 use chrono::TimeDelta;
 use tempfile::TempDir;
+use upkeep::artefact::{Issuer, KeyList};
 use upkeep::code::Code;
 use upkeep::date::CivilDate;
 use upkeep::id::ProductId;
+use upkeep::jws::{JwsError, SigningInput};
+use upkeep::key::SigningKey;
 use upkeep::rpc::v1;
 use upkeep::serial::SerialNumber;
-use upkeep::trust::Learned;
+use upkeep::trust::{Learned, TrustError};
 use upkeep::version::Version;
 use upkeep_client::{
     ActivateOptions, Attester, Build, CheckError, Client, ClientError, Credential, LicenseStore,
-    VirtualEnvironment, activate, check, enroll, enroll_with_root, import_keys, refresh,
+    VirtualEnvironment, activate, check, deactivate, enroll, enroll_with_root, import_keys,
+    judge_published, refresh,
 };
 use upkeep_server::pki::Role;
 
+use crate::binaries::{program, run};
 use crate::vendor::Vendor;
 use crate::world::{instant, license, seed};
 
@@ -182,6 +188,86 @@ async fn after_a_key_was_stolen_a_refresh_brings_a_certificate_by_the_new_one() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_license_whose_key_nobody_knows_any_more_is_refreshed_and_returned() {
+    let mut vendor = vendor().await;
+    let refreshed = activated(&mut vendor, "LS-1000").await;
+    let given_back = activated(&mut vendor, "LS-1001").await;
+    let asked = v1::RevokeIssuingKeyRequest {
+        request_id: String::new(),
+        key_id: vendor.signing().await,
+        reason: "backup tape lost".into(),
+    };
+    vendor.admin.revoke_issuing_key(asked).await.unwrap();
+    for machine in [&refreshed, &given_back] {
+        // Pinned anew, without the lists that had the old key.
+        std::fs::remove_file(machine.dir().join("enrollment.json")).unwrap();
+        let (dir, endpoint) = (machine.dir(), vendor.endpoint());
+        let store = enroll(&dir, &endpoint, Some("localhost"), vendor.ca());
+        drop(store.await.unwrap());
+        assert!(matches!(
+            machine.check(),
+            Err(ClientError::Check(CheckError::UnknownKey))
+        ));
+    }
+
+    let mut store = open(&refreshed.dir());
+    let client = Client::of(&store).unwrap();
+    refresh(&mut store, &client).await.unwrap();
+    drop(store);
+    refreshed.check().unwrap();
+
+    let mut store = open(&given_back.dir());
+    let returned = deactivate(&mut store, &client).await.unwrap();
+    assert_eq!(returned.claims.serial.as_str(), "LS-1001");
+    vendor.running.stop().await.unwrap();
+}
+
+/// The server hands out what its administrator gave it, and that may be a mistake: it must not stop the products that know better.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_published_list_of_another_root_stops_nobody_and_is_told() {
+    let mut vendor = vendor().await;
+    let machine = activated(&mut vendor, "LS-1000").await;
+    vendor.rotate().await;
+    let found = vendor.issuing_keys().await;
+    let other = SigningKey::from_seed(&[78; 32]).unwrap();
+    let asked = v1::PublishKeyListRequest {
+        request_id: String::new(),
+        key_list: list_by(&other, &found, 9),
+        root_spki: other.public_key().to_spki_der(),
+    };
+    vendor.admin.publish_key_list(asked).await.unwrap();
+
+    let mut store = open(&machine.dir());
+    let client = Client::of(&store).unwrap();
+    let judged = judge_published(&store, &client).await.unwrap();
+    let why = judged.expect("a list is published").unwrap_err();
+    assert_eq!(why, TrustError::Artefact(JwsError::UnknownKey));
+    let dir = machine.dir();
+    let shown = tokio::task::spawn_blocking(move || {
+        let mut status = Command::new(program("upkeep"));
+        run(status.args(["status", "--online", "--store"]).arg(dir))
+    });
+    let (code, stdout, stderr) = shown.await.unwrap();
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("Key list"), "{stdout}");
+    assert!(stdout.contains("the server's is passed over"), "{stdout}");
+    // The call goes out and its answer is judged by the list that is held, which does not have the new key.
+    let error = refresh(&mut store, &client).await.unwrap_err();
+    assert!(matches!(error, ClientError::Artefact { .. }), "{error}");
+    assert_eq!(store.trusted_keys().list().unwrap().sequence(), 1);
+    drop(store);
+    machine.check().unwrap();
+    // With the right list in a file it works, whatever the server hands out.
+    let mut store = open(&machine.dir());
+    let good = vendor.certify_as(&found, 2);
+    import_keys(&mut store, &good).unwrap();
+    refresh(&mut store, &client).await.unwrap();
+    drop(store);
+    machine.check().unwrap();
+    vendor.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refresh_learns_the_next_key_before_it_signs() {
     let mut vendor = vendor().await;
     let machine = activated(&mut vendor, "LS-1000").await;
@@ -258,14 +344,69 @@ async fn a_list_that_does_not_fit_the_server_is_not_published() {
 }
 
 fn vendor_list(found: &v1::ListIssuingKeysResponse, sequence: u64) -> String {
-    use upkeep::artefact::{Issuer, KeyList};
-    use upkeep::jws::SigningInput;
-    use upkeep::key::SigningKey;
-    let root = SigningKey::from_seed(&[77; 32]).unwrap();
+    list_by(&SigningKey::from_seed(&[77; 32]).unwrap(), found, sequence)
+}
+
+fn list_by(root: &SigningKey, found: &v1::ListIssuingKeysResponse, sequence: u64) -> String {
     let keys = found.keys.iter().map(crate::vendor::certified).collect();
     let list = KeyList::new(Issuer::parse(&found.issuer).unwrap(), 1, sequence, keys).unwrap();
     let input = SigningInput::new(root.public_key().thumbprint(), &list).unwrap();
     input.seal(&root.sign(input.signing_bytes()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_says_other_than_the_record_is_not_published() {
+    let mut vendor = vendor().await;
+    vendor.rotate().await;
+    let of_rotated = vendor.issuing_keys().await;
+    let first = of_rotated.keys[0].key_id.clone();
+    // A key that fell into other hands after the list was written.
+    vendor
+        .admin
+        .revoke_issuing_key(v1::RevokeIssuingKeyRequest {
+            request_id: String::new(),
+            key_id: first,
+            reason: "backup tape lost".into(),
+        })
+        .await
+        .unwrap();
+    let good = vendor.issuing_keys().await;
+    let mut foreign = good.clone();
+    foreign.issuer = "https://another.example".into();
+    let mut without = good.clone();
+    without.keys.remove(0);
+    let mut shorter = good.clone();
+    let start = shorter.keys[1].sign_start_time.unwrap();
+    shorter.keys[1].sign_end_time = Some(prost_types::Timestamp {
+        seconds: start.seconds + 3_600,
+        nanos: 0,
+    });
+    let next = vendor.rotate_with_lead(86_400).await;
+    let mut with_next = good.clone();
+    with_next.keys = next;
+    for (case, list) in [
+        ("revoked since", &of_rotated),
+        ("of another issuer", &foreign),
+        ("without the revoked key", &without),
+        ("signs for too short", &shorter),
+        ("without the next key", &good),
+    ] {
+        let asked = v1::PublishKeyListRequest {
+            request_id: String::new(),
+            key_list: vendor_list(list, 9),
+            root_spki: vendor.root.public_key().to_spki_der(),
+        };
+        let refused = vendor.admin.publish_key_list(asked).await;
+        let refused = refused.map(drop).expect_err(case);
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{case}");
+    }
+    let asked = v1::PublishKeyListRequest {
+        request_id: String::new(),
+        key_list: vendor_list(&with_next, 9),
+        root_spki: vendor.root.public_key().to_spki_der(),
+    };
+    vendor.admin.publish_key_list(asked).await.unwrap();
+    vendor.running.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use upkeep::rpc::v1::ChallengePurpose;
 use upkeep_client::Client;
+use upkeep_client::check::CheckError;
 use upkeep_client::error::ClientError;
 use upkeep_client::store::{LicenseStore, State};
 
@@ -146,6 +147,11 @@ fn open_to_others(_: &Path) -> Vec<String> {
 fn license(store: &LicenseStore, report: &mut Report) {
     let check = "license";
     match store.state() {
+        State::Active(held) if held.verified().is_none() => report.warn(
+            check,
+            format_args!("{} is held, but {}", held.serial(), CheckError::UnknownKey),
+            CheckError::UnknownKey.next_step(),
+        ),
         State::Active(held) => report.ok(check, format_args!("{} is active", held.serial())),
         State::Upgraded(file) => {
             report.ok(

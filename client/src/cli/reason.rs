@@ -76,6 +76,7 @@ fn of_check(error: &CheckError) -> Option<&'static str> {
     match error {
         CheckError::Refused(refusal) => of_refusal(*refusal),
         CheckError::IssuingKey => Some("ISSUING_KEY"),
+        CheckError::UnknownKey => Some("UNKNOWN_KEY"),
         CheckError::DeviceKey => Some("DEVICE_KEY"),
         CheckError::ClockSetBack => Some("CLOCK_SET_BACK"),
         CheckError::LeaseEnded => Some("LEASE_ENDED"),

@@ -1,6 +1,7 @@
 //! `status`: what stands in the store, and the product code.
 
 use serde::Serialize;
+use upkeep_client::check::CheckError;
 use upkeep_client::error::{ClientError, NotActivated};
 use upkeep_client::store::{Journal, LicenseStore, State};
 use upkeep_client::{Client, Device};
@@ -21,7 +22,7 @@ Examples:
 Without --online nothing is asked of the server: the license stands as its certificate says. Exit code 0 in every \
 state of an enrolled store; `upkeep check` says whether a build may run.")]
 pub(super) struct Args {
-    /// Ask the server for today's maintenance too
+    /// Ask the server for today's maintenance too, and look at the key list that it hands out
     #[arg(long)]
     online: bool,
 }
@@ -42,6 +43,8 @@ struct Status {
     unfinished: Option<Unfinished>,
     returned: Option<Returned>,
     maintenance: Option<Maintenance>,
+    /// Why the key list that the server hands out is passed over; asked for with `--online`.
+    key_list: Option<String>,
     next: Option<String>,
 }
 
@@ -64,13 +67,16 @@ pub(super) async fn run(args: &Args, global: &Global) -> Result<Exit, Failure> {
     let store = global.look()?;
     let mut status = Status::of(&store);
     if args.online {
-        status.maintenance = Some(ask(&store).await?);
+        let client = Client::of(&store)?;
+        status.maintenance = Some(ask(&store, &client).await?);
+        let judged = upkeep_client::judge_published(&store, &client).await?;
+        status.key_list = judged.and_then(Result::err).map(|why| why.to_string());
     }
     global.output().answer(&status, || status.text())?;
     Ok(Exit::Ok)
 }
 
-async fn ask(store: &LicenseStore) -> Result<Maintenance, Failure> {
+async fn ask(store: &LicenseStore, client: &Client) -> Result<Maintenance, Failure> {
     let serial = match store.state() {
         State::Active(held) => held.serial().clone(),
         State::Upgraded(file) => file.claims().serial.clone(),
@@ -79,7 +85,7 @@ async fn ask(store: &LicenseStore) -> Result<Maintenance, Failure> {
         State::Releasing(journal) | State::Deactivated(journal) => journal.serial().clone(),
         State::Empty => return Err(ClientError::NotActivated(NotActivated::Never).into()),
     };
-    let answer = Client::of(store)?.maintenance_status(&serial).await?;
+    let answer = client.maintenance_status(&serial).await?;
     Ok(Maintenance::from(answer))
 }
 
@@ -113,6 +119,7 @@ impl Status {
             unfinished,
             returned: store.last_return().map(Returned::from),
             maintenance: None,
+            key_list: None,
             next: match works {
                 Some(false) => Some(ClientError::NotActivated(NotActivated::KeyEnded).next_step()),
                 Some(true) | None => next(store.state()),
@@ -135,6 +142,9 @@ impl Status {
         let ended = self.attester_works == Some(false);
         rows.extend(ended.then(|| ("Key", NotActivated::KeyEnded.to_string())));
         rows.extend(self.maintenance.iter().map(Maintenance::row));
+        let passed_over =
+            |why: &String| ("Key list", format!("the server's is passed over: {why}"));
+        rows.extend(self.key_list.iter().map(passed_over));
         rows.extend(
             self.returned
                 .iter()
@@ -203,6 +213,11 @@ fn name(state: &State) -> &'static str {
     }
 }
 
+fn unknown_key() -> String {
+    let unknown = CheckError::UnknownKey;
+    format!("{unknown}: {}", unknown.next_step())
+}
+
 fn next(state: &State) -> Option<String> {
     match state {
         State::Empty => {
@@ -219,6 +234,8 @@ fn next(state: &State) -> Option<String> {
             pending.serial()
         )),
         State::Releasing(_) => Some("run `upkeep deactivate` to finish it".to_owned()),
+        State::Active(held) if held.verified().is_none() => Some(unknown_key()),
+        State::Upgraded(file) if file.verified().is_none() => Some(unknown_key()),
         State::Active(_) | State::Upgraded(_) | State::Deactivated(_) => None,
     }
 }

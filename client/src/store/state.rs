@@ -1,7 +1,7 @@
 //! What stands in a license store: one of seven states. Values here are facts; [`crate::activate`] and the other flows move between them.
 //!
-//! A certificate or upgrade code in memory was verified by the pinned keys and is for this device's key, whether it came from the
-//! network, a file or the store itself.
+//! A certificate or upgrade code in memory is for this device's key, whether it came from the network, a file or the store itself. It
+//! was verified by the keys that are trusted here, unless it stood in the store and its key is not known any more.
 
 use std::sync::Arc;
 
@@ -36,27 +36,57 @@ pub enum State {
     Deactivated(Journal),
 }
 
+/// A signed text that is held. It was verified when it came; its key may be one that nobody here knows any more.
+#[derive(Clone, Debug)]
+pub(crate) enum Kept<C> {
+    Verified(Arc<Verified<C>>),
+    /// Only read: good for asking the server for another, and for nothing else.
+    KeyUnknown(Arc<C>),
+}
+
+impl<C> Kept<C> {
+    pub(crate) fn claims(&self) -> &C {
+        match self {
+            Self::Verified(verified) => verified.claims(),
+            Self::KeyUnknown(claims) => claims,
+        }
+    }
+
+    fn verified(&self) -> Option<&Verified<C>> {
+        match self {
+            Self::Verified(verified) => Some(verified),
+            Self::KeyUnknown(_) => None,
+        }
+    }
+}
+
+impl<C> From<Verified<C>> for Kept<C> {
+    fn from(verified: Verified<C>) -> Self {
+        Self::Verified(Arc::new(verified))
+    }
+}
+
 /// An activation in force.
 #[derive(Clone, Debug)]
 pub struct Held {
     pub(super) certificate: String,
-    pub(super) verified: Arc<Verified<ActivationCertificate>>,
+    pub(super) kept: Kept<ActivationCertificate>,
     pub(super) product_code: Option<Code>,
     pub(super) device: Device,
 }
 
 impl Held {
-    /// * `certificate` - the text that `verified` was read from.
-    /// * `device` - the key that it was verified for.
+    /// * `certificate` - the text that `kept` was read from.
+    /// * `device` - the key that it is for.
     pub(crate) fn new(
         certificate: String,
-        verified: Verified<ActivationCertificate>,
+        kept: impl Into<Kept<ActivationCertificate>>,
         product_code: Option<Code>,
         device: Device,
     ) -> Self {
         Self {
             certificate,
-            verified: Arc::new(verified),
+            kept: kept.into(),
             product_code,
             device,
         }
@@ -79,12 +109,13 @@ impl Held {
 
     /// What the certificate says.
     pub fn claims(&self) -> &ActivationCertificate {
-        self.verified.claims()
+        self.kept.claims()
     }
 
-    /// The certificate as it was verified.
-    pub fn verified(&self) -> &Verified<ActivationCertificate> {
-        &self.verified
+    /// The certificate as it was verified; `None` where its key is one that is not known here any more: then nobody vouches for it, and
+    /// only the server can give another.
+    pub fn verified(&self) -> Option<&Verified<ActivationCertificate>> {
+        self.kept.verified()
     }
 
     /// The product code that the server gave with it. `Display` shows the secret, `Debug` does not.
@@ -102,14 +133,14 @@ impl Held {
 #[derive(Clone, Debug)]
 pub struct UpgradeFile {
     pub(super) code: String,
-    pub(super) verified: Arc<Verified<UpgradeCode>>,
+    pub(super) kept: Kept<UpgradeCode>,
 }
 
 impl UpgradeFile {
-    pub(crate) fn new(code: String, verified: Verified<UpgradeCode>) -> Self {
+    pub(crate) fn new(code: String, kept: impl Into<Kept<UpgradeCode>>) -> Self {
         Self {
             code,
-            verified: Arc::new(verified),
+            kept: kept.into(),
         }
     }
 
@@ -120,12 +151,12 @@ impl UpgradeFile {
 
     /// What it says.
     pub fn claims(&self) -> &UpgradeCode {
-        self.verified.claims()
+        self.kept.claims()
     }
 
-    /// The code as it was verified.
-    pub fn verified(&self) -> &Verified<UpgradeCode> {
-        &self.verified
+    /// The code as it was verified; `None` where its key is one that is not known here any more.
+    pub fn verified(&self) -> Option<&Verified<UpgradeCode>> {
+        self.kept.verified()
     }
 }
 

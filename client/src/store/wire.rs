@@ -1,6 +1,6 @@
 //! `state.json`: the text of the whole state, versioned, and its strict reading.
 //!
-//! Unknown members are refused, and so is everything that does not verify: a certificate by another key or for another device. The TPM keys
+//! Unknown members are refused, and so is everything that does not verify: a changed certificate, or one for another device. The TPM keys
 //! in it are of no use without their chip.
 
 use std::sync::Arc;
@@ -42,6 +42,26 @@ impl Record {
         }
     }
 
+    /// Whether the keys that it was read with verify all that is held.
+    pub(crate) fn is_verified(&self) -> bool {
+        fn journal(journal: &Journal) -> bool {
+            journal.held().is_none_or(|held| held.verified().is_some())
+        }
+
+        fn state(of: &State) -> bool {
+            match of {
+                State::Active(held) => held.verified().is_some(),
+                State::Upgraded(file) => file.verified().is_some(),
+                State::Releasing(one) | State::Deactivated(one) => journal(one),
+                State::Activating(pending) => state(pending.before()),
+                State::Redeeming(pending) => state(pending.before()),
+                State::Empty => true,
+            }
+        }
+
+        state(&self.state) && self.returned.iter().all(journal)
+    }
+
     /// The text of the file.
     pub(crate) fn to_json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string_pretty(&Document {
@@ -55,8 +75,8 @@ impl Record {
 
     /// Reads the text of the file.
     ///
-    /// Trust: certificates and upgrade codes are verified by `keys`, the pinned ones, and must be for the TPM key that stands beside
-    /// them, else for `software`, the store's own.
+    /// Trust: certificates and upgrade codes are verified by `keys`, unless those do not have the key that signed, and must be for the TPM
+    /// key that stands beside them, else for `software`, the store's own.
     pub(crate) fn from_json(
         text: &str,
         keys: &TrustedKeys,
@@ -295,13 +315,13 @@ impl Reader<'_> {
             }),
             StateText::Active(text) => State::Active(self.held(text)?),
             StateText::Upgraded(code) => {
-                let verified = verify::held_upgrade_code(
+                let kept = verify::held_upgrade_code(
                     &code,
                     self.keys,
                     &self.software.public_key().thumbprint(),
                 )
                 .map_err(Unreadable::damaged)?;
-                State::Upgraded(UpgradeFile::new(code, verified))
+                State::Upgraded(UpgradeFile::new(code, kept))
             }
             StateText::Redeeming(text) => State::Redeeming(PendingRedeem {
                 asked: AskedRedeem {
@@ -321,11 +341,11 @@ impl Reader<'_> {
 
     fn held(&self, text: HeldText) -> Result<Held, Unreadable> {
         let device = self.device(text.device);
-        let verified = verify::held_certificate(&text.certificate, self.keys, &device)
+        let kept = verify::held_certificate(&text.certificate, self.keys, &device)
             .map_err(Unreadable::damaged)?;
         let code = text.product_code.as_deref().map(Code::parse).transpose();
         let code = code.map_err(Unreadable::damaged)?;
-        Ok(Held::new(text.certificate, verified, code, device))
+        Ok(Held::new(text.certificate, kept, code, device))
     }
 
     fn journal(&self, text: JournalText) -> Result<Journal, Unreadable> {

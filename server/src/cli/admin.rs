@@ -12,6 +12,7 @@ use upkeep::rpc::v1::admin_service_client::AdminServiceClient;
 
 use crate::cli::connect::{self, ClientCertificate, PATIENCE, Target};
 use crate::cli::exit::Failure;
+use crate::cli::output::Form;
 use crate::cli::place::Place;
 use crate::cli::serve;
 use crate::clock::{Clock, SystemClock};
@@ -62,6 +63,23 @@ impl Reach {
         let keys = open_keys(config.settings())?;
         self.open(config.settings(), &keys).await
     }
+}
+
+/// Which server is asked, and how its answer is printed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Ask {
+    #[command(flatten)]
+    pub(super) reach: Reach,
+    #[command(flatten)]
+    pub(super) form: Form,
+}
+
+/// Why something that counted counts no more.
+#[derive(Debug, clap::Args)]
+pub(super) struct Why {
+    /// Why, for the record
+    #[arg(long)]
+    pub(super) reason: String,
 }
 
 /// AdminService, as `admin/cli`.

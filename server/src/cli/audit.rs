@@ -275,24 +275,25 @@ impl Line {
 
 fn tail(args: &TailArgs) -> Result<(), Failure> {
     let data = data_of(&args.place)?;
-    let mut next = None;
-    let mut seen = None;
+    let mut seen = newest_change(&data);
+    let ledger = LedgerFiles::open(&data)?;
+    let last = ledger.head().sequence();
+    for entry in ledger.entries(last.saturating_sub(args.lines).saturating_add(1)) {
+        Line::of(&entry?).print(args.form)?;
+    }
+    if !args.follow {
+        return Ok(());
+    }
+    let mut follower = ledger.follow(&data)?;
     loop {
-        let changed = newest_change(&data);
-        if next.is_none() || changed != seen {
-            seen = changed;
-            let ledger = LedgerFiles::open(&data)?;
-            let last = ledger.head().sequence();
-            let from = next.unwrap_or_else(|| last.saturating_sub(args.lines).saturating_add(1));
-            for entry in ledger.entries(from) {
-                Line::of(&entry?).print(args.form)?;
-            }
-            next = Some(last.max(from.saturating_sub(1)).saturating_add(1));
-        }
-        if !args.follow {
-            return Ok(());
-        }
         std::thread::sleep(FOLLOW_EVERY);
+        let changed = newest_change(&data);
+        if changed != seen {
+            seen = changed;
+            for entry in follower.look()? {
+                Line::of(&entry).print(args.form)?;
+            }
+        }
     }
 }
 

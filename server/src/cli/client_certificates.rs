@@ -13,7 +13,7 @@ use upkeep::rpc::v1::{
     RevokeClientCertificatesRequest,
 };
 
-use crate::cli::admin::Admin;
+use crate::cli::admin::{Admin, Ask, Why};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::files::{self, Bundle};
 use crate::clock::{Clock, SystemClock};
@@ -21,6 +21,22 @@ use crate::keys::CLIENT_DAYS;
 use crate::keys::file::read_public;
 use crate::pki::{self, Authority, Identity, RequestedKey};
 use crate::random::{SystemRandom, uuid_v7};
+
+/// Which certificates of somebody are withdrawn.
+#[derive(Debug, clap::Args)]
+pub(super) struct Withdrawal {
+    /// The one certificate, by its serial number; without it all that its holder has
+    #[arg(
+        long,
+        value_name = "SERIAL",
+        default_value = "",
+        hide_default_value = true
+    )]
+    certificate: String,
+
+    #[command(flatten)]
+    why: Why,
+}
 
 /// A certificate for a key that its owner keeps.
 #[derive(Clone, Debug, Serialize)]
@@ -91,11 +107,35 @@ pub(super) async fn sign(
     })
 }
 
-/// The certificates of `holder` that are on record.
+/// Prints the certificates of `holder` that are on record.
 ///
 /// # Errors
 /// Exit 5 when the server refuses.
-pub(super) async fn all(admin: &mut Admin, holder: &Identity) -> Result<Vec<Listed>, Failure> {
+pub(super) async fn list(holder: &Identity, ask: &Ask) -> Result<(), Failure> {
+    let mut admin = ask.reach.admin().await?;
+    let found = all(&mut admin, holder).await;
+    admin.close()?;
+    let found = found?;
+    ask.form.print(&found, || table(&found))
+}
+
+/// Withdraws certificates of `holder`, and prints those on record.
+///
+/// # Errors
+/// Exit 5 when the server refuses.
+pub(super) async fn withdraw(
+    holder: &Identity,
+    which: &Withdrawal,
+    ask: &Ask,
+) -> Result<(), Failure> {
+    let mut admin = ask.reach.admin().await?;
+    let found = revoke(&mut admin, holder, which).await;
+    admin.close()?;
+    let found = found?;
+    ask.form.print(&found, || table(&found))
+}
+
+async fn all(admin: &mut Admin, holder: &Identity) -> Result<Vec<Listed>, Failure> {
     let mut found = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -114,20 +154,16 @@ pub(super) async fn all(admin: &mut Admin, holder: &Identity) -> Result<Vec<List
     }
 }
 
-/// Withdraws one certificate of `holder`, or all; answers those on record.
-///
-/// # Errors
-/// Exit 5 when the server refuses.
-pub(super) async fn revoke(
+async fn revoke(
     admin: &mut Admin,
     holder: &Identity,
-    (serial_number, reason): (&str, &str),
+    which: &Withdrawal,
 ) -> Result<Vec<Listed>, Failure> {
     let request = RevokeClientCertificatesRequest {
         request_id: uuid_v7(&SystemClock, &SystemRandom).to_string(),
         holder: holder.to_string(),
-        serial_number: serial_number.to_owned(),
-        reason: reason.to_owned(),
+        serial_number: which.certificate.clone(),
+        reason: which.why.reason.clone(),
     };
     let revoked = admin.client.revoke_client_certificates(request).await;
     let revoked = revoked.map_err(|status| admin.refused(&status))?;
@@ -136,7 +172,7 @@ pub(super) async fn revoke(
 }
 
 /// Certificates as lines for people.
-pub(super) fn table(listed: &[Listed]) -> String {
+fn table(listed: &[Listed]) -> String {
     if listed.is_empty() {
         return "No certificates are on record.".to_owned();
     }

@@ -6,8 +6,8 @@ use serde::Serialize;
 use tonic::Code;
 use upkeep::rpc::v1::{CreatePartnerRequest, GetPartnerRequest, ListPartnersRequest, Partner};
 
-use crate::cli::admin::{Admin, Reach, open_keys};
-use crate::cli::client_certificates;
+use crate::cli::admin::{Admin, Ask, open_keys};
+use crate::cli::client_certificates::{self, Withdrawal};
 use crate::cli::connect;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::files::{self, Bundle};
@@ -74,9 +74,7 @@ pub(super) struct AddArgs {
     out: PathBuf,
 
     #[command(flatten)]
-    reach: Reach,
-    #[command(flatten)]
-    form: Form,
+    ask: Ask,
 }
 
 /// Issue another client certificate for a partner: the old one ran out or was lost
@@ -96,9 +94,7 @@ pub(super) struct CertificateArgs {
     out: PathBuf,
 
     #[command(flatten)]
-    reach: Reach,
-    #[command(flatten)]
-    form: Form,
+    ask: Ask,
 }
 
 /// Sign a partner's certificate request: the partner keeps its private key
@@ -123,9 +119,7 @@ pub(super) struct SignCsrArgs {
     out: PathBuf,
 
     #[command(flatten)]
-    reach: Reach,
-    #[command(flatten)]
-    form: Form,
+    ask: Ask,
 }
 
 /// List the client certificates of a partner that are on record
@@ -142,9 +136,7 @@ pub(super) struct CertificatesArgs {
     id: String,
 
     #[command(flatten)]
-    reach: Reach,
-    #[command(flatten)]
-    form: Form,
+    ask: Ask,
 }
 
 /// Withdraw the client certificates of a partner, or one of them
@@ -161,23 +153,11 @@ pub(super) struct RevokeArgs {
     /// The partner's id
     id: String,
 
-    /// The one certificate, by its serial number; without it all that the partner has
-    #[arg(
-        long,
-        value_name = "SERIAL",
-        default_value = "",
-        hide_default_value = true
-    )]
-    certificate: String,
-
-    /// Why, for the record
-    #[arg(long)]
-    reason: String,
+    #[command(flatten)]
+    which: Withdrawal,
 
     #[command(flatten)]
-    reach: Reach,
-    #[command(flatten)]
-    form: Form,
+    ask: Ask,
 }
 
 /// List all partners
@@ -188,9 +168,7 @@ Examples:
   upkeep-server partner list --data /var/lib/upkeep --json | jq -r '.[].partner_id'")]
 pub(super) struct ListArgs {
     #[command(flatten)]
-    reach: Reach,
-    #[command(flatten)]
-    form: Form,
+    ask: Ask,
 }
 
 #[derive(Debug, Serialize)]
@@ -214,7 +192,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 
 async fn add(args: &AddArgs) -> Result<(), Failure> {
     let identity = Identity::new(Role::Partner, &args.id)?;
-    let config = args.reach.config()?;
+    let config = args.ask.reach.config()?;
     let keys = open_keys(config.settings())?;
     // Looked at first: a partner without its certificate helps nobody.
     files::check_free(&args.out, &args.id)?;
@@ -226,7 +204,7 @@ async fn add(args: &AddArgs) -> Result<(), Failure> {
         language: args.language.clone(),
         region_id: args.region.clone(),
     };
-    let mut admin = args.reach.open(config.settings(), &keys).await?;
+    let mut admin = args.ask.reach.open(config.settings(), &keys).await?;
     let created = admin.client.create_partner(request).await;
     let created = created.map_err(|status| match status.code() {
         Code::AlreadyExists => Failure::new(
@@ -254,14 +232,14 @@ async fn add(args: &AddArgs) -> Result<(), Failure> {
             ),
         )
     })?;
-    report(&issued, config.settings(), args.form)
+    report(&issued, config.settings(), args.ask.form)
 }
 
 async fn certificate(args: &CertificateArgs) -> Result<(), Failure> {
     let identity = Identity::new(Role::Partner, &args.id)?;
-    let config = args.reach.config()?;
+    let config = args.ask.reach.config()?;
     let keys = open_keys(config.settings())?;
-    let mut admin = args.reach.open(config.settings(), &keys).await?;
+    let mut admin = args.ask.reach.open(config.settings(), &keys).await?;
     let request = GetPartnerRequest {
         partner_id: args.id.clone(),
     };
@@ -273,15 +251,15 @@ async fn certificate(args: &CertificateArgs) -> Result<(), Failure> {
         Err(status) => Err(not_found(&admin, &args.id, &status)),
     };
     admin.close()?;
-    report(&issued?, config.settings(), args.form)
+    report(&issued?, config.settings(), args.ask.form)
 }
 
 async fn sign_csr(args: &SignCsrArgs) -> Result<(), Failure> {
     let identity = Identity::new(Role::Partner, &args.id)?;
-    let config = args.reach.config()?;
+    let config = args.ask.reach.config()?;
     let keys = open_keys(config.settings())?;
     let requested = client_certificates::read_request(&args.csr)?;
-    let mut admin = args.reach.open(config.settings(), &keys).await?;
+    let mut admin = args.ask.reach.open(config.settings(), &keys).await?;
     let signed = client_certificates::sign(
         &mut admin,
         keys.authority(),
@@ -292,28 +270,17 @@ async fn sign_csr(args: &SignCsrArgs) -> Result<(), Failure> {
     let signed = signed.await;
     admin.close()?;
     let signed = signed?;
-    args.form.print(&signed, || signed.report())
+    args.ask.form.print(&signed, || signed.report())
 }
 
 async fn certificates(args: &CertificatesArgs) -> Result<(), Failure> {
-    let identity = Identity::new(Role::Partner, &args.id)?;
-    let mut admin = args.reach.admin().await?;
-    let found = client_certificates::all(&mut admin, &identity).await;
-    admin.close()?;
-    let found = found?;
-    args.form
-        .print(&found, || client_certificates::table(&found))
+    let holder = Identity::new(Role::Partner, &args.id)?;
+    client_certificates::list(&holder, &args.ask).await
 }
 
 async fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
-    let identity = Identity::new(Role::Partner, &args.id)?;
-    let mut admin = args.reach.admin().await?;
-    let which = (args.certificate.as_str(), args.reason.as_str());
-    let found = client_certificates::revoke(&mut admin, &identity, which).await;
-    admin.close()?;
-    let found = found?;
-    args.form
-        .print(&found, || client_certificates::table(&found))
+    let holder = Identity::new(Role::Partner, &args.id)?;
+    client_certificates::withdraw(&holder, &args.which, &args.ask).await
 }
 
 fn not_found(admin: &Admin, id: &str, status: &tonic::Status) -> Failure {
@@ -329,9 +296,9 @@ fn not_found(admin: &Admin, id: &str, status: &tonic::Status) -> Failure {
 }
 
 async fn list(args: &ListArgs) -> Result<(), Failure> {
-    let config = args.reach.config()?;
+    let config = args.ask.reach.config()?;
     let keys = open_keys(config.settings())?;
-    let mut admin = args.reach.open(config.settings(), &keys).await?;
+    let mut admin = args.ask.reach.open(config.settings(), &keys).await?;
     let found = all(&mut admin).await;
     admin.close()?;
     let listed: Vec<Listed> = found?
@@ -341,7 +308,7 @@ async fn list(args: &ListArgs) -> Result<(), Failure> {
             display_name: partner.display_name,
         })
         .collect();
-    args.form.print(&listed, || table(&listed))
+    args.ask.form.print(&listed, || table(&listed))
 }
 
 async fn all(admin: &mut Admin) -> Result<Vec<Partner>, Failure> {

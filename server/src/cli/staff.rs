@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::cli::admin::{Reach, open_keys};
-use crate::cli::client_certificates;
+use crate::cli::admin::{Ask, open_keys};
+use crate::cli::client_certificates::{self, Withdrawal};
 use crate::cli::connect;
 use crate::cli::exit::Failure;
-use crate::cli::output::Form;
 use crate::cli::serve::block_on;
 use crate::logging::{self, LogFormat};
 use crate::pki::{Identity, Role};
@@ -43,9 +42,7 @@ pub(super) struct AddArgs {
     out: PathBuf,
 
     #[command(flatten)]
-    reach: Reach,
-    #[command(flatten)]
-    form: Form,
+    ask: Ask,
 }
 
 /// List the client certificates of one person that are on record
@@ -61,9 +58,7 @@ pub(super) struct CertificatesArgs {
     name: String,
 
     #[command(flatten)]
-    reach: Reach,
-    #[command(flatten)]
-    form: Form,
+    ask: Ask,
 }
 
 /// Withdraw the client certificates of one person, or one of them
@@ -81,23 +76,11 @@ pub(super) struct RevokeArgs {
     /// The person
     name: String,
 
-    /// The one certificate, by its serial number; without it all that the person has
-    #[arg(
-        long,
-        value_name = "SERIAL",
-        default_value = "",
-        hide_default_value = true
-    )]
-    certificate: String,
-
-    /// Why, for the record
-    #[arg(long)]
-    reason: String,
+    #[command(flatten)]
+    which: Withdrawal,
 
     #[command(flatten)]
-    reach: Reach,
-    #[command(flatten)]
-    form: Form,
+    ask: Ask,
 }
 
 /// The roles of the vendor's people.
@@ -137,36 +120,26 @@ impl StaffRole {
 
 async fn add(args: &AddArgs) -> Result<(), Failure> {
     let identity = Identity::new(args.role.role(), &args.name)?;
-    let config = args.reach.config()?;
+    let config = args.ask.reach.config()?;
     let settings = config.settings();
     let keys = open_keys(settings)?;
-    let mut admin = args.reach.open(settings, &keys).await?;
+    let mut admin = args.ask.reach.open(settings, &keys).await?;
     let issued =
         client_certificates::issue(&mut admin, keys.authority(), &identity, &args.out).await;
     admin.close()?;
     let issued = issued?;
     let address = connect::shown(settings.listen_staff);
-    args.form
+    args.ask
+        .form
         .print(&issued, || issued.report(&address, args.role.service()))
 }
 
 async fn certificates(args: &CertificatesArgs) -> Result<(), Failure> {
-    let identity = Identity::new(args.role.role(), &args.name)?;
-    let mut admin = args.reach.admin().await?;
-    let found = client_certificates::all(&mut admin, &identity).await;
-    admin.close()?;
-    let found = found?;
-    args.form
-        .print(&found, || client_certificates::table(&found))
+    let holder = Identity::new(args.role.role(), &args.name)?;
+    client_certificates::list(&holder, &args.ask).await
 }
 
 async fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
-    let identity = Identity::new(args.role.role(), &args.name)?;
-    let mut admin = args.reach.admin().await?;
-    let which = (args.certificate.as_str(), args.reason.as_str());
-    let found = client_certificates::revoke(&mut admin, &identity, which).await;
-    admin.close()?;
-    let found = found?;
-    args.form
-        .print(&found, || client_certificates::table(&found))
+    let holder = Identity::new(args.role.role(), &args.name)?;
+    client_certificates::withdraw(&holder, &args.which, &args.ask).await
 }

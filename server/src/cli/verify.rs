@@ -16,7 +16,7 @@ use crate::keys::log::verifier;
 use crate::logging::{self, LogFormat};
 use crate::random::SystemRandom;
 use crate::serve::Server;
-use crate::store::{self, LedgerFiles, Options};
+use crate::store::{self, LedgerFiles, Likeness, Options};
 
 /// Check a data directory that no server is using: the ledger, the index, and every record
 #[derive(Debug, clap::Args)]
@@ -26,9 +26,9 @@ Examples:
   upkeep-server verify --data /var/lib/upkeep --json
 
 Checks the chain of the ledger, its checkpoints, that snapshots and index are what a replay gives,
-and the invariants of the records: seats, proofs, codes, terms, answers to retries. Begins as a
-start of the server does: an index that is behind is brought up. Needs keys/ and, for a while, the
-space of a few snapshots. Exit code 0 when all holds, 4 when something does not: it is named.")]
+and the invariants of the records: seats, proofs, codes, terms, answers to retries. Changes nothing
+in the directory: works on a likeness of it in TMPDIR, which needs the space of the index and of a
+few snapshots there. Needs keys/. Exit code 0 when all holds, 4 when something does not: it is named.")]
 pub(super) struct Args {
     #[command(flatten)]
     place: Place,
@@ -75,8 +75,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let total = LedgerFiles::open(data).map_or(0, |ledger| ledger.head().sequence());
     let mut progress = Progress::new("ledger", Unit::Entries);
     let cache = settings.store_cache_mib << 20;
-    let options = Options::new(data).cache_bytes(cache);
-    let verified = store::verify_with(options, &mut |entry| progress.at(entry.sequence(), total))?;
+    let likeness = Likeness::of(data)?;
+    let options = Options::new(likeness.dir()).cache_bytes(cache);
+    let options = options.reserve_bytes(0);
+    let verified = store::verify_with(options, &mut |entry| progress.at(entry.sequence(), total));
+    let verified = verified.map_err(|fault| likeness.fault(fault))?;
     drop(progress);
 
     let mut invariants: BTreeMap<String, Count> = BTreeMap::new();
@@ -106,7 +109,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         }));
     }
 
-    let server = Server::open_to_check(settings, Arc::new(SystemClock), Arc::new(SystemRandom))?;
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(SystemRandom));
+    let server = Server::open_to_check(settings, &likeness, clock, random)?;
     epoch = server.deps().store().epoch()?.number().max(epoch);
     let checked = check::check_records(server.deps());
     server.close()?;

@@ -237,3 +237,99 @@ fn all<R: Record>(deps: &Deps, mut range: Range) -> Result<Vec<R>, RecordError> 
 /// As many as one transaction may change.
 const MOST_CERTIFICATES: usize = 400;
 const KEPT: &str = "a kept answer can't be read";
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+    use std::time::Duration;
+
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+
+    use super::*;
+    use crate::clock::{Clock, SystemClock};
+    use crate::config::Settings;
+    use crate::flow::Caller;
+    use crate::keys::Keys;
+    use crate::random::SystemRandom;
+    use crate::serve::Server;
+    use crate::store::{Options, Store};
+
+    /// A server that nobody can call, and a staff certificate that it knows of, issued a day ago.
+    async fn server(dir: &std::path::Path) -> (Server, Keys, Identity, Vec<u8>) {
+        let settings = Settings {
+            data_dir: dir.join("data"),
+            ..Settings::default()
+        };
+        let (data, domain) = (&settings.data_dir, &settings.trust_domain);
+        let names = ["localhost".to_owned()];
+        let keys = Keys::create(data, domain, &names, &SystemClock, &SystemRandom).unwrap();
+        let created = Store::open(Options::new(data).create(true));
+        created.unwrap().close().unwrap();
+        let server = Server::open(&settings, Arc::new(SystemClock), Arc::new(SystemRandom));
+        let server = server.unwrap();
+        let eva = Identity::new(Role::Support, "eva").unwrap();
+        let der = issue(&keys, &eva, 1);
+        record(server.deps(), call("RecordClientCertificate"), der.clone())
+            .await
+            .unwrap();
+        (server, keys, eva, der)
+    }
+
+    fn issue(keys: &Keys, holder: &Identity, days_ago: i64) -> Vec<u8> {
+        let at = SystemClock.now() - chrono::TimeDelta::days(days_ago);
+        let issued = keys.authority().issue_client(holder, at, 30).unwrap();
+        let pem = issued.certificate_pem().as_bytes();
+        CertificateDer::from_pem_slice(pem).unwrap().to_vec()
+    }
+
+    fn call(action: &'static str) -> Call {
+        Call {
+            action,
+            caller: Caller {
+                role: crate::domain::machine::Role::Admin,
+                id: Some("root".to_owned()),
+                ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            },
+            request: None,
+            now: SystemClock.now(),
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_withdrawal_counts_even_when_whoever_asked_hangs_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (server, _, eva, der) = server(dir.path()).await;
+        let deps = server.deps();
+        {
+            let asked = revoke(deps, call("Revoke"), eva.clone(), None, "lost".to_owned());
+            let mut asked = pin!(asked);
+            let first = asked.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(first.is_pending());
+        }
+        let sha256 = Sha256::digest(&der).into();
+        let counts = deps.withdrawn.refused(&eva, &sha256);
+        tokio::time::timeout(Duration::from_secs(30), counts)
+            .await
+            .expect("the withdrawal counts");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_certificate_from_before_a_withdrawal_is_not_put_on_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let (server, keys, eva, _) = server(dir.path()).await;
+        let deps = server.deps();
+        let unknown = issue(&keys, &eva, 2);
+        revoke(deps, call("Revoke"), eva.clone(), None, "lost".to_owned())
+            .await
+            .unwrap();
+        let refused = record(deps, call("Record"), unknown).await.unwrap_err();
+        assert!(matches!(refused, Outcome::Refused(_)), "{refused:?}");
+        let new = issue(&keys, &eva, 0);
+        record(deps, call("Record"), new.clone()).await.unwrap();
+        assert!(!deps.withdrawn.refuse(&eva, &Sha256::digest(&new).into()));
+    }
+}

@@ -3,6 +3,7 @@
 //! One change at a time. What a change takes away is taken away in memory before it is written, and what it gives is given after: so no
 //! key signs outside its window, and none signs before it is on record.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -21,9 +22,9 @@ use crate::domain::upgrade::Upgrade;
 use crate::keys::Keys;
 use crate::keys::ring::{self, Ring};
 use crate::record::issuing::CertifiedList;
-use crate::record::{Record, RecordError, Records, keys, save};
+use crate::record::{Record, RecordError, Records, decode, keys, save};
 use crate::signer::Signer;
-use crate::store::Store;
+use crate::store::{LedgerFiles, Store};
 
 /// Opens the ring of a server: what is on record, else the one key of a data directory that never had a second one.
 ///
@@ -38,6 +39,17 @@ pub(crate) fn open_ring(store: &Store, keys: &Keys, now: DateTime<Utc>) -> Resul
         stored = ring::first(keys.holder(), key);
     }
     Ok(Ring::open(stored, keys.holder(), &[first], now)?)
+}
+
+/// The keys that are on record in a data directory, from its files alone: beside the server that uses it, or without one.
+///
+/// # Errors
+/// Store faults.
+pub(crate) fn on_disk(data_dir: &Path) -> Result<Vec<IssuingKey>, RecordError> {
+    let range = keys::issuing_keys();
+    let found = LedgerFiles::open(data_dir)?.records(data_dir, &range.from, &range.to)?;
+    let decoded = found.iter().map(|(key, value)| decode(key, value));
+    decoded.collect()
 }
 
 /// The keys as they stand.

@@ -63,6 +63,27 @@ impl LogKey {
         Self::with(data_dir, pair)
     }
 
+    /// As [`Self::open_or_create`], but what is not there is not written: for a server that is opened to look at its records.
+    ///
+    /// # Errors
+    /// As [`Self::open_or_create`].
+    pub fn open_or_passing(
+        data_dir: &Path,
+        issuer: &str,
+        random: &dyn Random,
+    ) -> Result<Self, KeyFileError> {
+        let (secret, public) = paths(data_dir);
+        if public.exists() {
+            return Self::open(data_dir);
+        }
+        let pair = match secret.exists() {
+            true => pair(&secret)?,
+            false => of_seed(&bytes32(random), &secret)?,
+        };
+        let verifier = VerifierKey::new(&name_of(issuer), public_of(&pair, &secret)?);
+        Ok(Self { pair, verifier })
+    }
+
     fn with(data_dir: &Path, pair: Ed25519KeyPair) -> Result<Self, KeyFileError> {
         let (secret, public) = paths(data_dir);
         let verifier = verifier(data_dir)?;
@@ -124,8 +145,11 @@ fn paths(data_dir: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
 }
 
 fn pair(path: &Path) -> Result<Ed25519KeyPair, KeyFileError> {
-    let seed = file::read_secret(path)?;
-    Ed25519KeyPair::from_seed_unchecked(&seed)
+    of_seed(&file::read_secret(path)?, path)
+}
+
+fn of_seed(seed: &[u8], path: &Path) -> Result<Ed25519KeyPair, KeyFileError> {
+    Ed25519KeyPair::from_seed_unchecked(seed)
         .map_err(|_| KeyFileError::malformed(path, "it must be exactly 32 bytes"))
 }
 

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use prost::bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -50,6 +52,7 @@ struct Rules {
     in_flight: Arc<Permits>,
     withdrawn: Withdrawn,
     pace: Arc<Pace>,
+    body_bytes: usize,
     metrics: Arc<ListenerMetrics>,
     ids: RequestIds,
 }
@@ -70,6 +73,7 @@ impl GuardLayer {
             in_flight: Permits::new(limits.calls_in_flight, limits.calls_in_flight_per_address),
             withdrawn,
             pace: Pace::new(limits.call_target, limits.calls_in_flight),
+            body_bytes: limits.message_bytes.saturating_add(FRAME_HEAD_BYTES),
             metrics,
             ids: RequestIds::new(),
         }))
@@ -115,7 +119,10 @@ where
         let rules = Arc::clone(&self.rules);
         let id = rules.ids.of(request.headers());
         let span = tracing::info_span!("call", request_id = %id);
-        let trace = telemetry::enter(&span, request.headers(), request.uri().path());
+        let peer = request.extensions().get::<Peer>();
+        let is_named = peer.is_some_and(|peer| peer.identity().is_some());
+        let path = request.uri().path();
+        let trace = telemetry::enter(&span, request.headers(), path, is_named);
         Box::pin(guarded(inner, rules, id, trace, request).instrument(span))
     }
 }
@@ -150,25 +157,41 @@ where
             finished.refused(OVERLOADED);
             overloaded().into_http()
         }
-        Ok(mut admitted) => {
+        Ok(admitted) => {
             let deadline = deadline(request.headers(), rules.cap(&method));
             if let Some(deadline) = deadline {
                 request.extensions_mut().insert(Deadline(deadline));
             }
-            let answer = caught(async move { inner.call(request).await });
+            let mut turn = None;
+            let is_paced = admitted.is_paced;
+            let work = async {
+                if is_paced {
+                    request = match whole(request, rules.body_bytes).await {
+                        Ok(request) => request,
+                        Err(broken) => return Ok(broken.into_http()),
+                    };
+                    turn = Some(rules.turn()?);
+                }
+                let Ok(response) = inner.call(request).await;
+                Ok(response)
+            };
+            let answer = caught(work);
             let answer = match deadline {
                 None => answer.await,
                 Some(deadline) => timeout_at(deadline, answer)
                     .await
                     .unwrap_or_else(|_| Ok(Ok(too_late().into_http()))),
             };
-            if let Some(turn) = admitted.turn.take() {
+            if let Some(turn) = turn {
                 turn.ended();
             }
             drop(admitted);
             match answer {
                 Ok(Ok(response)) => response,
-                Ok(Err(never)) => match never {},
+                Ok(Err(Busy)) => {
+                    finished.refused(OVERLOADED);
+                    overloaded().into_http()
+                }
                 Err(Panicked) => {
                     tracing::error!(method, "a handler panicked; the server goes on");
                     internal().into_http()
@@ -223,16 +246,20 @@ impl Rules {
             return Ok(Admitted::default());
         };
         let permit = self.in_flight.take(peer.remote_addr().ip());
-        let mut admitted = Admitted {
-            turn: None,
+        Ok(Admitted {
+            is_paced: pace::writes(method) && !self.long_calls.contains(&method),
             _permit: Some(permit.map_err(|_| Busy)?),
-        };
-        if pace::writes(method) && !self.long_calls.contains(&method) {
-            let turn = self.pace.enter(Instant::now());
-            self.metrics.limited_to(self.pace.limit());
-            admitted.turn = Some(turn.ok_or(Busy)?);
-        }
-        Ok(admitted)
+        })
+    }
+
+    /// A writing call begins.
+    ///
+    /// # Errors
+    /// [`Busy`] when more are in work than end in time.
+    fn turn(&self) -> Result<Turn, Busy> {
+        let turn = self.pace.enter(Instant::now());
+        self.metrics.limited_to(self.pace.limit());
+        turn.ok_or(Busy)
     }
 }
 
@@ -242,8 +269,28 @@ struct Busy;
 /// A call in work.
 #[derive(Default)]
 struct Admitted {
-    turn: Option<Turn>,
+    /// Whether it needs a turn before it begins.
+    is_paced: bool,
     _permit: Option<Permit>,
+}
+
+/// The request once its body has come, so that nobody holds a turn by keeping it back. What is longer than any message is cut off: the
+/// service refuses it by its length, or it is no part of the message. Trailers of a request say nothing in gRPC.
+///
+/// # Errors
+/// The body broke off.
+async fn whole(request: Request<Body>, most: usize) -> Result<Request<Body>, Status> {
+    let (parts, mut body) = request.into_parts();
+    let mut bytes = Vec::new();
+    while bytes.len() <= most
+        && let Some(frame) = body.frame().await
+    {
+        if let Some(data) = frame?.data_ref() {
+            bytes.extend_from_slice(data);
+        }
+    }
+    let body = Body::new(Full::<Bytes>::from(bytes));
+    Ok(Request::from_parts(parts, body))
 }
 
 /// The sooner of the server's cap and the caller's deadline. The caller's comes a little early: an answer at the last
@@ -368,6 +415,8 @@ fn reason(reason: &str) -> ErrorDetails {
     ErrorDetails::with_error_info(reason, ERROR_DOMAIN, [])
 }
 
+/// Before each message: whether it is compressed, and its length. Source: gRPC over HTTP/2, Length-Prefixed-Message.
+const FRAME_HEAD_BYTES: usize = 5;
 const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 const OVERLOADED: &str = "OVERLOADED";
 const WITHDRAWN: &str = "CLIENT_CERTIFICATE_REVOKED";
@@ -378,6 +427,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
     use super::*;
 
     #[test]
@@ -426,6 +478,26 @@ mod tests {
         assert_eq!(at(Some("soon"), cap), Some(10_000));
         assert_eq!(at(Some("20S"), None), Some(19_800));
         assert_eq!(at(None, None), None);
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_to_its_end_and_not_much_further_than_a_message_may_be() {
+        async fn read(frames: Vec<Result<&'static [u8], Status>>, most: usize) -> Option<Vec<u8>> {
+            let frames = frames
+                .into_iter()
+                .map(|one| one.map(|data| Frame::data(Bytes::from_static(data))));
+            let body = Body::new(StreamBody::new(tokio_stream::iter(frames)));
+            let read = whole(Request::new(body), most).await.ok()?;
+            let bytes = read.into_body().collect().await.unwrap().to_bytes();
+            Some(bytes.to_vec())
+        }
+
+        let parts = || vec![Ok(&b"one "[..]), Ok(&b"two "[..]), Ok(&b"three"[..])];
+        assert_eq!(read(parts(), 13).await.unwrap(), b"one two three");
+        assert_eq!(read(parts(), 7).await.unwrap(), b"one two ");
+        assert_eq!(read(Vec::new(), 7).await.unwrap(), b"");
+        let broken = vec![Ok(&b"one "[..]), Err(Status::cancelled("gone"))];
+        assert_eq!(read(broken, 13).await, None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The limits of one listener: what a stranger may cost before he has shown anything.
 //!
-//! The defaults are DESIGN 3 and SECURITY F2, F3 and NET4. Message sizes are not here: each service sets its own.
+//! The defaults are DESIGN 3 and SECURITY F2, F3 and NET4. The size of messages is the services' own to refuse.
 
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Limits {
     pub calls_in_flight_per_address: usize,
     /// Not more writing calls may be in work than end within this time, by the rate of late; `None`: no such limit.
     pub call_target: Option<Duration>,
+    /// Bytes of the largest message that the services take. The body of a writing call is read so far before it takes its turn.
+    pub message_bytes: usize,
     /// Concurrent streams on one connection: SETTINGS_MAX_CONCURRENT_STREAMS.
     pub streams: u32,
     /// Size of one call's headers: SETTINGS_MAX_HEADER_LIST_SIZE.
@@ -52,6 +54,7 @@ impl Default for Limits {
             calls_in_flight: 1_024,
             calls_in_flight_per_address: 512,
             call_target: Some(Duration::from_secs(2)),
+            message_bytes: 256 * 1024,
             streams: 100,
             header_list_bytes: 8 * 1024,
             local_resets: 200,

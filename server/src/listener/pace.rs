@@ -3,7 +3,8 @@
 //! A queue that is always full helps nobody: each call waits for all before it, and answers come after their callers have left.
 //! By Little's law the wait is the number of calls in work over the rate at which they end, whatever they wait for: a disk, a
 //! core, a lock. So, when there have been more than a few for a second, only as many may be in work as end within the target, by
-//! the rate of that second. Reading calls do not count: they do not wait for the disk, and would hide that the others do.
+//! the rate of that second. Reading calls do not count: they do not wait for the disk, and would hide that the others do. A call is in
+//! work once its request is whole: what a caller keeps back takes no place.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

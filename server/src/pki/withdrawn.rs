@@ -135,6 +135,9 @@ impl fmt::Debug for Withdrawn {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Wake};
+
     use super::*;
     use crate::pki::Role;
 
@@ -192,31 +195,36 @@ mod tests {
         assert!(waiting.poll().is_ready());
     }
 
-    /// Two withdrawals at once: the one that read first must not set last.
+    /// Two withdrawals at once: the one that read first must not set last. So nobody else reads from before one reads until it has set.
     #[test]
     fn what_was_read_earlier_never_replaces_what_was_read_later() {
-        use std::sync::mpsc::channel;
-        use std::time::Duration;
+        struct WhenSet(Withdrawn, Mutex<Option<bool>>);
+
+        impl Wake for WhenSet {
+            fn wake(self: Arc<Self>) {
+                *self.1.lock().unwrap() = Some(another_waits(&self.0));
+            }
+        }
+
+        fn another_waits(withdrawn: &Withdrawn) -> bool {
+            withdrawn.reload.try_lock().is_err()
+        }
 
         let withdrawn = Withdrawn::default();
-        let (later, (reads, told)) = (withdrawn.clone(), channel());
-        let mut second = None;
-        withdrawn
-            .reload(|| {
-                let earlier = Withdrawals::default();
-                second = Some(std::thread::spawn(move || {
-                    later.reload(|| {
-                        let _ = reads.send(());
-                        Ok::<_, ()>(Withdrawals::new(&[certificate(1, 10, Some(20))], []))
-                    })
-                }));
-                // Without the lock the other one gets here within this time, and its word is lost.
-                let waits = told.recv_timeout(Duration::from_millis(200));
-                assert!(waits.is_err(), "both read at once");
-                Ok::<_, ()>(earlier)
-            })
-            .unwrap();
-        second.unwrap().join().unwrap().unwrap();
+        let holder = acme();
+        let when_set = Arc::new(WhenSet(withdrawn.clone(), Mutex::new(None)));
+        let mut waiting = pin!(withdrawn.refused(&holder, &[1; 32]));
+        let waker = Arc::clone(&when_set).into();
+        let first = waiting.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(first.is_pending());
+        let read = || {
+            assert!(another_waits(&withdrawn), "both read at once");
+            Ok::<_, ()>(Withdrawals::new(&[certificate(1, 10, Some(20))], []))
+        };
+        withdrawn.reload(read).unwrap();
+        let waited = *when_set.1.lock().unwrap();
+        assert_eq!(waited, Some(true), "another read before this one had set");
+        assert!(!another_waits(&withdrawn));
         assert!(withdrawn.refuse(&acme(), &[1; 32]));
     }
 }

@@ -33,7 +33,7 @@ use crate::flow::parts::{Parts, PasswordRule};
 use crate::flow::{Deps, Fault};
 use crate::keys::log::LogKey;
 use crate::keys::{Keys, KeysError, keys_dir};
-use crate::listener::{Listener, ListenerKind};
+use crate::listener::{Limits, Listener, ListenerKind};
 use crate::mail::smtp::Mailer;
 use crate::mail::{MailError, Stationery};
 use crate::metrics::{Metrics, Sources, TimedFs};
@@ -44,9 +44,8 @@ use crate::serve::at_work::AtWork;
 use crate::serve::certificate::{CertificateFiles, Stamp};
 pub use crate::serve::error::ServeError;
 use crate::serve::health::Health;
-use crate::serve::programmes::NewRevisions;
 pub use crate::serve::programmes::read_programmes;
-use crate::store::{Options, Store};
+use crate::store::{Likeness, Options, Store};
 use crate::tls::ServerCertificate;
 use crate::transport::{self, Audience, Reflection, RouteOptions};
 
@@ -63,6 +62,15 @@ pub struct Server {
     ops: Option<TcpListener>,
 }
 
+/// What a server is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// What it serves is kept from then on, and what it lacks is made.
+    Serve,
+    /// Nothing is served: nothing is made, and the ledger stays as it is.
+    Check,
+}
+
 impl Server {
     /// Opens everything that `settings` name. Blocks for as long as the store's repair takes.
     ///
@@ -76,18 +84,25 @@ impl Server {
         Self::open_with(settings, options_of(settings, &clock), clock, random)
     }
 
-    /// As [`Self::open`], to look at the records and not to serve: no entry is added.
+    /// As [`Self::open`], to look at the records and not to serve: nothing is written to the data directory.
+    ///
+    /// * `likeness` - of the store there, which is opened in its place.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub fn open_to_check(
         settings: &Settings,
+        likeness: &Likeness,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, ServeError> {
-        let options = options_of(settings, &clock);
-        let new_revisions = NewRevisions::LeftAlone;
-        Self::open_as(settings, options, clock, random, new_revisions)
+        let options = options_of(settings, &clock).dir(likeness.dir());
+        let options = options.reserve_bytes(0);
+        let opened = Self::open_as(settings, options, clock, random, Purpose::Check);
+        opened.map_err(|error| match error {
+            ServeError::Store(fault) => ServeError::Store(likeness.fault(fault)),
+            error => error,
+        })
     }
 
     /// As [`Self::open`], over a store that is opened in another way: with a file layer that fails, for instance.
@@ -100,7 +115,7 @@ impl Server {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, ServeError> {
-        Self::open_as(settings, store, clock, random, NewRevisions::Kept)
+        Self::open_as(settings, store, clock, random, Purpose::Serve)
     }
 
     fn open_as(
@@ -108,7 +123,7 @@ impl Server {
         store: Options,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
-        new_revisions: NewRevisions,
+        purpose: Purpose,
     ) -> Result<Self, ServeError> {
         let issuer = Issuer::parse(&settings.issuer)?;
         let files = programmes::files(settings)?;
@@ -124,19 +139,29 @@ impl Server {
 
         let certificate = keys.server_certificate()?;
         let metrics = Metrics::new();
-        let listener = |kind| {
-            let listener = Listener::new(kind, &certificate, settings.connections.clone());
+        let listener = |kind, message_bytes| {
+            let limits = Limits {
+                message_bytes,
+                ..settings.connections.clone()
+            };
+            let listener = Listener::new(kind, &certificate, limits);
             listener.map(|listener| listener.with_metrics(&metrics))
         };
-        let products = listener(ListenerKind::Products)?;
-        let staff = listener(ListenerKind::Staff(keys.client_trust()))?;
+        let messages = settings.messages;
+        let products = listener(ListenerKind::Products, messages.products)?;
+        let staff = listener(ListenerKind::Staff(keys.client_trust()), messages.staff)?;
 
         let personal_dir = keys_dir(data_dir).join("customers");
-        error::make_private_directory(&personal_dir)?;
-        let log_key = LogKey::open_or_create(data_dir, &settings.issuer, &*random)
-            .map_err(KeysError::from)?;
+        let log_key = match purpose {
+            Purpose::Serve => {
+                error::make_private_directory(&personal_dir)?;
+                LogKey::open_or_create(data_dir, &settings.issuer, &*random)
+            }
+            Purpose::Check => LogKey::open_or_passing(data_dir, &settings.issuer, &*random),
+        };
+        let log_key = log_key.map_err(KeysError::from)?;
         let store = Store::open(watched(store, &metrics))?;
-        let programmes = programmes::with_kept(&store, &files, &*clock, new_revisions)?;
+        let programmes = programmes::with_kept(&store, &files, &*clock, purpose)?;
         let parts = Parts {
             store,
             personal_dir,

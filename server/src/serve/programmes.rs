@@ -6,6 +6,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::programme::{Programme, Programmes, built_in_files};
 use crate::flow::programme;
+use crate::serve::Purpose;
 use crate::serve::error::ServeError;
 use crate::store::Store;
 
@@ -43,15 +44,6 @@ pub(super) fn files(settings: &Settings) -> Result<Vec<(String, String)>, ServeE
     Ok(files)
 }
 
-/// What becomes of revisions that the store does not keep yet.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum NewRevisions {
-    /// They are served, so they are kept from now on.
-    Kept,
-    /// Nothing is served: the ledger stays as it is.
-    LeftAlone,
-}
-
 /// The programmes of the files beside all revisions that were ever served; what is new is kept from now on (N-12), unless nothing is
 /// served.
 ///
@@ -61,7 +53,7 @@ pub(super) fn with_kept(
     store: &Store,
     files: &[(String, String)],
     clock: &dyn Clock,
-    new_revisions: NewRevisions,
+    purpose: Purpose,
 ) -> Result<Programmes, ServeError> {
     let kept = programme::kept(store)?;
     let (programmes, new) = Programmes::with_kept(files, &kept).map_err(ServeError::Programmes)?;
@@ -73,7 +65,7 @@ pub(super) fn with_kept(
     for (name, text) in files {
         warn_of_older(&programmes, name, text);
     }
-    if !new.is_empty() && new_revisions == NewRevisions::Kept {
+    if !new.is_empty() && purpose == Purpose::Serve {
         let now = clock.now();
         // The store answers to a task; this may be one already, so the wait has a thread of its own.
         let kept = thread::scope(|scope| {

@@ -517,7 +517,7 @@ pub(super) fn find_end(
 }
 
 /// Decodes a payload and checks that it is the entry expected here.
-fn check(
+pub(super) fn check(
     path: &Path,
     at: u64,
     payload: &[u8],

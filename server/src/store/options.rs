@@ -64,6 +64,13 @@ impl Options {
         }
     }
 
+    /// The directory, in place of the one that was named first: for a [`Likeness`](super::Likeness).
+    #[must_use]
+    pub fn dir(mut self, dir: &Path) -> Self {
+        self.dir = dir.to_owned();
+        self
+    }
+
     /// Whether to create the directory and an empty store if there is none. Default: no.
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {

@@ -4,14 +4,17 @@
 //! with the last whole entry. A whole entry is kept by every later start, so nothing is read here that could not be in the ledger;
 //! whether it has been synced is another question, which a backup settles by syncing the file itself.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::engine::Pair;
 use super::entry::{Entry, Head};
 use super::epoch::Epoch;
 use super::error::StoreError;
+use super::follow::Follower;
 use super::fs::{Access, Fs, RealFs};
 use super::ledger::{self, Extent, Owner, Walk};
 use super::segment::{self, Reader, Step};
@@ -38,7 +41,10 @@ impl LedgerFiles {
     /// # Errors
     /// [`StoreError::Missing`] if there is none, [`StoreError::Damaged`], [`StoreError::Newer`], [`StoreError::Io`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let fs: Arc<dyn Fs> = Arc::new(RealFs);
+        Self::open_over(&(Arc::new(RealFs) as Arc<dyn Fs>), dir)
+    }
+
+    pub(super) fn open_over(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Self, StoreError> {
         let ledger = dir.join("ledger");
         let is_there = fs.exists(&ledger);
         if !is_there.map_err(|error| StoreError::io("look for", &ledger, error))? {
@@ -49,7 +55,7 @@ impl LedgerFiles {
         let mut looks = 0;
         loop {
             looks += 1;
-            match Self::look(&fs, &ledger) {
+            match Self::look(fs, &ledger) {
                 Err(StoreError::Damaged { .. } | StoreError::Io { .. }) if looks < LOOKS => {
                     std::thread::sleep(LOOK_AGAIN_AFTER);
                 }
@@ -97,6 +103,20 @@ impl LedgerFiles {
         let ahead = self.extents.get(at.saturating_sub(1)..).unwrap_or_default();
         let ahead = ahead.iter().rev().cloned().collect();
         Entries(Walk::over(Arc::clone(&self.fs), ahead, from))
+    }
+
+    /// Goes on from the last entry, to read what is added.
+    ///
+    /// * `data` - the data directory that this was opened in.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] for a ledger without a segment.
+    pub fn follow(&self, data: &Path) -> Result<Follower, StoreError> {
+        let Some(last) = self.extents.last() else {
+            return Err(StoreError::damaged(data, "it holds no ledger segment"));
+        };
+        let place = (last.path.clone(), last.end);
+        Ok(Follower::new(Arc::clone(&self.fs), data, place, self.head))
     }
 
     /// The position after an entry; `None` if there is no such entry.
@@ -147,6 +167,47 @@ impl LedgerFiles {
             epoch = Epoch::begun_by(&entry).unwrap_or(epoch);
         }
         Ok((tree, epoch))
+    }
+
+    /// The records with `from <= key < to`, ascending, as they are after the last whole entry: from the newest snapshot in a data directory,
+    /// and what came after it.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::Io`].
+    pub(crate) fn records(
+        &self,
+        data: &Path,
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<Vec<Pair>, StoreError> {
+        let mut found = BTreeMap::new();
+        let mut reached = 0;
+        if let Some(snapshot) = self.snapshot(data)? {
+            let io = |error| StoreError::io("read", snapshot.path(), error);
+            reached = snapshot.head().sequence();
+            for pair in snapshot.pairs(&*self.fs).map_err(io)? {
+                let (key, value) = pair.map_err(io)?;
+                if key.as_slice() >= to {
+                    break;
+                }
+                if key.as_slice() >= from {
+                    found.insert(key, value);
+                }
+            }
+        }
+        for entry in self.entries(reached.saturating_add(1)) {
+            for change in entry?.changes() {
+                let key = change.key();
+                if key < from || key >= to {
+                    continue;
+                }
+                match change.value() {
+                    Some(value) => found.insert(key.to_vec(), value.to_vec()),
+                    None => found.remove(key),
+                };
+            }
+        }
+        Ok(found.into_iter().collect())
     }
 
     /// The segments: file, first entry, and the byte behind the last whole entry.

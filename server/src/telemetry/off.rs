@@ -31,7 +31,12 @@ impl Exporter {
 }
 
 /// The caller's trace.
-pub(crate) fn enter(_call: &Span, headers: &HeaderMap, _path: &str) -> Option<TraceId> {
+pub(crate) fn enter(
+    _call: &Span,
+    headers: &HeaderMap,
+    _path: &str,
+    _is_named: bool,
+) -> Option<TraceId> {
     TraceParent::of(headers).map(|parent| parent.trace)
 }
 

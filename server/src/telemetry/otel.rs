@@ -5,17 +5,21 @@
 //!
 //! Attributes are those of the semantic conventions for RPC.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
 use opentelemetry::trace::{
-    SpanContext, SpanId, Status as SpanStatus, TraceContextExt, TraceFlags, TraceState,
-    TracerProvider,
+    Link, SpanContext, SpanId, SpanKind, Status as SpanStatus, TraceContextExt, TraceFlags,
+    TraceState, TracerProvider,
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::{
+    Sampler, SamplingDecision, SamplingResult, SdkTracerProvider, ShouldSample,
+};
 use tokio::runtime::Runtime;
 use tonic::Code;
 use tracing::{Span, Subscriber};
@@ -24,7 +28,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::telemetry::{TelemetryError, TraceId, TraceParent};
+use crate::telemetry::{PATH_CHARS, TelemetryError, TraceId, TraceParent};
 
 /// An exporter at work. When dropped it hands over what it has, within two seconds.
 #[derive(Debug)]
@@ -37,7 +41,8 @@ pub struct Exporter {
 impl Exporter {
     /// Exports to the collector at `endpoint`, such as `http://127.0.0.1:4317`. It need not be there.
     ///
-    /// * `sample_percent` - of the traces that begin here; a caller's trace is continued as the caller decided.
+    /// * `sample_percent` - of the traces that begin here, and of the calls in a stranger's trace; the trace of a peer with a client certificate is
+    ///   continued as the peer decided.
     ///
     /// # Errors
     /// [`TelemetryError`] when the endpoint is no address, or threads cannot be started.
@@ -57,14 +62,13 @@ impl Exporter {
                 .build()
                 .map_err(TelemetryError::new)?
         };
-        let share = Sampler::TraceIdRatioBased(f64::from(sample_percent) / 100.0);
         let resource = Resource::builder()
             .with_service_name("upkeep-server")
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .build();
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
-            .with_sampler(Sampler::ParentBased(Box::new(share)))
+            .with_sampler(Share::new(sample_percent))
             .with_resource(resource)
             .build();
         Ok(Self {
@@ -99,12 +103,77 @@ impl Drop for Exporter {
     }
 }
 
+/// Which traces are exported: as a named caller decided, else a share.
+#[derive(Clone, Debug)]
+struct Share {
+    decided: Sampler,
+    percent: u64,
+    /// Calls in traces of strangers so far.
+    strangers: Arc<AtomicU64>,
+}
+
+impl Share {
+    fn new(percent: u8) -> Self {
+        let ratio = Sampler::TraceIdRatioBased(f64::from(percent) / 100.0);
+        Self {
+            decided: Sampler::ParentBased(Box::new(ratio)),
+            percent: percent.into(),
+            strangers: Arc::default(),
+        }
+    }
+
+    /// The share by count: a stranger chooses the trace's identity too, so nothing may hang on it.
+    fn takes_stranger(&self) -> bool {
+        let before = self.strangers.fetch_add(1, Ordering::Relaxed) % 100;
+        (before * self.percent) % 100 < self.percent
+    }
+}
+
+impl ShouldSample for Share {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace: opentelemetry::TraceId,
+        name: &str,
+        kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let stranger = parent.filter(|parent| {
+            parent.get::<Stranger>().is_some() && parent.span().span_context().is_remote()
+        });
+        if stranger.is_none() {
+            let decided = &self.decided;
+            return decided.should_sample(parent, trace, name, kind, attributes, links);
+        }
+        SamplingResult {
+            decision: match self.takes_stranger() {
+                true => SamplingDecision::RecordAndSample,
+                false => SamplingDecision::Drop,
+            },
+            attributes: Vec::new(),
+            trace_state: TraceState::default(),
+        }
+    }
+}
+
+/// Marks the context of a call whose peer showed no certificate.
+#[derive(Clone, Copy, Debug)]
+struct Stranger;
+
 /// Puts a call into its caller's trace, or begins one; gives the trace's identity.
-pub(crate) fn enter(call: &Span, headers: &HeaderMap, path: &str) -> Option<TraceId> {
+///
+/// * `is_named` - whether the peer showed a client certificate; only then its word on sampling counts.
+pub(crate) fn enter(
+    call: &Span,
+    headers: &HeaderMap,
+    path: &str,
+    is_named: bool,
+) -> Option<TraceId> {
     let parent = TraceParent::of(headers);
     if let Some(parent) = parent.as_ref().and_then(remote) {
         // Refused only where nobody exports.
-        let _ = call.set_parent(Context::new().with_remote_span_context(parent));
+        let _ = call.set_parent(within(parent, is_named));
     }
     let method: String = path
         .trim_start_matches('/')
@@ -131,6 +200,14 @@ pub(crate) fn leave(call: &Span, code: Code, reason: &str) {
     }
 }
 
+fn within(parent: SpanContext, is_named: bool) -> Context {
+    let context = match is_named {
+        true => Context::new(),
+        false => Context::new().with_value(Stranger),
+    };
+    context.with_remote_span_context(parent)
+}
+
 fn remote(parent: &TraceParent) -> Option<SpanContext> {
     let flags = match parent.sampled {
         true => TraceFlags::SAMPLED,
@@ -147,5 +224,32 @@ fn remote(parent: &TraceParent) -> Option<SpanContext> {
 
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
-/// A stranger may ask for a path as long as a header.
-const PATH_CHARS: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of 200 calls with this flag are exported at 10 percent.
+    fn exported(sampled: bool, is_named: bool) -> usize {
+        let share = Share::new(10);
+        let parent = TraceParent {
+            trace: TraceId("00000000000000000000000000000001".to_owned()),
+            span: "b7ad6b7169203331".to_owned(),
+            sampled,
+        };
+        let calls = (0..200).filter(|_| {
+            let parent = within(remote(&parent).unwrap(), is_named);
+            let trace = parent.span().span_context().trace_id();
+            let kind = SpanKind::Internal;
+            let result = share.should_sample(Some(&parent), trace, "call", &kind, &[], &[]);
+            result.decision == SamplingDecision::RecordAndSample
+        });
+        calls.count()
+    }
+
+    #[test]
+    fn strangers_do_not_decide_what_is_exported() {
+        assert_eq!((exported(true, true), exported(false, true)), (200, 0));
+        assert_eq!((exported(true, false), exported(false, false)), (20, 20));
+    }
+}

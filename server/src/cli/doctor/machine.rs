@@ -1,8 +1,6 @@
-//! The machine: addresses, disk space, file limits, the clock.
+//! The machine: disk space, file limits, the clock.
 
 use std::fs;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use crate::cli::doctor::{Finding, Findings, Level};
@@ -10,49 +8,6 @@ use crate::cli::exit::Exit;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::store::{Look, StoreError};
-
-/// * `held` - a server is at work on the data: then its addresses are taken, as they should be.
-pub(super) fn ports(settings: &Settings, held: bool) -> Vec<Finding> {
-    let mut findings = Findings::new(Exit::Address);
-    let ops = settings.ops.listen.map(|address| ("ops.listen", address));
-    for (key, address) in [
-        ("listen.products", settings.listen_products),
-        ("listen.staff", settings.listen_staff),
-    ]
-    .into_iter()
-    .chain(ops)
-    {
-        port(&mut findings, key, address, held);
-    }
-    findings.all
-}
-
-fn port(findings: &mut Findings, key: &str, address: SocketAddr, held: bool) {
-    match TcpListener::bind(address) {
-        Ok(_) if held && address.port() != 0 => findings.add(
-            "ports",
-            Level::Note,
-            format_args!("{key}: nobody listens on {address}, though a server is at work"),
-            "its flags or environment name another address, or its configuration has changed since: restart it",
-        ),
-        Ok(_) => findings.ok("ports", format_args!("{key}: {address} is free")),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && held => {
-            findings.ok("ports", format_args!("{key}: {address} is in use, by the server"));
-        }
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => findings.add(
-            "ports",
-            Level::Problem,
-            format_args!("{key}: {address} is taken by another process"),
-            format_args!("see whose it is (ss -ltnp), or set {key} to another address"),
-        ),
-        Err(error) => findings.add(
-            "ports",
-            Level::Problem,
-            format_args!("{key}: {address} cannot be listened on: {error}"),
-            format_args!("set {key} to an address of this machine, and a port above 1023"),
-        ),
-    }
-}
 
 pub(super) fn resources(
     settings: &Settings,

@@ -1,10 +1,11 @@
 //! `doctor`: looks at a server's configuration, data directory and machine, and says what to do about what it finds.
 //!
-//! It reads and never writes, so it works beside a running server. What a start would refuse is a problem; what will hurt
+//! It reads and never writes, and binds no address, so it works beside a running server. What a start would refuse is a problem; what will hurt
 //! later is a warning; what is worth knowing is a note.
 
 mod data;
 mod machine;
+mod ports;
 mod set_up;
 
 use std::fmt;
@@ -122,7 +123,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     findings.extend(data::findings(settings, &look, &SystemClock));
     findings.extend(set_up::keys(settings, &SystemClock));
     findings.extend(set_up::configuration(settings));
-    findings.extend(machine::ports(settings, held));
+    findings.extend(ports::findings(settings, held));
     findings.extend(machine::resources(settings, &look, &SystemClock));
 
     let count = |level| findings.iter().filter(|one| one.level == level).count();

@@ -1,6 +1,7 @@
 //! Keys, certificates, mail, and what is odd about the configuration.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use tracing_subscriber::EnvFilter;
 
@@ -8,6 +9,8 @@ use crate::cli::doctor::{Finding, Findings, Level};
 use crate::cli::exit::Exit;
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::flow::issuing;
+use crate::keys::ring::{Holder, Ring};
 use crate::keys::{Keys, KeysError, keys_dir};
 use crate::pki;
 use crate::serve::{check_mail, read_programmes};
@@ -27,7 +30,7 @@ pub(super) fn keys(settings: &Settings, clock: &dyn Clock) -> Vec<Finding> {
         ),
         Err(error) => findings.add("keys", Level::Problem, &error, remedy(&error)),
     }
-    rotated(&mut findings, settings);
+    rotated(&mut findings, settings, clock);
     for (name, file) in [
         ("the server's certificate", "tls.crt"),
         ("the CA", "ca.crt"),
@@ -60,26 +63,49 @@ pub(super) fn keys(settings: &Settings, clock: &dyn Clock) -> Vec<Finding> {
     findings.all
 }
 
-/// The private keys that rotations made: which of them sign, the store says, but none is to be read by others, and each is to be a key.
-fn rotated(findings: &mut Findings, settings: &Settings) {
-    let Ok(entries) = fs::read_dir(keys_dir(&settings.data_dir)) else {
-        // That it cannot be read was told with the keys.
-        return;
+/// The private keys that rotations made: none is to be read by others, each is to be a key, and those that sign now or later are to be
+/// there. Which those are stands in the ledger.
+fn rotated(findings: &mut Findings, settings: &Settings, clock: &dyn Clock) {
+    let dir = keys_dir(&settings.data_dir);
+    let holder = match &settings.signing {
+        Some(token) => Holder::Token(token.clone()),
+        None => Holder::Files(dir.clone()),
     };
-    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    for path in paths {
-        let name = path.file_name().and_then(|name| name.to_str());
-        if !name.is_some_and(|name| name.starts_with("signing.") && name.ends_with(".key"))
-            || name == Some("signing.key")
-        {
-            continue;
+    let mut told: Vec<String> = findings.all.iter().map(|one| one.found.clone()).collect();
+    let mut tell = |error: KeysError| {
+        let found = error.to_string();
+        if !told.contains(&found) {
+            findings.add("keys", Level::Problem, &found, remedy(&error));
+            told.push(found);
         }
-        if let Err(error) = FileSigner::open(&path) {
-            let error = KeysError::from(error);
-            findings.add("keys", Level::Problem, &error, remedy(&error));
+    };
+    // A ledger that cannot be read was told.
+    for key in issuing::on_disk(&settings.data_dir).unwrap_or_default() {
+        if let Err(error) = Ring::open(vec![key], &holder, &[], clock.now()) {
+            tell(error);
         }
     }
+    // What nothing names may have been copied all the same.
+    for path in file_keys(&dir) {
+        if let Err(error) = FileSigner::open(&path) {
+            tell(error.into());
+        }
+    }
+}
+
+/// The files of keys that rotations made, sorted; none where the directory cannot be read, which was told with the keys.
+fn file_keys(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut paths: Vec<_> = entries
+        .filter(|entry| {
+            let name = entry.file_name();
+            let name = name.to_str().unwrap_or_default();
+            name.starts_with("signing.") && name.ends_with(".key") && name != "signing.key"
+        })
+        .map(|entry| entry.path())
+        .collect();
+    paths.sort();
+    paths
 }
 
 fn remedy(error: &KeysError) -> &'static str {
@@ -87,6 +113,7 @@ fn remedy(error: &KeysError) -> &'static str {
         KeysError::File(_) => {
             "restore keys/ from its own backup; a file that others could read may have been copied"
         }
+        KeysError::WrongKey { .. } => "look which copy of keys/ belongs to this store",
         _ => "correct [signing], or the token; without it nothing can be signed",
     }
 }

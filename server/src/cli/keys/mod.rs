@@ -16,7 +16,7 @@ use upkeep::rpc::v1::{
     RotateIssuingKeyRequest,
 };
 
-use crate::cli::admin::{Admin, Reach, open_keys};
+use crate::cli::admin::{Admin, Ask, Why, open_keys};
 use crate::cli::client_certificates::instant;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::files;
@@ -57,9 +57,7 @@ States: next (published, does not sign yet), signing, verifying (signs no more; 
 retired and revoked (what it signed counts no more).")]
 pub(super) struct ListArgs {
     #[command(flatten)]
-    reach: Reach,
-    #[command(flatten)]
-    form: Form,
+    ask: Ask,
 }
 
 /// Make and publish the next issuing key; it signs after the lead
@@ -79,9 +77,7 @@ pub(super) struct RotateArgs {
     lead_days: u16,
 
     #[command(flatten)]
-    reach: Reach,
-    #[command(flatten)]
-    form: Form,
+    ask: Ask,
 }
 
 /// End a key that signs no more: what it signed counts no more
@@ -103,9 +99,7 @@ pub(super) struct RetireArgs {
     in_use: bool,
 
     #[command(flatten)]
-    reach: Reach,
-    #[command(flatten)]
-    form: Form,
+    ask: Ask,
 }
 
 /// Withdraw a key that fell into other hands
@@ -121,14 +115,11 @@ pub(super) struct RevokeArgs {
     /// The key's id, as `keys list` shows it
     key_id: String,
 
-    /// Why, for the record
-    #[arg(long)]
-    reason: String,
+    #[command(flatten)]
+    why: Why,
 
     #[command(flatten)]
-    reach: Reach,
-    #[command(flatten)]
-    form: Form,
+    ask: Ask,
 }
 
 /// Write the key list that the offline root is to certify
@@ -146,9 +137,7 @@ pub(super) struct PublishArgs {
     out: PathBuf,
 
     #[command(flatten)]
-    reach: Reach,
-    #[command(flatten)]
-    form: Form,
+    ask: Ask,
 }
 
 /// Take the key list that the offline root certified, and hand it out from now on
@@ -169,9 +158,7 @@ pub(super) struct AcceptArgs {
     root: Option<PathBuf>,
 
     #[command(flatten)]
-    reach: Reach,
-    #[command(flatten)]
-    form: Form,
+    ask: Ask,
 }
 
 /// Issue the listeners' certificate again, for the names in `tls.names`
@@ -244,25 +231,25 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 }
 
 async fn list(args: &ListArgs) -> Result<(), Failure> {
-    let mut admin = args.reach.admin().await?;
+    let mut admin = args.ask.reach.admin().await?;
     let found = ask(&mut admin).await;
     admin.close()?;
-    show(&found?, args.form)
+    show(&found?, args.ask.form)
 }
 
 async fn rotate(args: &RotateArgs) -> Result<(), Failure> {
-    let mut admin = args.reach.admin().await?;
+    let mut admin = args.ask.reach.admin().await?;
     let request = RotateIssuingKeyRequest {
         request_id: request_id(),
         lead_seconds: i64::from(args.lead_days) * DAY_SECS,
     };
     let done = admin.client.rotate_issuing_key(request).await;
     let done = done.map(drop).map_err(|status| admin.refused(&status));
-    then_show(admin, done, args.form).await
+    then_show(admin, done, args.ask.form).await
 }
 
 async fn retire(args: &RetireArgs) -> Result<(), Failure> {
-    let mut admin = args.reach.admin().await?;
+    let mut admin = args.ask.reach.admin().await?;
     let request = RetireIssuingKeyRequest {
         request_id: request_id(),
         key_id: args.key_id.clone(),
@@ -271,28 +258,28 @@ async fn retire(args: &RetireArgs) -> Result<(), Failure> {
     let before = ask(&mut admin).await?;
     let done = admin.client.retire_issuing_key(request).await;
     let done = done.map(drop).map_err(|status| admin.refused(&status));
-    then_show(admin, done, args.form).await?;
+    then_show(admin, done, args.ask.form).await?;
     say_what_products_know(&before, &args.key_id);
     Ok(())
 }
 
 async fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
-    let mut admin = args.reach.admin().await?;
+    let mut admin = args.ask.reach.admin().await?;
     let request = RevokeIssuingKeyRequest {
         request_id: request_id(),
         key_id: args.key_id.clone(),
-        reason: args.reason.clone(),
+        reason: args.why.reason.clone(),
     };
     let before = ask(&mut admin).await?;
     let done = admin.client.revoke_issuing_key(request).await;
     let done = done.map(drop).map_err(|status| admin.refused(&status));
-    then_show(admin, done, args.form).await?;
+    then_show(admin, done, args.ask.form).await?;
     say_what_products_know(&before, &args.key_id);
     Ok(())
 }
 
 async fn publish(args: &PublishArgs) -> Result<(), Failure> {
-    let mut admin = args.reach.admin().await?;
+    let mut admin = args.ask.reach.admin().await?;
     let found = ask(&mut admin).await;
     admin.close()?;
     let list = to_certify(&found?)?;
@@ -303,7 +290,7 @@ async fn publish(args: &PublishArgs) -> Result<(), Failure> {
         list_sequence: list.sequence(),
         keys: list.keys().len(),
     };
-    args.form.print(&written, || {
+    args.ask.form.print(&written, || {
         format!(
             "Wrote {}: list {} with {} keys.\nHave it certified where the root is:\n\n  upkeep-server keys certify {0} --root DIR --out keys.txt",
             written.file.display(),
@@ -324,7 +311,7 @@ async fn accept(args: &AcceptArgs) -> Result<(), Failure> {
         Some(path) => root::read_public_key(path)?.to_spki_der(),
         None => Vec::new(),
     };
-    let mut admin = args.reach.admin().await?;
+    let mut admin = args.ask.reach.admin().await?;
     let request = PublishKeyListRequest {
         request_id: request_id(),
         key_list,
@@ -338,7 +325,7 @@ async fn accept(args: &AcceptArgs) -> Result<(), Failure> {
         list_sequence: done.list_sequence,
         root_key_id: done.root_key_id,
     };
-    args.form.print(&accepted, || {
+    args.ask.form.print(&accepted, || {
         format!(
             "List {} of the root {} is handed out from now on.",
             accepted.list_sequence, accepted.root_key_id
