@@ -165,11 +165,13 @@ where
             let mut turn = None;
             let is_paced = admitted.is_paced;
             let work = async {
-                if is_paced {
+                if is_paced && !pace::is_streamed(&method) {
                     request = match whole(request, rules.body_bytes).await {
                         Ok(request) => request,
                         Err(broken) => return Ok(broken.into_http()),
                     };
+                }
+                if is_paced {
                     turn = Some(rules.turn()?);
                 }
                 let Ok(response) = inner.call(request).await;

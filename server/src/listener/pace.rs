@@ -4,7 +4,8 @@
 //! By Little's law the wait is the number of calls in work over the rate at which they end, whatever they wait for: a disk, a
 //! core, a lock. So, when there have been more than a few for a second, only as many may be in work as end within the target, by
 //! the rate of that second. Reading calls do not count: they do not wait for the disk, and would hide that the others do. A call is in
-//! work once its request is whole: what a caller keeps back takes no place.
+//! work once its request is whole: what a caller keeps back takes no place. One with a stream of requests is in work from its beginning
+//! until its answers begin.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -134,6 +135,12 @@ pub(super) fn writes(path: &str) -> bool {
         && !READS.iter().any(|verb| method.starts_with(verb))
 }
 
+/// Whether the request at `path` is a stream: it is not whole before the call has ended.
+pub(super) fn is_streamed(path: &str) -> bool {
+    STREAMED.contains(&path)
+}
+
+const STREAMED: [&str; 1] = ["/upkeep.v1.AdminService/ImportLicenses"];
 const READS: [&str; 5] = ["Get", "List", "Check", "LookUp", "Preview"];
 /// Between two looks: long enough for a group commit on a slow disk, short enough to act before callers give up.
 const STEP: Duration = Duration::from_millis(250);
@@ -146,6 +153,9 @@ const CALM: usize = 32;
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
+    use upkeep::rpc::FILE_DESCRIPTOR_SET;
+
     use super::*;
 
     /// What came of a run.
@@ -257,6 +267,20 @@ mod tests {
         assert_eq!(pace.limit(), LEAST);
         assert_eq!(run(&pace, 20, 2_000, 1).refused, 0);
         assert_eq!(pace.limit(), 1_024);
+    }
+
+    #[test]
+    fn every_stream_of_requests_is_known() {
+        let files = prost_types::FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
+        let mut streamed = Vec::new();
+        for file in &files.file {
+            for service in &file.service {
+                let streams = service.method.iter().filter(|one| one.client_streaming());
+                let package = format!("/{}.{}", file.package(), service.name());
+                streamed.extend(streams.map(|one| format!("{package}/{}", one.name())));
+            }
+        }
+        assert_eq!(streamed, STREAMED);
     }
 
     #[test]
