@@ -20,6 +20,15 @@ pub(crate) struct Identity {
 
 /// Connects to `address` as `localhost`.
 pub(crate) async fn dial(address: SocketAddr, ca: &str, identity: Option<&Identity>) -> Channel {
+    try_dial(address, ca, identity).await.unwrap()
+}
+
+/// The same, where the server may be gone.
+pub(crate) async fn try_dial(
+    address: SocketAddr,
+    ca: &str,
+    identity: Option<&Identity>,
+) -> Result<Channel, tonic::transport::Error> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
@@ -53,5 +62,4 @@ pub(crate) async fn dial(address: SocketAddr, ca: &str, identity: Option<&Identi
     Endpoint::from_static("https://localhost")
         .connect_with_connector(connect)
         .await
-        .unwrap()
 }

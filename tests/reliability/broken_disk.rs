@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
@@ -153,18 +154,23 @@ async fn g3_a_full_disk_loses_nothing_and_can_be_started_on() {
     println!("G3: {cases} full disks, {acknowledged} acknowledged answers, 0 lost");
 }
 
-/// Takes all space but so many bytes.
+/// Takes all space but so many bytes. The server may take some in between: then it is measured again.
 fn fill(at: &Path, left: u64) {
     let ballast = at.join("ballast");
-    let at = at.to_str().unwrap();
-    let df = std::process::Command::new("df")
-        .args(["--output=avail", "-B1", at])
-        .output()
-        .unwrap();
-    let text = String::from_utf8(df.stdout).unwrap();
-    let free: u64 = text.lines().nth(1).unwrap().trim().parse().unwrap();
-    let taken = free.saturating_sub(left).to_string();
-    sh("fallocate", &["-l", &taken, ballast.to_str().unwrap()]);
+    let taken = (0..100).any(|_| {
+        let df = Command::new("df")
+            .args(["--output=avail", "-B1"])
+            .arg(at)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(df.stdout).unwrap();
+        let free: u64 = text.lines().nth(1).unwrap().trim().parse().unwrap();
+        let taken = free.saturating_sub(left).to_string();
+        let mut fallocate = Command::new("fallocate");
+        let done = fallocate.args(["-l", &taken]).arg(&ballast).output();
+        done.unwrap().status.success()
+    });
+    assert!(taken, "the disk could not be filled");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -203,7 +209,7 @@ async fn g3_a_disk_that_turns_read_only_loses_nothing() {
         assert_eq!(refused.code, NO_DATA, "{context}: {}", refused.said);
         drop(mount);
         // What a person does then; e2fsck answers 1 when it has repaired something.
-        let _ = std::process::Command::new("e2fsck")
+        let _ = Command::new("e2fsck")
             .args(["-f", "-y"])
             .arg(&image)
             .output();
@@ -217,7 +223,7 @@ async fn g3_a_disk_that_turns_read_only_loses_nothing() {
 
 /// Reports an error to the file system, which then does what `errors=remount-ro` says.
 async fn turn_read_only(at: PathBuf, case: usize) {
-    let found = std::process::Command::new("findmnt")
+    let found = Command::new("findmnt")
         .args(["-n", "-o", "SOURCE"])
         .arg(&at)
         .output()

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
-use tonic::Status;
-use tonic::transport::Channel;
+use tonic::transport::{self, Channel};
+use tonic::{Code, Status};
 use upkeep::key::PublicKey;
 use upkeep::rpc::v1;
 use upkeep::rpc::v1::customer_service_client::CustomerServiceClient;
 use upkeep::rpc::v1::support_service_client::SupportServiceClient;
 
 use crate::device::{Api, Device, Wish, request_id};
-use crate::dial::dial;
+use crate::dial::try_dial;
 use crate::server::{Server, Vendor};
 
 /// So many clients share the connections that they call over.
@@ -33,13 +33,15 @@ struct Line {
 }
 
 impl Line {
-    async fn new(vendor: &Vendor, server: &Server) -> Self {
-        let products = dial(server.products, &vendor.ca, None).await;
-        Self {
+    /// # Errors
+    /// The server is gone.
+    async fn new(vendor: &Vendor, server: &Server) -> Result<Self, transport::Error> {
+        let products = try_dial(server.products, &vendor.ca, None).await?;
+        Ok(Self {
             api: Api::new(products.clone()),
             customer: CustomerServiceClient::new(products),
-            support: vendor.support(server).await,
-        }
+            support: vendor.support(server).await?,
+        })
     }
 }
 
@@ -207,7 +209,14 @@ pub(crate) async fn load(
     // All connections stand before the first call, so that all clients begin at once.
     let mut lines = Vec::new();
     for _ in 0..clients.div_ceil(CLIENTS_A_LINE) {
-        lines.push(Line::new(vendor, &server).await);
+        match Line::new(vendor, &server).await {
+            Ok(line) => lines.push(line),
+            Err(_) => {
+                // It met its end before anybody called.
+                end(server);
+                return Vec::new();
+            }
+        }
     }
     let mut singles = singles.into_iter();
     let running: Vec<_> = (0..clients)
@@ -268,7 +277,14 @@ async fn client(
             .await;
         life.acknowledged = acknowledged;
         lives.push(life);
-        if lived.is_err() {
+        // A busy machine makes a server refuse what is too much for it; that is no end.
+        let is_busy = |status: &Status| {
+            matches!(
+                status.code(),
+                Code::ResourceExhausted | Code::DeadlineExceeded
+            )
+        };
+        if lived.is_err_and(|status| !is_busy(&status)) {
             return lives;
         }
     }
@@ -290,7 +306,7 @@ pub(crate) async fn settle(
     lives: Vec<Life>,
 ) -> Result<Settled, String> {
     let key = vendor.key.clone();
-    let line = Line::new(vendor, server).await;
+    let line = Line::new(vendor, server).await.unwrap();
     let mut settled = Settled::default();
     let mut running = JoinSet::new();
     for life in lives {

@@ -5,8 +5,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use upkeep_server::store::{Options, Store, StoreError};
 
 /// True if `present`; else says what does not run, and fails where that variable is set.
 pub(crate) fn able(what: &str, present: bool, required: &str) -> bool {
@@ -121,4 +123,32 @@ pub(crate) fn shimmed(
         ("RIG_PATH", path.into()),
         (setting, value.into()),
     ]
+}
+
+/// Opens a store of this process. A child that another test starts at this moment has all of this process's open files, with their
+/// locks, until it is the other program.
+pub(crate) fn open_store(options: impl Fn() -> Options) -> Result<Store, StoreError> {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        match Store::open(options()) {
+            Err(StoreError::Locked { .. }) if Instant::now() < until => std::thread::yield_now(),
+            opened => return opened,
+        }
+    }
+}
+
+/// True in a process where only `test` runs; else runs it in one, and is false. Where others start servers, their children hold the
+/// locks of this process's files for a moment, and a run depends on when.
+pub(crate) fn alone(test: &str) -> bool {
+    const ALONE: &str = "UPKEEP_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", test, "--nocapture"]).env(ALONE, "1");
+    let ran = child.output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "{said}");
+    assert!(said.contains("1 passed"), "{test} ran: {said}");
+    false
 }

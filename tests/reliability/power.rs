@@ -17,6 +17,7 @@ use upkeep_server::store::{Options, Store, StoreError, Tx, Writer, verify};
 use crate::coin::{Coin, size};
 use crate::damage::{copy, damage};
 use crate::disk::{Disk, Lie};
+use crate::machine::open_store;
 
 /// What a store is doing while the power is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +177,7 @@ impl Life {
 
     /// Makes the store on a disk that does not lie yet, so that a control loses what was acknowledged and not the store.
     fn begin_honestly(&self) {
-        Store::open(self.options()).unwrap().close().unwrap();
+        open_store(|| self.options()).unwrap().close().unwrap();
         self.disk.cut();
     }
 
@@ -192,7 +193,7 @@ impl Life {
         let closed = self.closed.clone().filter(|_| clean);
         damage(&self.data(), &mut self.coin, closed.as_deref());
         let store =
-            Store::open(self.options()).map_err(|fault| format!("does not open: {fault}"))?;
+            open_store(|| self.options()).map_err(|fault| format!("does not open: {fault}"))?;
         let checked = self.check(&store);
         // This process ends like one that is killed: what it would still write does not count.
         self.disk.kill();
@@ -204,7 +205,7 @@ impl Life {
 
     /// One run of the server: opened, used, and for some closed.
     async fn session(&mut self) -> Result<(), StoreError> {
-        let store = Store::open(self.options())?;
+        let store = open_store(|| self.options())?;
         self.closed = None;
         let rounds = match self.workload {
             Workload::Restarts | Workload::Beginnings => 1 + self.coin.below(3),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use tonic::transport::Channel;
+use tonic::transport::{self, Channel};
 use upkeep::key::PublicKey;
 use upkeep::rpc::v1;
 use upkeep::rpc::v1::admin_service_client::AdminServiceClient;
@@ -22,7 +22,7 @@ use upkeep_server::pki::{self, Role, TrustDomain};
 use upkeep_server::random::SystemRandom;
 
 use crate::device::Wish;
-use crate::dial::{Identity, dial};
+use crate::dial::{Identity, dial, try_dial};
 use crate::world::{binary, license, seed};
 
 /// Longer than anything here takes on a busy machine.
@@ -72,8 +72,14 @@ impl Vendor {
         AdminServiceClient::new(dial(server.staff, &self.ca, Some(&self.admin)).await)
     }
 
-    pub(crate) async fn support(&self, server: &Server) -> SupportServiceClient<Channel> {
-        SupportServiceClient::new(dial(server.staff, &self.ca, Some(&self.support)).await)
+    /// # Errors
+    /// The server is gone.
+    pub(crate) async fn support(
+        &self,
+        server: &Server,
+    ) -> Result<SupportServiceClient<Channel>, transport::Error> {
+        let channel = try_dial(server.staff, &self.ca, Some(&self.support)).await?;
+        Ok(SupportServiceClient::new(channel))
     }
 
     /// The sample products, and a license with more seats than anybody takes.

@@ -45,6 +45,7 @@ use upkeep_server::flow::check::verify_records;
 use upkeep_server::record::event::Event;
 
 use crate::coin::{Coin, size};
+use crate::machine::alone;
 use crate::site::Site;
 
 const CLIENTS: usize = 3;
@@ -618,6 +619,9 @@ fn g6_retries_over_a_broken_network_have_one_effect() {
 
 #[test]
 fn g6_a_seed_gives_the_same_run_twice() {
+    if !alone("simulation::g6_a_seed_gives_the_same_run_twice") {
+        return;
+    }
     let (first, second) = (run(7), run(7));
     assert!(first.faults > 5, "there were faults: {}", first.faults);
     for (one, other) in first.trace.iter().zip(&second.trace) {

@@ -37,6 +37,7 @@ use upkeep_server::transport::{Audience, Reflection, RouteOptions, routes};
 use crate::coin::Coin;
 use crate::damage::damage;
 use crate::disk::Disk;
+use crate::machine::open_store;
 use crate::power::place;
 
 /// The clock of a simulation: it shows simulated time, and stands still outside of it.
@@ -109,7 +110,7 @@ impl Site {
     }
 
     pub(crate) fn start(&mut self) -> Result<Running, StoreError> {
-        let store = Store::open(self.options())?;
+        let store = open_store(|| self.options())?;
         self.running = Some(store.clone());
         self.runs += 1;
         let parts = Parts {
