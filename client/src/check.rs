@@ -1,8 +1,8 @@
 //! The start-up check: may this build run here? No network, no server; the clock is looked at for leases only (DESIGN 8).
 //!
-//! The store has verified certificate or upgrade code by the trusted keys when it was opened, as far as it knows their keys. Here the device key answers a fresh
-//! random challenge, and [`upkeep::check`] decides the rest. A TPM signs only while its counter stands where it stood at the activation,
-//! so the chip itself answers whether the license was returned.
+//! The store has verified certificate or upgrade code by the trusted keys when it was opened, as far as it knows their keys. Here the
+//! device key answers a fresh random challenge, and [`upkeep::check`] decides the rest. A TPM signs only while its counter stands where it
+//! stood at the activation, so the chip itself answers whether the license was returned.
 
 use upkeep::armor;
 use upkeep::artefact::ReleaseManifest;

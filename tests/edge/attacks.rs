@@ -5,7 +5,6 @@
 //! calls is its own. Memory is that of a whole process, attackers included, which only makes the bound tighter; so each attack has a
 //! process of its own, where no other test grows. Deadlines are short, so that a test can wait for them.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use tokio::task::JoinSet;
 use tonic::{Code, Request};
 use upkeep_server::listener::Limits;
 
+use crate::alone::alone;
 use crate::frames::{self, CONTINUATION, DATA, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE};
 use crate::probe::ask;
 use crate::world::{Running, World, handshake, patient};
@@ -149,17 +149,7 @@ async fn g14_endless_data_stalled_windows_and_huge_headers() {
 
 /// Runs `attack` for a while in a process of its own, and asserts what is promised.
 async fn survives(attack: Attack) {
-    if std::env::var_os(ALONE).is_none() {
-        let test = format!("attacks::{}", attack.name);
-        let mut alone = Command::new(std::env::current_exe().unwrap());
-        alone
-            .args(["--exact", &test, "--nocapture"])
-            .env(ALONE, "1");
-        let ran = alone.output().unwrap();
-        let said = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
-        eprintln!("{said}");
-        assert!(ran.status.success(), "{test}: {}", ran.status);
-        assert!(said.contains("1 passed"), "{test} ran");
+    if !alone(&format!("attacks::{}", attack.name)) {
         return;
     }
     let world = World::new();
@@ -311,8 +301,6 @@ fn resident_mib() -> f64 {
     pages / 256.0
 }
 
-/// Set in the process of one attack.
-const ALONE: &str = "UPKEEP_TEST_ALONE";
 const HANG: &str = "/test.Probe/Hang";
 const ATTACKERS: usize = 4;
 const WAVE_EVERY: Duration = Duration::from_secs(1);

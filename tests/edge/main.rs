@@ -10,6 +10,8 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+#[path = "../e2e/alone.rs"]
+mod alone;
 mod attacks;
 mod calls;
 mod caps;

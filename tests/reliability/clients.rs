@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
@@ -23,6 +23,9 @@ use crate::server::{Server, Vendor};
 
 /// So many clients share the connections that they call over.
 const CLIENTS_A_LINE: usize = 16;
+
+/// A server that is busy for longer does nothing any more.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Whom a client calls.
 #[derive(Clone)]
@@ -257,6 +260,7 @@ async fn client(
     shared: Arc<Load>,
 ) -> Vec<Life> {
     let mut lives = Vec::new();
+    let until = Instant::now() + PATIENCE;
     loop {
         let mut life = match single.take() {
             Some(single) => Life::new(Kind::Upgrades, single),
@@ -284,7 +288,7 @@ async fn client(
                 Code::ResourceExhausted | Code::DeadlineExceeded
             )
         };
-        if lived.is_err_and(|status| !is_busy(&status)) {
+        if lived.is_err_and(|status| !is_busy(&status) || Instant::now() > until) {
             return lives;
         }
     }

@@ -136,19 +136,3 @@ pub(crate) fn open_store(options: impl Fn() -> Options) -> Result<Store, StoreEr
         }
     }
 }
-
-/// True in a process where only `test` runs; else runs it in one, and is false. Where others start servers, their children hold the
-/// locks of this process's files for a moment, and a run depends on when.
-pub(crate) fn alone(test: &str) -> bool {
-    const ALONE: &str = "UPKEEP_TEST_ALONE";
-    if std::env::var_os(ALONE).is_some() {
-        return true;
-    }
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", test, "--nocapture"]).env(ALONE, "1");
-    let ran = child.output().unwrap();
-    let said = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "{said}");
-    assert!(said.contains("1 passed"), "{test} ran: {said}");
-    false
-}

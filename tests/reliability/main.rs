@@ -11,6 +11,8 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+#[path = "../e2e/alone.rs"]
+mod alone;
 mod broken_disk;
 mod clients;
 mod coin;

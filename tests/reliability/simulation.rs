@@ -44,8 +44,8 @@ use upkeep_client::{Client, ClientError, Deadlines, RetryPolicy};
 use upkeep_server::flow::check::verify_records;
 use upkeep_server::record::event::Event;
 
+use crate::alone::alone;
 use crate::coin::{Coin, size};
-use crate::machine::alone;
 use crate::site::Site;
 
 const CLIENTS: usize = 3;
@@ -619,6 +619,7 @@ fn g6_retries_over_a_broken_network_have_one_effect() {
 
 #[test]
 fn g6_a_seed_gives_the_same_run_twice() {
+    // Where others start servers, their children hold the locks of this process's files for a moment, and a run depends on when.
     if !alone("simulation::g6_a_seed_gives_the_same_run_twice") {
         return;
     }

@@ -55,9 +55,15 @@ where
 {
     let before = of_process(pid)?;
     let done = work.await?;
+    let after = rest(pid, LONGEST_REST).await?;
+    Ok((done, after.saturating_sub(before)))
+}
+
+/// Waits until a process is at rest, for at most so many looks at it; gives its CPU time then.
+pub(crate) async fn rest(pid: u32, looks: usize) -> anyhow::Result<Duration> {
     let mut last = of_process(pid)?;
     // Something runs each second; what is put off keeps a thread busy.
-    for _ in 0..LONGEST_REST {
+    for _ in 0..looks {
         tokio::time::sleep(LOOK_EVERY).await;
         let now = of_process(pid)?;
         let used = now.saturating_sub(last);
@@ -66,7 +72,7 @@ where
             break;
         }
     }
-    Ok((done, last.saturating_sub(before)))
+    Ok(last)
 }
 
 /// Longer than the server puts its index off.

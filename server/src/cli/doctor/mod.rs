@@ -1,7 +1,7 @@
 //! `doctor`: looks at a server's configuration, data directory and machine, and says what to do about what it finds.
 //!
-//! It reads and never writes, and binds no address, so it works beside a running server. What a start would refuse is a problem; what will hurt
-//! later is a warning; what is worth knowing is a note.
+//! It reads and never writes, and binds no address, so it works beside a running server. What a start would refuse is a problem; what
+//! will hurt later is a warning; what is worth knowing is a note.
 
 mod data;
 mod machine;

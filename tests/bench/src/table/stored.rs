@@ -4,7 +4,7 @@
 //! every key and value. They go through the store's own transactions.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use tokio::task::JoinSet;
@@ -45,11 +45,7 @@ pub(super) async fn measure(
     let large = load.secrets(serials.collect::<Result<_, _>>()?).await?;
 
     // After so many changes a start makes a snapshot beside the calls: that is no part of what a call costs.
-    while cpu::until_rest(server.pid(), async { anyhow::Ok(()) })
-        .await?
-        .1
-        > STILL
-    {}
+    cpu::rest(server.pid(), LOOKS).await?;
     let mut ratios = Vec::new();
     for _ in 0..bench.rounds {
         let few_us = window(&few_server, &few_load, &few, bench.quick).await?;
@@ -203,5 +199,5 @@ const FEW: usize = 1_000;
 /// So many of the large store's licenses are activated, from all over it.
 const SPREAD: u64 = 4_000;
 const AT_ONCE: usize = 64;
-/// What a server uses that has nothing to do, over as long as one looks.
-const STILL: Duration = Duration::from_millis(50);
+/// Several minutes of them.
+const LOOKS: usize = 600;
