@@ -61,7 +61,7 @@ pub(crate) async fn verify(
     call: Call,
     ask: Request,
 ) -> Result<Verified, Outcome> {
-    prove_possession(deps, &call, &ask, binding::verify).await?;
+    let stored = prove_possession(deps, &call, &ask, binding::verify).await?;
     let heartbeat = read_heartbeat(deps, &ask)?;
     let action = call.action;
     let mut fresh = challenge::check(&deps.pepper, Purpose::Verify, &ask.challenge, call.now);
@@ -71,7 +71,7 @@ pub(crate) async fn verify(
             .note(&known, ask.activation, ask.request, call.now)
         {
             Use::Own => {
-                if let Some(verified) = unchanged(deps, &call, &ask, &known)? {
+                if let Some(verified) = unchanged(deps, &call, &ask, &known, stored)? {
                     return Ok(verified);
                 }
             }
@@ -128,6 +128,8 @@ pub(crate) async fn verify(
 /// record says. It is durable already, so there is no transaction and no event; a retry gets it afresh. `None` where anything is to be
 /// written or refused, or was answered before: then the transaction decides.
 ///
+/// * `stored` - the activation as this call has read it.
+///
 /// # Errors
 /// Faults.
 fn unchanged(
@@ -135,6 +137,7 @@ fn unchanged(
     call: &Call,
     ask: &Request,
     fresh: &Fresh,
+    stored: Activation,
 ) -> Result<Option<Verified>, Outcome> {
     let mut store = &deps.store;
     let now = whole_micros(call.now);
@@ -144,7 +147,7 @@ fn unchanged(
     if answered.is_some() || spent.is_some() {
         return Ok(None);
     }
-    let Ok((stored, license)) = load_with_license(deps, &mut store, &ask.activation, now) else {
+    let Some(license) = deps.license(&mut store, &stored.serial, now)? else {
         return Ok(None);
     };
     let activation = stored.at(now, &license);
@@ -236,8 +239,8 @@ fn check_license(license: &License, activation: &Activation) -> Result<(), Outco
     }
 }
 
-/// Verifies the device's signature over a call about its activation: nobody else gets even the kept answer of a retry. An unknown
-/// activation costs one verification too, and gets the same answer.
+/// Verifies the device's signature over a call about its activation, and gives the activation as it is on record: nobody else gets even
+/// the kept answer of a retry. An unknown activation costs one verification too, and gets the same answer.
 ///
 /// # Errors
 /// ATTESTATION_FAILED.
@@ -246,7 +249,7 @@ pub(crate) async fn prove_possession(
     call: &Call,
     ask: &Request,
     bind: fn(&[u8], &RequestId, &str) -> [u8; 32],
-) -> Result<(), Outcome> {
+) -> Result<Activation, Outcome> {
     let mut store = &deps.store;
     let known: Option<Activation> = store.load(&keys::activation(&ask.activation))?;
     let is_known = known.is_some();
@@ -263,7 +266,7 @@ pub(crate) async fn prove_possession(
     let b = bind(&ask.challenge, &ask.request, &ask.activation.to_string());
     let shown = attest::appraise_software(&key, &b, &ask.signature).is_ok();
     if shown & is_known {
-        return Ok(());
+        return Ok(activation);
     }
     let subject = ask.activation.to_string();
     Err(refuse_stranger(deps, call, subject, Reason::AttestationFailed.into()).await)

@@ -11,6 +11,8 @@ use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -24,6 +26,12 @@ const HEAD_KEY: &[u8] = &[0];
 
 /// The first key that can be a record's.
 const FIRST_KEY: &[u8] = &[1];
+
+/// So many threads fill an empty index: two take two thirds of the time that one takes, a third gained nothing on two cores.
+const LOADERS: usize = 2;
+
+/// So many pairs go to one of them at a time, that they seldom meet in a page.
+const LOADED_AT_ONCE: usize = 16 * 1024;
 
 /// The current records.
 pub(super) struct Index {
@@ -62,7 +70,7 @@ impl Index {
                     });
                 }
                 Ok(Err(sled::Error::Io(error))) if is_held(&error) => {
-                    std::thread::sleep(Duration::from_millis(20));
+                    thread::sleep(Duration::from_millis(20));
                 }
                 Ok(Err(sled::Error::Io(error))) if super::error::is_full(&error) => {
                     return Err(OpenError::Full);
@@ -141,8 +149,8 @@ impl Index {
         &self.dir
     }
 
-    /// Fills an empty index with records that ascend, and the head they belong to. Until the last of them is there, the index shows
-    /// no head and is taken for torn.
+    /// Fills an empty index with records that ascend, and last the head they belong to. Until then the index shows no head and is taken
+    /// for torn.
     ///
     /// # Errors
     /// What the records fail with; [`StoreError::Index`].
@@ -151,13 +159,38 @@ impl Index {
         pairs: &mut dyn Iterator<Item = Result<Pair, StoreError>>,
         head: &Head,
     ) -> Result<(), StoreError> {
-        let fault = |error| self.fault(&error);
-        for pair in pairs {
-            let (key, value) = pair?;
-            self.db.insert(key, value).map_err(fault)?;
-        }
+        thread::scope(|scope| {
+            let mut loaders = Vec::new();
+            for _ in 0..LOADERS {
+                let (sender, chunks) = mpsc::sync_channel(1);
+                let loader = thread::Builder::new().name("index loader".into());
+                let loader = loader.spawn_scoped(scope, move || self.load_chunks(chunks));
+                let loader = loader
+                    .map_err(|error| StoreError::io("start a thread for", &self.dir, error))?;
+                loaders.push((sender, loader));
+            }
+            for (sender, _) in loaders.iter().cycle() {
+                let chunk: Vec<Pair> = pairs.take(LOADED_AT_ONCE).collect::<Result<_, _>>()?;
+                // A loader that is gone says why below.
+                if chunk.is_empty() || sender.send(chunk).is_err() {
+                    break;
+                }
+            }
+            loaders.into_iter().try_for_each(|(sender, loader)| {
+                drop(sender);
+                loader.join().unwrap_or_else(|_| Err(self.panicked()))
+            })
+        })?;
         let head = head_bytes(head);
-        self.db.insert(HEAD_KEY, head).map_err(fault)?;
+        let written = self.db.insert(HEAD_KEY, head);
+        written.map_err(|error| self.fault(&error)).map(drop)
+    }
+
+    fn load_chunks(&self, chunks: Receiver<Vec<Pair>>) -> Result<(), StoreError> {
+        for (key, value) in chunks.into_iter().flatten() {
+            let written = self.db.insert(key, value);
+            written.map_err(|error| self.fault(&error))?;
+        }
         Ok(())
     }
 
@@ -188,6 +221,13 @@ impl Index {
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         self.db.flush().map_err(|error| self.fault(&error))?;
         sync_tree(&self.dir).map_err(|error| StoreError::io("sync", &self.dir, error))
+    }
+
+    fn panicked(&self) -> StoreError {
+        StoreError::Index {
+            dir: self.dir.clone(),
+            why: "sled panicked".into(),
+        }
     }
 
     fn fault(&self, error: &sled::Error) -> StoreError {
