@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 
-use upkeep_server::store::{Access, Fs, FsFile};
+use upkeep_server::store::Watch;
 
 /// The gate of one disk.
 #[derive(Clone, Default)]
@@ -15,12 +15,6 @@ impl Gate {
     pub(crate) fn shut(&self) -> Shut {
         *self.0.0.lock().unwrap() = true;
         Shut(self.clone())
-    }
-
-    /// The file layer `under`, behind this gate.
-    pub(crate) fn before(&self, under: Arc<dyn Fs>) -> Gated {
-        let gate = self.clone();
-        Gated { under, gate }
     }
 
     fn pass(&self) {
@@ -44,77 +38,9 @@ impl Drop for Shut {
     }
 }
 
-/// A file layer behind a gate.
-pub(crate) struct Gated {
-    under: Arc<dyn Fs>,
-    gate: Gate,
-}
-
-impl Fs for Gated {
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        self.under.create_dir(dir)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.gate.pass();
-        self.under.sync_dir(dir)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.under.list(dir)
-    }
-
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.under.exists(path)
-    }
-
-    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn FsFile>> {
-        let file = self.under.open(path, access)?;
-        let gate = self.gate.clone();
-        Ok(Box::new(GatedFile { file, gate }))
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.under.rename(from, to)
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.under.remove_file(path)
-    }
-
-    fn remove_tree(&self, path: &Path) -> io::Result<()> {
-        self.under.remove_tree(path)
-    }
-
-    fn boot_id(&self) -> Option<String> {
-        self.under.boot_id()
-    }
-}
-
-struct GatedFile {
-    file: Box<dyn FsFile>,
-    gate: Gate,
-}
-
-impl FsFile for GatedFile {
-    fn read_at(&mut self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(into, offset)
-    }
-
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_at(bytes, offset)
-    }
-
-    fn set_len(&mut self, length: u64) -> io::Result<()> {
-        self.file.set_len(length)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.gate.pass();
-        self.file.sync()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
+impl Watch for Gate {
+    fn sync(&self, _: &Path, sync: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        self.pass();
+        sync()
     }
 }

@@ -5,6 +5,7 @@
 //! wait can end, the first refusal says that all places are taken. How much is done under overload, and how fast refusals come, is
 //! measured: `upkeep-bench overload`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -158,7 +159,7 @@ impl Site {
             settings.connections.call_target = None;
             settings.connections.call = Duration::from_secs(3_600);
         };
-        let scene = Scene::over(limits, |store| store.wrap_fs(|under| gate.before(under))).await;
+        let scene = Scene::over(limits, |store| store.watch(Arc::new(gate.clone()))).await;
         let mut channels = Vec::new();
         for _ in 0..CONNECTIONS {
             channels.push(scene.products().await);

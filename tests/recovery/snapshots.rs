@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-use std::{fs, io, thread};
+use std::{fs, thread};
 
 use tokio::task::JoinSet;
-use upkeep_server::store::{Access, Fs, FsFile, RealFs, Store, StoreError, Tx, verify};
+use upkeep_server::store::{Store, StoreError, Tx, Watch, verify};
 
 use crate::binaries::PATIENCE;
 use crate::place::{Place, all, fill, options, replayed, run};
@@ -83,7 +83,7 @@ fn the_last_two_are_kept_and_each_builds_on_the_one_before() {
 fn the_ledger_is_read_once_for_a_snapshot() {
     let (_place, store, ledger, read) = with_a_long_segment();
     store.snapshot().unwrap().unwrap();
-    let read = read.load(Ordering::Relaxed);
+    let read = read.0.load(Ordering::Relaxed);
     assert!(read < 2 * ledger, "{read} bytes of {ledger}");
     store.close().unwrap();
 }
@@ -96,19 +96,19 @@ fn who_reads_page_by_page_does_not_begin_with_the_segment_each_time() {
         next = last.sequence() + 1;
     }
     assert_eq!(next, store.head().sequence() + 1);
-    let read = read.load(Ordering::Relaxed);
+    let read = read.0.load(Ordering::Relaxed);
     assert!(read < 3 * ledger, "{read} bytes of {ledger}");
     store.close().unwrap();
 }
 
 /// A store that was just opened, with a segment before the last one that nobody has walked since; the bytes of its ledger; those that were
 /// read of it since.
-fn with_a_long_segment() -> (Place, Store, u64, Arc<AtomicU64>) {
+fn with_a_long_segment() -> (Place, Store, u64, Arc<Counting>) {
     let place = Place::new();
-    let read = Arc::new(AtomicU64::new(0));
+    let read = Arc::new(Counting::default());
     let open = || {
         let options = options(&place.dir()).segment_bytes(2 << 20);
-        Store::open(options.fs(Arc::new(Counting(Arc::clone(&read))))).unwrap()
+        Store::open(options.watch(Arc::clone(&read))).unwrap()
     };
     let store = open();
     run(async {
@@ -132,84 +132,19 @@ fn with_a_long_segment() -> (Place, Store, u64, Arc<AtomicU64>) {
         .map(|path| fs::metadata(path).unwrap().len());
     let ledger = lengths.sum();
     let store = open();
-    read.store(0, Ordering::Relaxed);
+    read.0.store(0, Ordering::Relaxed);
     (place, store, ledger, read)
 }
 
 /// Counts the bytes that are read of the ledger.
-struct Counting(Arc<AtomicU64>);
+#[derive(Default)]
+struct Counting(AtomicU64);
 
-struct Counted {
-    file: Box<dyn FsFile>,
-    read: Arc<AtomicU64>,
-}
-
-impl Fs for Counting {
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        RealFs.create_dir(dir)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        RealFs.sync_dir(dir)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        RealFs.list(dir)
-    }
-
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        RealFs.exists(path)
-    }
-
-    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn FsFile>> {
-        let file = RealFs.open(path, access)?;
-        match path.parent().is_some_and(|dir| dir.ends_with("ledger")) {
-            true => Ok(Box::new(Counted {
-                file,
-                read: Arc::clone(&self.0),
-            })),
-            false => Ok(file),
+impl Watch for Counting {
+    fn read(&self, file: &Path, bytes: usize) {
+        if file.parent().is_some_and(|dir| dir.ends_with("ledger")) {
+            self.0.fetch_add(bytes as u64, Ordering::Relaxed);
         }
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealFs.rename(from, to)
-    }
-
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        RealFs.remove_file(path)
-    }
-
-    fn remove_tree(&self, path: &Path) -> io::Result<()> {
-        RealFs.remove_tree(path)
-    }
-
-    fn boot_id(&self) -> Option<String> {
-        RealFs.boot_id()
-    }
-}
-
-impl FsFile for Counted {
-    fn read_at(&mut self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        let read = self.file.read_at(into, offset)?;
-        self.read.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
-    }
-
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_at(bytes, offset)
-    }
-
-    fn set_len(&mut self, length: u64) -> io::Result<()> {
-        self.file.set_len(length)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.file.sync()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
     }
 }
 

@@ -11,7 +11,6 @@ mod scrape;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text;
@@ -25,7 +24,6 @@ use prometheus_client::registry::Registry;
 use crate::clock::Clock;
 pub use crate::metrics::calls::ListenerMetrics;
 use crate::metrics::calls::Listeners;
-pub use crate::metrics::disk::TimedFs;
 use crate::metrics::scrape::Asked;
 pub use crate::metrics::scrape::Sources;
 use crate::store::Group;
@@ -167,17 +165,6 @@ impl Metrics {
         let transactions = u32::try_from(group.transactions).unwrap_or(u32::MAX);
         self.group_transactions.observe(f64::from(transactions));
         self.commit_seconds.observe(group.took.as_secs_f64());
-    }
-
-    /// Notes a sync of the ledger.
-    fn synced(&self, took: Duration) {
-        self.sync_seconds.observe(took.as_secs_f64());
-    }
-
-    /// Notes bytes written to the ledger.
-    fn wrote(&self, bytes: usize) {
-        self.written_bytes
-            .inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
     /// Notes what became of a mail.

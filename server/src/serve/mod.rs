@@ -36,7 +36,7 @@ use crate::keys::{Keys, KeysError, keys_dir};
 use crate::listener::{Limits, Listener, ListenerKind};
 use crate::mail::smtp::Mailer;
 use crate::mail::{MailError, Stationery};
-use crate::metrics::{Metrics, Sources, TimedFs};
+use crate::metrics::{Metrics, Sources};
 use crate::ops::Ops;
 use crate::pki;
 use crate::random::Random;
@@ -383,7 +383,7 @@ impl Running {
 fn watched(store: Options, metrics: &Arc<Metrics>) -> Options {
     let groups = Arc::clone(metrics);
     store
-        .wrap_fs(|fs| TimedFs::new(fs, Arc::clone(metrics)))
+        .watch(Arc::clone(metrics))
         .watcher(move |group| groups.group_committed(group))
 }
 

@@ -16,7 +16,7 @@ use tonic_health::server::HealthService;
 use super::*;
 use crate::clock::ManualClock;
 use crate::random::SeededRandom;
-use crate::store::{Access, Fs, FsFile, RealFs, StoreError};
+use crate::store::{StoreError, Watch};
 
 struct Place {
     _root: tempfile::TempDir,
@@ -61,9 +61,9 @@ impl Place {
         Server::open(&self.settings, clock, random)
     }
 
-    fn open_over(&self, fs: Arc<dyn Fs>) -> Server {
+    fn open_over(&self, watch: Arc<impl Watch>) -> Server {
         let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
-        let options = Options::new(&self.settings.data_dir).fs(fs);
+        let options = Options::new(&self.settings.data_dir).watch(watch);
         Server::open_with(&self.settings, options, clock, random).unwrap()
     }
 }
@@ -81,66 +81,16 @@ async fn patient<F: Future>(future: F) -> F::Output {
     timeout(Duration::from_secs(20), future).await.unwrap()
 }
 
-/// The disk, until it fails: from then on no sync succeeds.
-struct Disk {
-    failed: Arc<AtomicBool>,
-}
+/// Once it is set, no sync succeeds.
+#[derive(Default)]
+struct Failed(AtomicBool);
 
-struct DiskFile {
-    file: Box<dyn FsFile>,
-    failed: Arc<AtomicBool>,
-}
-
-impl Fs for Disk {
-    fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        RealFs.create_dir(dir)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        RealFs.sync_dir(dir)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        RealFs.list(dir)
-    }
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        RealFs.exists(path)
-    }
-    fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn FsFile>> {
-        let file = RealFs.open(path, access)?;
-        let failed = Arc::clone(&self.failed);
-        Ok(Box::new(DiskFile { file, failed }))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        RealFs.rename(from, to)
-    }
-    fn remove_file(&self, path: &Path) -> io::Result<()> {
-        RealFs.remove_file(path)
-    }
-    fn remove_tree(&self, path: &Path) -> io::Result<()> {
-        RealFs.remove_tree(path)
-    }
-    fn boot_id(&self) -> Option<String> {
-        RealFs.boot_id()
-    }
-}
-
-impl FsFile for DiskFile {
-    fn read_at(&mut self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(into, offset)
-    }
-    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_at(bytes, offset)
-    }
-    fn set_len(&mut self, length: u64) -> io::Result<()> {
-        self.file.set_len(length)
-    }
-    fn sync(&mut self) -> io::Result<()> {
-        match self.failed.load(Ordering::SeqCst) {
+impl Watch for Failed {
+    fn sync(&self, _: &Path, sync: &mut dyn FnMut() -> io::Result<()>) -> io::Result<()> {
+        match self.0.load(Ordering::SeqCst) {
             true => Err(io::Error::other("the disk is gone")),
-            false => self.file.sync(),
+            false => sync(),
         }
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
     }
 }
 
@@ -182,13 +132,11 @@ async fn dropping_it_stops_it() {
 #[tokio::test]
 async fn a_store_that_stops_ends_the_server() {
     let place = Place::new();
-    let failed = Arc::new(AtomicBool::new(false));
-    let server = place.open_over(Arc::new(Disk {
-        failed: Arc::clone(&failed),
-    }));
+    let failed = Arc::new(Failed::default());
+    let server = place.open_over(Arc::clone(&failed));
     let store = server.deps.store().clone();
     let mut running = started(server).await;
-    failed.store(true, Ordering::SeqCst);
+    failed.0.store(true, Ordering::SeqCst);
     let written = store.transact("test", |tx| {
         tx.put(b"k".to_vec(), b"v".to_vec());
         Ok::<_, StoreError>(())
@@ -202,7 +150,7 @@ async fn a_store_that_stops_ends_the_server() {
     assert!(TcpStream::connect(running.products_addr()).await.is_err());
     // It has ended already, and says no more.
     running.stop().await.unwrap();
-    failed.store(false, Ordering::SeqCst);
+    failed.0.store(false, Ordering::SeqCst);
     place.open().unwrap().close().unwrap();
 }
 

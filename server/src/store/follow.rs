@@ -121,79 +121,20 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use super::super::fs::{FsFile, RealFs};
+    use super::super::fs::RealFs;
+    use super::super::watched::{Watch, Watched};
     use super::super::{Options, Store, Writer};
     use super::*;
 
-    /// The disk, and how many bytes were read from it.
-    #[derive(Clone, Default)]
-    struct Counting(Arc<AtomicU64>);
+    /// Counts the bytes that are read.
+    #[derive(Default)]
+    struct Counting(AtomicU64);
 
-    struct CountingFile(Box<dyn FsFile>, Arc<AtomicU64>);
-
-    impl Fs for Counting {
-        fn create_dir(&self, dir: &Path) -> io::Result<()> {
-            RealFs.create_dir(dir)
-        }
-
-        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-            RealFs.sync_dir(dir)
-        }
-
-        fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-            RealFs.list(dir)
-        }
-
-        fn exists(&self, path: &Path) -> io::Result<bool> {
-            RealFs.exists(path)
-        }
-
-        fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn FsFile>> {
-            let file = RealFs.open(path, access)?;
-            Ok(Box::new(CountingFile(file, Arc::clone(&self.0))))
-        }
-
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            RealFs.rename(from, to)
-        }
-
-        fn remove_file(&self, path: &Path) -> io::Result<()> {
-            RealFs.remove_file(path)
-        }
-
-        fn remove_tree(&self, path: &Path) -> io::Result<()> {
-            RealFs.remove_tree(path)
-        }
-
-        fn boot_id(&self) -> Option<String> {
-            RealFs.boot_id()
-        }
-    }
-
-    impl FsFile for CountingFile {
-        fn read_at(&mut self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-            let read = self.0.read_at(into, offset)?;
-            self.1.fetch_add(read as u64, Ordering::Relaxed);
-            Ok(read)
-        }
-
-        fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-            self.0.write_at(bytes, offset)
-        }
-
-        fn set_len(&mut self, length: u64) -> io::Result<()> {
-            self.0.set_len(length)
-        }
-
-        fn sync(&mut self) -> io::Result<()> {
-            self.0.sync()
-        }
-
-        fn len(&self) -> io::Result<u64> {
-            self.0.len()
+    impl Watch for Counting {
+        fn read(&self, _: &Path, bytes: usize) {
+            self.0.fetch_add(bytes as u64, Ordering::Relaxed);
         }
     }
 
@@ -222,8 +163,9 @@ mod tests {
         // Room is written ahead by a quarter of a segment, so 64 KiB here.
         let store = store(dir.path(), 256 << 10);
         add(&store, 20, 10_000).await;
-        let counting = Counting::default();
-        let fs: Arc<dyn Fs> = Arc::new(counting.clone());
+        let counting = Arc::new(Counting::default());
+        let watched = Watched::new(Arc::new(RealFs), Arc::clone(&counting));
+        let fs: Arc<dyn Fs> = Arc::new(watched);
         let ledger = LedgerFiles::open_over(&fs, dir.path()).unwrap();
         let mut follower = ledger.follow(dir.path()).unwrap();
         assert!(counting.0.swap(0, Ordering::Relaxed) > 200_000);

@@ -64,6 +64,7 @@ mod snapshot;
 mod snapshots;
 pub mod tree;
 mod tx;
+mod watched;
 mod write_behind;
 
 use std::path::Path;
@@ -87,6 +88,7 @@ pub use self::options::{Group, Options, Writer};
 pub use self::reading::{Entries, LedgerFiles};
 pub use self::snapshot::Snapshot;
 pub use self::tx::{MAX_BYTES, MAX_KEY_BYTES, MAX_KEYS, MAX_VALUE_BYTES, Tx};
+pub use self::watched::{Watch, Watched};
 
 use self::committer::{Committer, Message, Pending};
 use self::engine::{Engine, Order};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fs::{Fs, RealFs};
+use super::watched::{Watch, Watched};
 use crate::clock::{Clock, SystemClock};
 
 /// Tells the time: milliseconds since 1970 UTC.
@@ -122,10 +123,10 @@ impl Options {
         self
     }
 
-    /// Replaces the file layer by what `wrap` puts around it.
+    /// Lets `watch` see the calls of the file layer.
     #[must_use]
-    pub fn wrap_fs<F: Fs>(mut self, wrap: impl FnOnce(Arc<dyn Fs>) -> F) -> Self {
-        self.fs = Arc::new(wrap(self.fs));
+    pub fn watch(mut self, watch: Arc<impl Watch>) -> Self {
+        self.fs = Arc::new(Watched::new(self.fs, watch));
         self
     }
 
