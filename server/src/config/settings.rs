@@ -216,7 +216,7 @@ impl Default for Settings {
                 per_network_per_hour: 100,
                 per_minute: 1_000,
                 lockout: Duration::from_secs(60),
-                lockout_max: Duration::from_secs(86_400),
+                lockout_max: Duration::from_secs(900),
             },
             mail: MailSettings::default(),
             drain_lead: Duration::ZERO,

@@ -68,14 +68,16 @@ pub(crate) async fn authenticate(
     // before ended: tries that come all at once are not free.
     may_try(deps, call, serial)?;
     let turn = deps.passwords.turn(kind).await;
-    guarded(
+    let proved = guarded(
         deps,
         call,
         serial,
         Reason::CredentialInvalid,
         compare(deps, serial, credential, turn.clone()),
     )
-    .await
+    .await?;
+    guesses(deps, |limiter| limiter.succeed(serial));
+    Ok(proved)
 }
 
 /// A try whose result is not known: one whose caller goes away meanwhile counts as a wrong one, or its work would be free.
@@ -101,7 +103,8 @@ fn may_try(deps: &Deps, call: &Call, serial: &SerialNumber) -> Result<(), Refusa
     guesses(deps, |limiter| limiter.check(now, serial, ip)).map_err(Refusal::from)
 }
 
-/// Runs a comparison of something secret behind the guess limit. A miss is counted, recorded and answered with `reason`.
+/// Runs a comparison of something secret behind the guess limit. A miss is counted, recorded and answered with `reason`; a hit is not
+/// counted, and the misses before it still are.
 ///
 /// # Errors
 /// TOO_MANY_TRIES with the time to wait; `reason`.
@@ -126,7 +129,6 @@ where
     trial.failed = matches!(compared, Ok(None));
     drop(trial);
     if let Some(proved) = compared? {
-        guesses(deps, |limiter| limiter.succeed(serial));
         return Ok(proved);
     }
     let serial = serial.clone();

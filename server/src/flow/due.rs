@@ -214,16 +214,25 @@ impl Batch {
             Ok(Looked::License(license, due)) => {
                 pass.licenses_read = pass.licenses_read.saturating_add(1);
                 if !due.is_empty() {
-                    let done = settle(deps, tx, call, *license, &due)?;
-                    pass.add(&done);
+                    match tx.attempt(|tx| settle(deps, tx, call, *license, &due)) {
+                        Ok(done) => pass.add(&done),
+                        Err(outcome) => self.leave_out(key, outcome)?,
+                    }
                 }
             }
-            Err(Outcome::Failed(Fault::Inconsistent(what))) => {
-                pass.faulty = pass.faulty.saturating_add(1);
-                self.faults.push(format!("{}: {what}", key.escape_ascii()));
-            }
-            Err(outcome) => return Err(outcome),
+            Err(outcome) => self.leave_out(key, outcome)?,
         }
+        Ok(())
+    }
+
+    /// # Errors
+    /// What is no fault of the license.
+    fn leave_out(&mut self, key: &[u8], outcome: Outcome) -> Result<(), Outcome> {
+        let Outcome::Failed(Fault::Inconsistent(what)) = outcome else {
+            return Err(outcome);
+        };
+        self.pass.faulty = self.pass.faulty.saturating_add(1);
+        self.faults.push(format!("{}: {what}", key.escape_ascii()));
         Ok(())
     }
 }

@@ -230,7 +230,7 @@ async fn publish_here(
     let list = jws::verify::<KeyList>(&text, find, verify_es256)
         .map_err(|error| invalid("key_list", error))?
         .into_claims();
-    issuing::check_list(&list, &deps.issuer, &self::list(deps), now)?;
+    let (issuer, known) = (deps.issuer.clone(), self::list(deps));
     let new = CertifiedList {
         sequence: list.sequence(),
         root,
@@ -240,6 +240,7 @@ async fn publish_here(
     let stored = new.clone();
     deps.once::<(), _>(call, principal, body.as_bytes(), move |tx, note| {
         note.subject = format!("list {}", new.sequence);
+        issuing::check_list(&list, &issuer, &known, now)?;
         let before: Option<CertifiedList> = tx.load(&keys::certified_list())?;
         if let Some(before) = before.filter(|before| before.root == new.root)
             && before.sequence >= new.sequence

@@ -88,7 +88,7 @@ pub(crate) async fn redeem(
     ask: Request,
 ) -> Result<Redeemed, Outcome> {
     let now = whole_micros(call.now);
-    // 1 The code, behind the guess limit.
+    // 1 The code, behind the guess limit. A right one makes up for no wrong guess: it may have been redeemed or replaced long ago.
     let guess = async { find_code(deps, &ask.serial, &ask.code) };
     let (id, number) = guarded(deps, &call, &ask.serial, Reason::CodeInvalid, guess).await?;
     // 2 The device, where there is one; 3 the build.

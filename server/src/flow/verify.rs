@@ -1,4 +1,4 @@
-//! VerifyActivation: the online check. It hands out the certificate afresh, with today's maintenance.
+//! VerifyActivation: the online check. It hands out the certificate signed afresh, with today's maintenance.
 
 use std::sync::{Arc, OnceLock};
 
@@ -125,8 +125,8 @@ pub(crate) async fn verify(
 }
 
 /// The answer of a call that has nothing to write: the seat stands as its record says, and a certificate of today says what the one on
-/// record says. It is durable already, so there is no transaction and no event; a retry gets it afresh. `None` where anything is to be
-/// written or refused, or was answered before: then the transaction decides.
+/// record says, which is signed once more. So it is durable already, and there is no transaction and no event; a retry gets it afresh.
+/// `None` where anything is to be written or refused, or was answered before: then the transaction decides.
 ///
 /// * `stored` - the activation as this call has read it.
 ///
@@ -165,12 +165,13 @@ fn unchanged(
     if exp.is_some() || renewed.lease_end != activation.lease_end {
         return Ok(None);
     }
-    let certificate = certificate(deps, &license, &activation, exp, now)?;
-    if !says_the_same(&certificate, &activation.certificate) {
+    let of_today = certificate(deps, &license, &activation, exp, now)?;
+    if !says_the_same(&of_today, &activation.certificate) {
         return Ok(None);
     }
     Ok(Some(Verified {
-        certificate: deps.sign(&certificate)?,
+        // The text on record and no other: nothing is signed that is not (I4).
+        certificate: deps.sign(&activation.certificate)?,
         activation,
         license,
     }))

@@ -424,8 +424,8 @@ fn guess_limits(limits: &GuessLimits) -> guess::GuessLimits {
         serial: backoff(limits.per_serial_per_hour),
         network: backoff(limits.per_network_per_hour),
         global_per_minute: limits.per_minute,
-        // A wait that is not over is not forgotten.
-        forget_after: limits.lockout_max.max(HOUR),
+        // A wait that is not over is not forgotten, and nobody gets the free ones again by waiting some hours.
+        forget_after: limits.lockout_max.max(DAY),
         tracked: usize::try_from(tracked)
             .unwrap_or(MOST_TRACKED)
             .clamp(LEAST_TRACKED, MOST_TRACKED),
@@ -467,7 +467,7 @@ async fn told(mut channel: watch::Receiver<bool>) {
 }
 
 const MIB: u64 = 1 << 20;
-const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 const LEAST_TRACKED: usize = 65_536;
 const MOST_TRACKED: usize = 1 << 18;
 /// A certificate that lasts less is worth a line at every start.

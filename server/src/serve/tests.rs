@@ -12,9 +12,11 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::Health as _;
 use tonic_health::server::HealthService;
+use upkeep::serial::SerialNumber;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::domain::guess::GuessLimiter;
 use crate::random::SeededRandom;
 use crate::store::{StoreError, Watch};
 
@@ -215,10 +217,36 @@ fn guess_limits_keep_what_is_waiting() {
     assert_eq!(made.serial.free, limits.per_serial_per_hour);
     assert_eq!(made.network.free, limits.per_network_per_hour);
     assert!(made.forget_after >= made.serial.longest);
+    let minutes = usize::try_from(made.serial.longest.as_secs() / 60).unwrap();
+    assert!(made.tracked > minutes * limits.per_minute as usize);
     let smallest = GuessLimits {
         per_minute: 1,
         lockout_max: Duration::from_secs(1),
         ..limits
     };
     assert_eq!(guess_limits(&smallest).tracked, LEAST_TRACKED);
+}
+
+#[test]
+fn a_patient_attacker_gets_about_a_hundred_tries_a_day_and_the_owner_waits_a_quarter_of_an_hour() {
+    let mut limiter = GuessLimiter::new(guess_limits(&Settings::default().guesses));
+    let victim = SerialNumber::parse("NSP-0042").unwrap();
+    let at = |secs: u64| chrono::DateTime::UNIX_EPOCH + Duration::from_secs(secs);
+    let (mut now, mut tries) = (0, 0);
+    let (day, quarter) = (24 * 60 * 60, 15 * 60);
+    while now < 5 * day {
+        let from = format!("10.{}.{}.1", tries / 250, tries % 250);
+        let from = from.parse().unwrap();
+        match limiter.check(at(now), &victim, from) {
+            Ok(()) => {
+                limiter.fail(at(now), &victim, from);
+                tries += 1;
+            }
+            Err(retry) => {
+                assert!(retry.wait() <= Duration::from_secs(quarter));
+                now += retry.wait().as_secs();
+            }
+        }
+    }
+    assert!((5 * 95..=5 * 100).contains(&tries), "{tries} in five days");
 }

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tempfile::TempDir;
@@ -550,13 +551,15 @@ pub(crate) fn no_faults() -> Rig {
 pub(crate) fn generous() -> GuessLimits {
     let free = Backoff {
         free: u32::MAX,
-        ..GuessLimits::default().serial
+        first: Duration::from_secs(1),
+        longest: Duration::from_secs(1),
     };
     GuessLimits {
         serial: free,
         network: free,
         global_per_minute: u32::MAX,
-        ..GuessLimits::default()
+        forget_after: Duration::from_secs(1),
+        tracked: 1,
     }
 }
 

@@ -64,28 +64,6 @@ pub struct GuessLimits {
     pub tracked: usize,
 }
 
-impl Default for GuessLimits {
-    fn default() -> Self {
-        let first = Duration::from_secs(1);
-        let longest = Duration::from_secs(15 * 60);
-        Self {
-            serial: Backoff {
-                free: 5,
-                first,
-                longest,
-            },
-            network: Backoff {
-                free: 30,
-                first,
-                longest,
-            },
-            global_per_minute: 1_000,
-            forget_after: Duration::from_secs(24 * 60 * 60),
-            tracked: 65_536,
-        }
-    }
-}
-
 /// How long a caller has to wait; never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[error("too many wrong tries")]

@@ -108,8 +108,8 @@ async fn prepared(
     Ok(Prepared {
         content: deps.pepper.body("ImportLicenses", &row.ask.body),
         password,
-        customer: fresh.customer(&row.customer.id),
-        partner: row.partner.as_ref().and_then(|one| fresh.partner(&one.id)),
+        customer: fresh.customer(&row.customer),
+        partner: row.partner.as_ref().and_then(|one| fresh.partner(one)),
         row,
     })
 }

@@ -209,12 +209,16 @@ impl Fresh {
             .map_err(|_| Outcome::Failed(Fault::Inconsistent("making keys panicked")))?
     }
 
-    pub(super) fn customer(&self, id: &CustomerId) -> Option<Arc<Customer>> {
-        self.customers.get(id).cloned()
+    /// What a row may create: nothing, if it gives no name itself.
+    pub(super) fn customer(&self, of: &Party<CustomerId>) -> Option<Arc<Customer>> {
+        of.new.as_ref()?;
+        self.customers.get(&of.id).cloned()
     }
 
-    pub(super) fn partner(&self, id: &PartnerId) -> Option<Arc<Partner>> {
-        self.partners.get(id).cloned()
+    /// As [`Fresh::customer`].
+    pub(super) fn partner(&self, of: &Party<PartnerId>) -> Option<Arc<Partner>> {
+        of.new.as_ref()?;
+        self.partners.get(&of.id).cloned()
     }
 }
 
