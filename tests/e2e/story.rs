@@ -10,7 +10,7 @@ use upkeep::rpc::v1::support_service_client::SupportServiceClient;
 use upkeep::{armor, jws, key};
 use upkeep_server::pki::Role;
 
-use crate::device::{Device, request_id};
+use crate::device::{Device, Wish, request_id};
 use crate::world::{World, license, seed};
 
 fn reason(status: &tonic::Status) -> String {
@@ -58,9 +58,11 @@ async fn from_purchase_to_upgrade() {
         (Code::ResourceExhausted, "NO_SEAT")
     );
 
-    // The online check.
+    // The online check, some time later. As nothing has changed, what is signed is what is on record (I4).
+    world.clock.advance(chrono::TimeDelta::minutes(10));
     let verified = old.verify(&mut api, &first.activation_id).await.unwrap();
     assert_eq!(verified.maintenance.unwrap().last_date, "2026-08-31");
+    assert_eq!(claims(&verified.certificate), claims(&first.certificate));
     let stranger = Device::new()
         .verify(&mut api, &first.activation_id)
         .await
@@ -218,6 +220,20 @@ async fn from_purchase_to_upgrade() {
         .await
         .unwrap_err();
     assert_eq!(reason(&used), "CODE_ALREADY_REDEEMED");
+
+    // A code of no use any more makes up for no wrong password.
+    let wrong = Wish {
+        credential: v1::credential::Secret::Password("not the password".into()),
+        ..wish
+    };
+    for _ in 0..=10 {
+        let guessed = new.activate(&mut api, &wrong, &request_id()).await;
+        assert_eq!(reason(&guessed.unwrap_err()), "CREDENTIAL_INVALID");
+        let dead = new.redeem(&mut api, "NSP-0042", &code.code, "11.0").await;
+        assert!(dead.is_err());
+    }
+    let guessed = new.activate(&mut api, &wrong, &request_id()).await;
+    assert_eq!(reason(&guessed.unwrap_err()), "TOO_MANY_TRIES");
 
     // What happened is on record, with who did it.
     let mut support = SupportServiceClient::new(world.staff(Role::Support, "eva").await);

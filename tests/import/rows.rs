@@ -98,6 +98,22 @@ fn a_row_that_stands_twice_in_one_file_counts_once() {
     vendor.check_records();
 }
 
+/// Not even for another row of its batch.
+#[test]
+fn a_refused_row_makes_no_customer() {
+    let vendor = Vendor::new();
+    let party = |name: Value| {
+        json!({ "customer_id": "new", "customer_external_id": null, "customer_name": name })
+    };
+    let nameless = with(row(1), party(Value::Null));
+    let refused = with(
+        with(row(2), party("Baker".into())),
+        json!({ "product": "none" }),
+    );
+    let (code, report) = vendor.report("both.jsonl", &lines([nameless, refused]), &[]);
+    assert_eq!((code, counts(&report)), (5, [2, 0, 0, 2]));
+}
+
 #[test]
 fn every_kind_of_bad_row_is_named_with_its_field() {
     let vendor = Vendor::new();
