@@ -177,7 +177,7 @@ impl Running {
     }
 
     /// All of standard error, once it has ended.
-    fn rest(&mut self) -> String {
+    pub(crate) fn rest(&mut self) -> String {
         self.seen.extend(self.lines.iter());
         self.seen.iter().map(|line| format!("{line}\n")).collect()
     }

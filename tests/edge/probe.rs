@@ -14,7 +14,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 use upkeep_server::listener::{Deadline, Peer};
 
-/// `Peer` answers who called, `Wait` and `LongWait` when released, `Hang` never, `Panic` panics.
+/// `Peer` answers who called, `Wait` when released, `Hang` never, `Panic` panics.
 #[derive(Clone, Default)]
 pub(crate) struct Probe {
     pub(crate) entered: Arc<Notify>,
@@ -45,7 +45,7 @@ impl Service<http::Request<Body>> for Probe {
                     let hash = peer.certificate_sha256().map(|hash| hash.len());
                     Status::already_exists(format!("{peer} {hash:?}"))
                 }
-                "/test.Probe/Wait" | "/test.Probe/LongWait" => {
+                "/test.Probe/Wait" => {
                     this.release.notified().await;
                     Status::aborted("finished")
                 }

@@ -71,9 +71,7 @@ impl World {
     }
 
     async fn start(&self, kind: ListenerKind, limits: Limits) -> Running {
-        let listener = Listener::new(kind, &self.server, limits)
-            .unwrap()
-            .with_long_calls(&["/test.Probe/LongWait"]);
+        let listener = Listener::new(kind, &self.server, limits).unwrap();
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let probe = Probe::default();

@@ -102,9 +102,7 @@ fn a_row_that_stands_twice_in_one_file_counts_once() {
 #[test]
 fn a_refused_row_makes_no_customer() {
     let vendor = Vendor::new();
-    let party = |name: Value| {
-        json!({ "customer_id": "new", "customer_external_id": null, "customer_name": name })
-    };
+    let party = |name: Value| json!({ "customer_id": "new", "customer_external_id": null, "customer_name": name });
     let nameless = with(row(1), party(Value::Null));
     let refused = with(
         with(row(2), party("Baker".into())),

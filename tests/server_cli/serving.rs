@@ -1,12 +1,13 @@
 //! `serve` and `health`; and what is no data directory to serve.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
+use upkeep_server::store::{Options, Store};
 
-use crate::binaries::{run, upkeep_server};
-use crate::world::{Place, assert_refused};
+use crate::binaries::{Running, run, upkeep_server};
+use crate::world::{Place, Serving, assert_refused};
 
 #[test]
 fn a_server_serves_is_healthy_and_stops() {
@@ -48,6 +49,18 @@ fn one_data_directory_serves_one_server() {
         &[&data, "in use by another server"],
     );
     serving.stop();
+}
+
+/// A command holds it for a moment; meanwhile somebody says that there is a new certificate, and that does not end it either.
+#[test]
+fn a_start_waits_for_a_store_that_is_free_soon() {
+    let place = Place::new();
+    let held = Store::open(Options::new(&place.data())).unwrap();
+    let mut starting = place.starting();
+    starting.line("trying for some seconds");
+    starting.signal("HUP");
+    held.close().unwrap();
+    Serving::ready(starting).stop();
 }
 
 #[test]
@@ -101,4 +114,24 @@ fn keys_that_others_may_read_are_refused_by_name() {
     fs::set_permissions(&pepper, fs::Permissions::from_mode(0o640)).unwrap();
     let name = pepper.display().to_string();
     assert_refused(place.run(&["serve"]), 4, &[&name, "chmod 600"]);
+}
+
+#[test]
+fn a_full_disk_under_standard_output_is_told_and_a_reader_that_has_gone_is_none() {
+    let place = Place::new();
+    place.serve().stop();
+    let export = || {
+        let mut command = upkeep_server(["audit", "export"]);
+        command.arg("--data").arg(place.data());
+        command
+    };
+    let full = File::create("/dev/full").unwrap();
+    let mut exporting = Running::start(&mut export(), full.into());
+    assert_eq!(exporting.wait().code(), Some(1));
+    assert!(exporting.rest().contains("is not whole"));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut exporting = Running::start(&mut export(), writer.into());
+    assert_eq!(exporting.wait().code(), Some(0));
+    assert_eq!(exporting.rest(), "");
 }

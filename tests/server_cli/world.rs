@@ -44,6 +44,11 @@ impl Place {
     }
 
     pub(crate) fn serve(&self) -> Serving {
+        Serving::ready(self.starting())
+    }
+
+    /// `serve`, which is not ready yet.
+    pub(crate) fn starting(&self) -> Running {
         let arguments = [
             "serve",
             "--products",
@@ -55,14 +60,7 @@ impl Place {
         ];
         let mut command = upkeep_server(arguments);
         command.arg("--data").arg(self.data());
-        let mut program = Running::start(&mut command, Stdio::null());
-        let ready: Value = serde_json::from_str(&program.line("\"ready\"")).unwrap();
-        let address = |key: &str| ready[key].as_str().unwrap().to_owned();
-        Serving {
-            products: address("products"),
-            staff: address("staff"),
-            program,
-        }
+        Running::start(&mut command, Stdio::null())
     }
 
     pub(crate) fn ca(&self) -> PathBuf {
@@ -101,6 +99,17 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
+    /// Waits until it takes calls.
+    pub(crate) fn ready(mut program: Running) -> Self {
+        let ready: Value = serde_json::from_str(&program.line("\"ready\"")).unwrap();
+        let address = |key: &str| ready[key].as_str().unwrap().to_owned();
+        Self {
+            products: address("products"),
+            staff: address("staff"),
+            program,
+        }
+    }
+
     pub(crate) fn stop(mut self) {
         self.program.signal("TERM");
         assert_eq!(self.program.wait().code(), Some(0));

@@ -260,16 +260,14 @@ impl Line {
         output::line(format_args!(
             "{:>8}  {}  {:<20} {:<24} {:<24} {about}",
             self.entry, self.time, self.actor, action, self.outcome
-        ));
-        Ok(())
+        ))
     }
 
     fn print_json(&self) -> Result<(), Failure> {
         let text = serde_json::to_string(self).map_err(|e| {
             Failure::new(Exit::Fault, format_args!("JSON could not be written: {e}"))
         })?;
-        output::line(text);
-        Ok(())
+        output::line(text)
     }
 }
 
@@ -369,8 +367,7 @@ fn checkpoint(args: &CheckpointArgs) -> Result<(), Failure> {
     let note = log::checkpoint(&settings.data_dir, &key)?;
     // Read back before it is handed out.
     note::open(&note, key.verifier()).map_err(|e| Failure::new(Exit::Fault, e))?;
-    output::line(note.trim_end());
-    Ok(())
+    output::line(note.trim_end())
 }
 
 fn data_of(place: &Place) -> Result<PathBuf, Failure> {

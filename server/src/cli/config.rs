@@ -48,10 +48,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Check(args) => check(args),
         Command::Show(args) => show(args),
-        Command::Template => {
-            output::line(config::template().trim_end());
-            Ok(())
-        }
+        Command::Template => output::line(config::template().trim_end()),
     }
 }
 
@@ -82,8 +79,7 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
     output::line(format_args!(
         "The configuration is good. Programmes: {}.",
         names.join(", ")
-    ));
-    Ok(())
+    ))
 }
 
 fn show(args: &ShowArgs) -> Result<(), Failure> {
@@ -91,8 +87,7 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
     if args.form.is_json() {
         return output::json(&values(&config)?);
     }
-    output::line(config.show().trim_end());
-    Ok(())
+    output::line(config.show().trim_end())
 }
 
 /// Each key with its value and source.

@@ -250,7 +250,7 @@ fn verify_all(args: &VerifyArgs, bundle: &Bundle, now: DateTime<Utc>) -> Result<
             found.denied_endorsement_keys,
             found.denied_authorities,
             found.denied_firmware
-        ));
+        ))?;
     }
     Ok(())
 }
@@ -290,10 +290,7 @@ fn verify_ek(
             format_args!("{}: {error}{}", ek.display(), advice(error)),
         )),
         Ok(_) if args.form.is_json() => Ok(()),
-        Ok(_) => {
-            output::line(text);
-            Ok(())
-        }
+        Ok(_) => output::line(text),
     }
 }
 

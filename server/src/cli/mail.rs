@@ -233,8 +233,7 @@ async fn test(args: &TestArgs) -> Result<(), Failure> {
         "{} took the test mail for {}.",
         mailer.server(),
         args.to
-    ));
-    Ok(())
+    ))
 }
 
 async fn outbox(args: &OutboxArgs) -> Result<(), Failure> {

@@ -74,7 +74,9 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command.run() {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => {
-            output::error(&failure);
+            if failure.exit() != Exit::Ok {
+                output::error(&failure);
+            }
             failure.exit().into()
         }
     }

@@ -1,4 +1,4 @@
-//! Standard output and standard error. A reader that has gone away is no error.
+//! Standard output and standard error. Who reads it and goes away has seen enough, which ends a command and is no error.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -22,12 +22,7 @@ impl Form {
         value: &T,
         text: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
-        if self.json {
-            json(value)
-        } else {
-            line(text());
-            Ok(())
-        }
+        if self.json { json(value) } else { line(text()) }
     }
 
     /// Whether programs read the output.
@@ -38,8 +33,7 @@ impl Form {
 
 /// Prints one JSON value, over several lines.
 pub(super) fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
-    line(pretty(value)?);
-    Ok(())
+    line(pretty(value)?)
 }
 
 /// The JSON text of `value`.
@@ -49,10 +43,21 @@ pub(super) fn pretty<T: Serialize>(value: &T) -> Result<String, Failure> {
 }
 
 /// Prints a line, or several.
-pub(super) fn line(text: impl fmt::Display) {
+///
+/// # Errors
+/// Exit 1 when it could not be written: what stands in a file is not whole. [`Exit::Ok`] when nobody reads any more.
+pub(super) fn line(text: impl fmt::Display) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    // A reader that has gone away has seen enough.
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::new(Exit::Ok, "nobody reads any more"),
+        _ => Failure::new(
+            Exit::Fault,
+            format_args!(
+                "standard output cannot be written: {error}; what was written is not whole"
+            ),
+        ),
+    })
 }
 
 /// Says on standard error why the command failed.

@@ -2,18 +2,21 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::place::{self, Place};
-use crate::cli::signals::Signals;
+use crate::cli::signals::{HangUps, Signals};
 use crate::clock::SystemClock;
 use crate::config::Settings;
 use crate::logging;
 use crate::random::SystemRandom;
 use crate::serve::{ServeError, Server};
+use crate::store::StoreError;
 use crate::telemetry::Exporter;
 
 /// Run the server until SIGTERM or SIGINT
@@ -63,9 +66,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let config = args.place.config(&flags)?;
     let settings = config.settings();
     let _exporter = start_logging(settings)?;
-    let server = open_server(settings)?;
-    block_on(async {
-        let signals = Signals::catch()?;
+    let runtime = start_runtime()?;
+    let hang_ups = {
+        let _within = runtime.enter();
+        HangUps::catch()?
+    };
+    let server = open_patiently(settings)?;
+    run_on(runtime, async {
+        let signals = Signals::catch(hang_ups)?;
         let bound = async {
             let sockets = Sockets::bind(settings.listen_products, settings.listen_staff).await?;
             Ok((sockets, bind_ops(settings).await?))
@@ -91,6 +99,25 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         );
         signals.watch(running).await
     })
+}
+
+/// As [`open_server`], but a store in use may be a command's, which is over soon: a start that follows a crash at once is not given up
+/// for it.
+fn open_patiently(settings: &Settings) -> Result<Server, ServeError> {
+    let until = Instant::now() + PATIENCE;
+    let mut told = false;
+    loop {
+        match open_server(settings) {
+            Err(ServeError::Store(StoreError::Locked { dir })) if Instant::now() < until => {
+                if !told {
+                    tracing::warn!(data_dir = %dir.display(), "in use by another process; trying for some seconds");
+                    told = true;
+                }
+                thread::sleep(Duration::from_millis(100));
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Opens the server of these settings with the machine's own clock and randomness.
@@ -124,8 +151,18 @@ pub(super) fn start_logging(settings: &Settings) -> Result<Option<Exporter>, Fai
 
 /// Runs `command` to its end and waits for nothing that it left behind.
 pub(super) fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = Runtime::new()
-        .map_err(|e| Failure::new(Exit::Fault, format_args!("threads cannot be started: {e}")))?;
+    run_on(start_runtime()?, command)
+}
+
+fn start_runtime() -> Result<Runtime, Failure> {
+    Runtime::new()
+        .map_err(|e| Failure::new(Exit::Fault, format_args!("threads cannot be started: {e}")))
+}
+
+fn run_on(
+    runtime: Runtime,
+    command: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
     let result = runtime.block_on(command);
     runtime.shutdown_background();
     result
@@ -172,3 +209,6 @@ async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
         )
     })
 }
+
+/// So long a start waits for a store that is in use.
+const PATIENCE: Duration = Duration::from_secs(5);

@@ -8,28 +8,43 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::exit::{Exit, Failure};
 use crate::serve::Running;
 
-/// SIGINT, SIGTERM and SIGHUP, caught from the moment this is made.
+/// SIGINT, SIGTERM and SIGHUP.
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
 }
 
-impl Signals {
-    /// Catches the signals from here on. Inside a tokio runtime only.
+/// SIGHUP, caught from the moment this is made, for it would end the process: a server that is still starting is not to be ended by
+/// whoever has a new certificate for it.
+pub(super) struct HangUps(Signal);
+
+impl HangUps {
+    /// Catches it from here on. Inside a tokio runtime only.
     ///
     /// # Errors
     /// Exit 1 when the operating system refuses.
     pub(super) fn catch() -> Result<Self, Failure> {
-        let caught = |kind| {
-            signal(kind).map_err(|e: io::Error| {
-                Failure::new(Exit::Fault, format_args!("signals cannot be caught: {e}"))
-            })
-        };
+        caught(SignalKind::hangup()).map(Self)
+    }
+}
+
+fn caught(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|e: io::Error| {
+        Failure::new(Exit::Fault, format_args!("signals cannot be caught: {e}"))
+    })
+}
+
+impl Signals {
+    /// Catches the others, too, from here on. Inside a tokio runtime only.
+    ///
+    /// # Errors
+    /// Exit 1 when the operating system refuses.
+    pub(super) fn catch(HangUps(hang_up): HangUps) -> Result<Self, Failure> {
         Ok(Self {
             interrupt: caught(SignalKind::interrupt())?,
             terminate: caught(SignalKind::terminate())?,
-            hang_up: caught(SignalKind::hangup())?,
+            hang_up,
         })
     }
 

@@ -16,7 +16,7 @@ use crate::keys::log::verifier;
 use crate::logging::{self, LogFormat};
 use crate::random::SystemRandom;
 use crate::serve::Server;
-use crate::store::{self, LedgerFiles, Likeness, Options};
+use crate::store::{self, LedgerFiles, Likeness, Options, StoreError};
 
 /// Check a data directory that no server is using: the ledger, the index, and every record
 #[derive(Debug, clap::Args)]
@@ -66,6 +66,14 @@ struct Broken {
     what: String,
 }
 
+/// A machine that lets nobody look, for want of space in TMPDIR or of a right, says nothing about the data.
+fn not_looked_at(fault: StoreError) -> Failure {
+    match fault {
+        StoreError::Io { .. } | StoreError::Full { .. } => Failure::new(Exit::Fault, fault),
+        fault => fault.into(),
+    }
+}
+
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let config = args.place.config(&[])?;
     let settings = config.settings();
@@ -75,11 +83,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let total = LedgerFiles::open(data).map_or(0, |ledger| ledger.head().sequence());
     let mut progress = Progress::new("ledger", Unit::Entries);
     let cache = settings.store_cache_mib << 20;
-    let likeness = Likeness::of(data)?;
+    let likeness = Likeness::of(data).map_err(not_looked_at)?;
     let options = Options::new(likeness.dir()).cache_bytes(cache);
     let options = options.reserve_bytes(0);
     let verified = store::verify_with(options, &mut |entry| progress.at(entry.sequence(), total));
-    let verified = verified.map_err(|fault| likeness.fault(fault))?;
+    let verified = verified.map_err(|fault| not_looked_at(likeness.fault(fault)))?;
     drop(progress);
 
     let mut invariants: BTreeMap<String, Count> = BTreeMap::new();

@@ -48,7 +48,6 @@ pub(super) struct GuardLayer(Arc<Rules>);
 struct Rules {
     listener: &'static str,
     call: Duration,
-    long_calls: &'static [&'static str],
     in_flight: Arc<Permits>,
     withdrawn: Withdrawn,
     pace: Arc<Pace>,
@@ -61,7 +60,6 @@ impl GuardLayer {
     pub(super) fn new(
         listener: &'static str,
         limits: &Limits,
-        long_calls: &'static [&'static str],
         withdrawn: Withdrawn,
         metrics: Arc<ListenerMetrics>,
     ) -> Self {
@@ -69,7 +67,6 @@ impl GuardLayer {
         Self(Arc::new(Rules {
             listener,
             call: limits.call,
-            long_calls,
             in_flight: Permits::new(limits.calls_in_flight, limits.calls_in_flight_per_address),
             withdrawn,
             pace: Pace::new(limits.call_target, limits.calls_in_flight),
@@ -158,7 +155,7 @@ where
             overloaded().into_http()
         }
         Ok(admitted) => {
-            let deadline = deadline(request.headers(), rules.cap(&method));
+            let deadline = deadline(request.headers(), rules.call);
             if let Some(deadline) = deadline {
                 request.extensions_mut().insert(Deadline(deadline));
             }
@@ -184,7 +181,9 @@ where
                     .await
                     .unwrap_or_else(|_| Ok(Ok(too_late().into_http()))),
             };
-            if let Some(turn) = turn {
+            if let Some(turn) = turn
+                && !answer.as_ref().is_ok_and(is_malformed)
+            {
                 turn.ended();
             }
             drop(admitted);
@@ -233,10 +232,6 @@ impl Rules {
         shown.is_some_and(|(identity, sha256)| self.withdrawn.refuse(identity, sha256))
     }
 
-    fn cap(&self, method: &str) -> Option<Duration> {
-        (!self.long_calls.contains(&method)).then_some(self.call)
-    }
-
     /// What a call takes part in while it is in work.
     ///
     /// # Errors
@@ -249,7 +244,7 @@ impl Rules {
         };
         let permit = self.in_flight.take(peer.remote_addr().ip());
         Ok(Admitted {
-            is_paced: pace::writes(method) && !self.long_calls.contains(&method),
+            is_paced: pace::writes(method),
             _permit: Some(permit.map_err(|_| Busy)?),
         })
     }
@@ -263,6 +258,14 @@ impl Rules {
         self.metrics.limited_to(self.pace.limit());
         turn.ok_or(Busy)
     }
+}
+
+/// Whether the call went no further than its form: it waited for no disk, so it tells nothing of the pace of those that do.
+fn is_malformed(answer: &Result<Response<Body>, Busy>) -> bool {
+    let Ok(response) = answer else { return false };
+    let status = Status::from_header_map(response.headers());
+    let malformed = [Code::InvalidArgument, Code::Unimplemented];
+    status.is_some_and(|status| malformed.contains(&status.code()))
 }
 
 /// As many calls are in work as there may be.
@@ -297,17 +300,14 @@ async fn whole(request: Request<Body>, most: usize) -> Result<Request<Body>, Sta
 
 /// The sooner of the server's cap and the caller's deadline. The caller's comes a little early: an answer at the last
 /// moment would meet tonic's CANCELLED here, or nobody there.
-fn deadline(headers: &HeaderMap, cap: Option<Duration>) -> Option<Instant> {
+fn deadline(headers: &HeaderMap, cap: Duration) -> Option<Instant> {
     let asked = headers
         .get("grpc-timeout")
         .and_then(|value| value.to_str().ok())
         .and_then(parse_timeout)
         .map(|asked| asked.saturating_sub((asked / 10).min(SHAVED_MAX)));
-    let shortest = match (asked, cap) {
-        (Some(asked), Some(cap)) => Some(asked.min(cap)),
-        (asked, cap) => asked.or(cap),
-    };
-    shortest.and_then(|shortest| Instant::now().checked_add(shortest))
+    let shortest = asked.map_or(cap, |asked| asked.min(cap));
+    Instant::now().checked_add(shortest)
 }
 
 /// Reads `grpc-timeout`: 1 to 8 digits and a unit. Anything else counts as absent.

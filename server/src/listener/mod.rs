@@ -70,7 +70,6 @@ pub struct Listener {
     tls: TlsAcceptor,
     trust: Option<ClientTrust>,
     limits: Limits,
-    long_calls: &'static [&'static str],
     withdrawn: Withdrawn,
     metrics: Arc<ListenerMetrics>,
 }
@@ -96,7 +95,6 @@ impl Listener {
             tls: TlsAcceptor::from(Arc::new(config)),
             trust,
             limits,
-            long_calls: &[],
             withdrawn: Withdrawn::default(),
             metrics: Metrics::new().listener(name),
         })
@@ -113,15 +111,6 @@ impl Listener {
     #[must_use]
     pub fn with_metrics(mut self, metrics: &Metrics) -> Self {
         self.metrics = metrics.listener(self.name);
-        self
-    }
-
-    /// Frees calls from the server's own cap, such as a streamed import; the caller's deadline still holds.
-    ///
-    /// * `paths` - full method paths: `/upkeep.v1.AdminService/ImportLicenses`.
-    #[must_use]
-    pub fn with_long_calls(mut self, paths: &'static [&'static str]) -> Self {
-        self.long_calls = paths;
         self
     }
 
@@ -153,13 +142,7 @@ impl Listener {
             phases: phases.clone(),
         };
         let accepting = tokio::spawn(acceptor.run(socket, ready));
-        let guard = GuardLayer::new(
-            self.name,
-            &self.limits,
-            self.long_calls,
-            self.withdrawn,
-            self.metrics,
-        );
+        let guard = GuardLayer::new(self.name, &self.limits, self.withdrawn, self.metrics);
         let serving = server(&self.limits)
             .layer(guard)
             .add_routes(routes)

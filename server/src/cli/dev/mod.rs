@@ -21,7 +21,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::files::{self, Bundle};
 use crate::cli::output::{self, Form};
 use crate::cli::serve::{Sockets, bind_ops, block_on, open_server, start_logging};
-use crate::cli::signals::Signals;
+use crate::cli::signals::{HangUps, Signals};
 use crate::cli::{init, place};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Settings};
@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     let server = open_server(&settings)?;
     block_on(async {
-        let signals = Signals::catch()?;
+        let signals = Signals::catch(HangUps::catch()?)?;
         let sockets = Sockets::bind(args.products, args.staff).await?;
         let ops = bind_ops(&settings).await?;
         let running = server
@@ -89,7 +89,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         if args.form.is_json() {
             output::json(&samples)?;
         } else {
-            output::line(lines::text(&samples, place.is_kept()));
+            output::line(lines::text(&samples, place.is_kept()))?;
         }
         signals.watch(running).await
     })

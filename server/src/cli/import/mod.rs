@@ -103,8 +103,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let file = match &args.file {
         Some(file) if !args.mapping_template => file,
         _ => {
-            output::line(TEMPLATE.trim_end());
-            return Ok(());
+            return output::line(TEMPLATE.trim_end());
         }
     };
     block_on(import(args, file))
