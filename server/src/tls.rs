@@ -106,7 +106,9 @@ pub enum TlsError {
     #[error("{0} is not readable PEM; restore the file, or issue it again")]
     Pem(&'static str),
     /// Certificate and key do not fit, or the certificate is refused.
-    #[error("TLS cannot be set up with this certificate and key: {0}")]
+    #[error(
+        "keys/tls.crt and keys/tls.key cannot be used together: {0}; restore both from one copy, or issue them anew with `upkeep-server keys renew-tls`"
+    )]
     Refused(#[from] rustls::Error),
     /// The client CA cannot be used.
     #[error("client certificates cannot be checked: {0}; look at ca.crt")]

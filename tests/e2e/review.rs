@@ -9,7 +9,9 @@ use upkeep::id::RequestId;
 use upkeep::rpc::v1;
 use upkeep::rpc::v1::customer_service_client::CustomerServiceClient;
 use upkeep::rpc::v1::support_service_client::SupportServiceClient;
+use upkeep_server::keys::KeysError;
 use upkeep_server::pki::Role;
+use upkeep_server::serve::ServeError;
 
 use crate::device::{Device, Wish, challenge, request_id};
 use crate::world::{World, license, seed};
@@ -386,4 +388,29 @@ async fn staff_are_told_what_is_wrong_first() {
         .unwrap_err();
     assert_eq!(reason(&refused), "NOT_FOUND");
     world.running.stop().await.unwrap();
+}
+
+/// Somebody has put back the keys of another server: nothing is served, and nobody is given codes and certificates that fit nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_servers_keys_are_refused() {
+    for name in ["pepper", "code.key", "signing.key"] {
+        let foreign = World::new("2026-03-01").await;
+        let foreign = std::fs::read(foreign.settings.data_dir.join("keys").join(name)).unwrap();
+        let world = World::new("2026-03-01").await;
+        let mut admin = world.admin().await;
+        seed(&mut admin).await;
+        let wish = license(&mut admin, "NSP-0042", 1, "2025-09-01").await;
+        let mut api = world.api().await;
+        let seated = Device::new().activate(&mut api, &wish, &request_id()).await;
+        seated.unwrap();
+        drop((admin, api));
+        let opened = world
+            .opened_after(|keys| std::fs::write(keys.join(name), foreign).unwrap())
+            .await;
+        let refused = opened.map(drop).unwrap_err();
+        assert!(
+            matches!(refused, ServeError::Keys(KeysError::Foreign { .. })),
+            "{name}: {refused}"
+        );
+    }
 }

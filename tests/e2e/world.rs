@@ -1,6 +1,6 @@
 //! A vendor's world: keys, a data directory, a server on free ports, a movable clock, and the calls to fill it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -20,7 +20,7 @@ use upkeep_server::flow::check::verify_records;
 use upkeep_server::keys::Keys;
 use upkeep_server::pki::{self, TrustDomain};
 use upkeep_server::random::SystemRandom;
-use upkeep_server::serve::{Running, Server};
+use upkeep_server::serve::{Running, ServeError, Server};
 use upkeep_server::store::{Options, Store, StoreError, Tx};
 
 use crate::device::{Api, Wish};
@@ -137,6 +137,17 @@ impl World {
             ca,
             ..self
         }
+    }
+
+    /// Stops the server and opens what it left after `change` to its keys.
+    #[allow(dead_code, reason = "tests/forgery shares this world")]
+    pub(crate) async fn opened_after(
+        self,
+        change: impl FnOnce(&Path),
+    ) -> Result<Server, ServeError> {
+        self.running.stop().await.unwrap();
+        change(&self.settings.data_dir.join("keys"));
+        Server::open(&self.settings, self.clock, Arc::new(SystemRandom))
     }
 
     /// Stops the server and opens what it left: for looking at it, and for what runs beside the calls.

@@ -41,6 +41,17 @@ pub enum AuditError {
     /// There is no such entry, or no checkpoint covers it.
     #[error("{0}")]
     NotCovered(String),
+    /// What was brought to compare with is no checkpoint of this log.
+    #[error(
+        "{} is no checkpoint of this log: {source}; give what `upkeep-server audit checkpoint` printed, and the key of the same log with --log-key",
+        .file.display()
+    )]
+    Witness {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: NoteError,
+    },
     /// A note is not what it should be.
     #[error("{}: {source}", .file.display())]
     Note {
@@ -120,7 +131,8 @@ impl Claim {
 /// * `passed` - told each entry.
 ///
 /// # Errors
-/// [`AuditError`] if the ledger or a file cannot be read at all; damage of the ledger is a finding.
+/// [`AuditError`] if the ledger or a file cannot be read at all, or a witness is no checkpoint by this key; damage of the ledger is a
+/// finding.
 pub fn verify(
     data: &Path,
     key: &VerifierKey,
@@ -139,6 +151,13 @@ pub fn verify(
                 is_witness,
                 checkpoint,
             }),
+            // What is brought to compare with says nothing about the ledger until it is what it should be.
+            Err(error) if is_witness => {
+                return Err(AuditError::Witness {
+                    file,
+                    source: error,
+                });
+            }
             Err(error) => findings.push(Finding {
                 at: file.display().to_string(),
                 what: error.to_string(),
@@ -174,10 +193,12 @@ pub fn verify(
         }
     };
     settle(&tree, &restores, &mut findings);
+    let mut is_damaged = false;
     let ledger = match LedgerFiles::open(data) {
         Ok(ledger) => Some(ledger),
         Err(damage @ StoreError::Damaged { .. }) => {
             findings.push(of_ledger(&damage));
+            is_damaged = true;
             None
         }
         Err(fault) => return Err(fault.into()),
@@ -187,6 +208,7 @@ pub fn verify(
             Ok(entry) => entry,
             Err(damage @ StoreError::Damaged { .. }) => {
                 findings.push(of_ledger(&damage));
+                is_damaged = true;
                 break;
             }
             Err(fault) => return Err(fault.into()),
@@ -200,7 +222,8 @@ pub fn verify(
         settle(&tree, &restores, &mut findings);
         passed(&entry);
     }
-    for claim in waiting {
+    // Of a ledger that can be read no further, nobody knows where it ends.
+    for claim in waiting.filter(|_| !is_damaged) {
         let (size, last) = (claim.checkpoint.size, tree.size());
         let what = claim.cut_by(&restores).unwrap_or_else(|| {
             format!("it was signed for {size} entries, and the ledger ends after {last}")

@@ -389,6 +389,7 @@ impl From<AuditError> for Failure {
             AuditError::Io { .. } => Self::new(Exit::Fault, error),
             AuditError::NotCovered(_) => Self::new(Exit::Refused, error),
             AuditError::Note { .. } => Self::new(Exit::Data, error),
+            AuditError::Witness { .. } => Self::new(Exit::Usage, error),
         }
     }
 }

@@ -340,7 +340,9 @@ impl From<BackupError> for Failure {
                 };
             }
             BackupError::Io { .. } => Exit::Fault,
-            BackupError::Exists { .. } | BackupError::OutOfReach { .. } => Exit::Usage,
+            BackupError::Exists { .. }
+            | BackupError::OutOfReach { .. }
+            | BackupError::BeforeAll => Exit::Usage,
             _ => Exit::Data,
         };
         Self::new(exit, error)

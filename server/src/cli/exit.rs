@@ -102,7 +102,7 @@ impl From<KeyFileError> for Failure {
 impl From<KeysError> for Failure {
     fn from(error: KeysError) -> Self {
         let exit = match error {
-            KeysError::File(_) => Exit::Data,
+            KeysError::File(_) | KeysError::Foreign { .. } => Exit::Data,
             _ => Exit::Config,
         };
         Self::new(exit, error)

@@ -284,13 +284,16 @@ Next:
 }
 
 /// What an interrupted run may leave, and what a fresh file system has.
-const UNFINISHED: [&str; 9] = [
+const UNFINISHED: [&str; 12] = [
     CONFIG_FILE,
     "meta",
+    "meta.new",
     "lock",
     "ledger",
     "index",
+    "index.old",
     "index.state",
+    "index.new",
     "reserve",
     "probe",
     "lost+found",

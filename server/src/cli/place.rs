@@ -51,6 +51,14 @@ impl Place {
         Ok(config::load(file.as_deref(), environment(), &all)?)
     }
 
+    /// The data directory's own file, where it is the one that would be read and is not there: then the defaults count, with another
+    /// issuer and another trust domain.
+    pub(super) fn missing_file(&self) -> Option<PathBuf> {
+        let file = self.data_dir()?.join(CONFIG_FILE);
+        let is_missing = self.config_file().is_none() && !file.exists();
+        is_missing.then_some(file)
+    }
+
     fn data_dir(&self) -> Option<PathBuf> {
         self.data.clone().or_else(|| variable("UPKEEP_DATA_DIR"))
     }

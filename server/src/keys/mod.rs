@@ -297,6 +297,15 @@ pub enum KeysError {
         /// The key that belongs there.
         kid: Thumbprint,
     },
+    /// Another server's keys.
+    #[error(
+        "the keys in {} are not those that this server's records were made with; put back the copy of keys/ that belongs to this data directory",
+        .dir.display()
+    )]
+    Foreign {
+        /// Where they are.
+        dir: PathBuf,
+    },
     /// A certificate was not issued.
     #[error(transparent)]
     Pki(#[from] PkiError),

@@ -182,6 +182,10 @@ impl Server {
             Fault::Keys(error) => ServeError::Keys(error),
             fault => ServeError::Parts(fault),
         })?;
+        if !deps.keys_are_own().map_err(ServeError::Parts)? {
+            let dir = keys_dir(data_dir);
+            return Err(KeysError::Foreign { dir }.into());
+        }
         Ok(Self {
             settings: settings.clone(),
             mailer,

@@ -139,6 +139,9 @@ fn reach(ledger: &LedgerFiles, manifest: &Manifest, until: Until) -> Result<Head
             sequence
         }
     };
+    if sequence == 0 && last > 0 {
+        return Err(BackupError::BeforeAll);
+    }
     let head = ledger.head_at(sequence)?;
     head.ok_or_else(|| out_of_reach(format!("entry {sequence}")))
 }

@@ -122,7 +122,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let mut findings = Vec::new();
     findings.extend(data::findings(settings, &look, &SystemClock));
     findings.extend(set_up::keys(settings, &SystemClock));
-    findings.extend(set_up::configuration(settings));
+    findings.extend(set_up::configuration(
+        settings,
+        args.place.missing_file().as_deref(),
+    ));
     findings.extend(ports::findings(settings, held));
     findings.extend(machine::resources(settings, &look, &SystemClock));
 

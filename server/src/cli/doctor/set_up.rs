@@ -24,10 +24,13 @@ pub(super) fn keys(settings: &Settings, clock: &dyn Clock) -> Vec<Finding> {
         return findings.all;
     }
     match Keys::open_for(settings) {
-        Ok(_) => findings.ok(
-            "keys",
-            "all are there, fit together, and are for their owner only",
-        ),
+        Ok(keys) => match keys.server_certificate() {
+            Ok(_) => findings.ok(
+                "keys",
+                "all are there, fit together, and are for their owner only",
+            ),
+            Err(error) => findings.add("keys", Level::Problem, error, "the next start refuses"),
+        },
         Err(error) => findings.add("keys", Level::Problem, &error, remedy(&error)),
     }
     rotated(&mut findings, settings, clock);
@@ -118,8 +121,22 @@ fn remedy(error: &KeysError) -> &'static str {
     }
 }
 
-pub(super) fn configuration(settings: &Settings) -> Vec<Finding> {
+/// * `missing` - the file that would have been read.
+pub(super) fn configuration(settings: &Settings, missing: Option<&Path>) -> Vec<Finding> {
     let mut findings = Findings::new(Exit::Config);
+    if let Some(file) = missing
+        && Store::exists(&settings.data_dir).unwrap_or(false)
+    {
+        findings.add(
+            "configuration",
+            Level::Problem,
+            format_args!(
+                "{} is not there: all else is judged by the defaults",
+                file.display()
+            ),
+            "put your copy of it back, or name one with --config",
+        );
+    }
     mail(&mut findings, settings);
     if let Err(error) = read_programmes(settings) {
         findings.add(

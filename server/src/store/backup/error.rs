@@ -66,6 +66,11 @@ pub enum BackupError {
         /// The last entry it holds.
         last: u64,
     },
+    /// The backup holds nothing so old.
+    #[error(
+        "the backup begins later: nothing would be left; look for the entry with `upkeep-server audit tail`, or for the year in --at"
+    )]
+    BeforeAll,
     /// Somebody else writes to the backup.
     #[error("another `backup create` writes to {}; wait until it is done, or name another directory", .dir.display())]
     Busy {
