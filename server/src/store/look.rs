@@ -121,4 +121,8 @@ impl Fs for Untouched {
     fn boot_id(&self) -> Option<String> {
         RealFs.boot_id()
     }
+
+    fn free(&self, dir: &Path) -> io::Result<u64> {
+        RealFs.free(dir)
+    }
 }

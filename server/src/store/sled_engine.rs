@@ -343,11 +343,15 @@ impl Opening<'_> {
     fn brought_up(&self, snapshot: Option<Snapshot>) -> Result<Option<Snapshot>, StoreError> {
         let reached = snapshot.as_ref().map_or(0, |found| found.head().sequence());
         let last = self.head.sequence();
-        if self.ledger.bytes_after(reached, last) < self.snapshot_bytes {
+        let grown = self.ledger.bytes_after(reached, last);
+        if grown < self.snapshot_bytes {
             return Ok(snapshot);
         }
         let entries = self.ledger.walk(reached + 1);
-        match self.snapshots.make(snapshot.as_ref(), entries, &|| true) {
+        let made = self
+            .snapshots
+            .make(snapshot.as_ref(), grown, entries, &|| true);
+        match made {
             Ok(Some(made)) => Ok(Some(made)),
             Err(fault @ StoreError::Damaged { .. }) => Err(fault),
             Err(fault) => {
