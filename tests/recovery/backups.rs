@@ -402,6 +402,28 @@ fn a_restore_lays_no_file_down_that_a_backup_does_not_take() {
     assert!(!to.join("stray").exists() && !to.join("upkeep.toml").exists());
 }
 
+/// The server keeps two: the one that was chosen is gone before its turn has come.
+#[test]
+fn a_backup_holds_on_to_the_snapshot_that_it_has_chosen() {
+    let place = Place::new();
+    let store = place.with_entries(1, 60);
+    store.snapshot().unwrap();
+    let (out, mut next) = (place.root().join("backup"), 61);
+    let mut go_on = |_: backup::Progress<'_>| {
+        for _ in 0..2 {
+            run(fill(&store, next, next));
+            store.snapshot().unwrap().unwrap();
+            next += 1;
+        }
+    };
+    let taken = backup::create(&place.dir(), &out, None, &mut go_on).unwrap();
+    let chosen = "snapshots/00000000000000000060.snap";
+    assert!(taken.manifest.known(chosen).is_some());
+    assert!(!place.path(chosen).exists());
+    assert_eq!(backup::verify(&out, &mut |_| {}).unwrap().snapshots, 1);
+    store.close().unwrap();
+}
+
 /// While the server rolls over, the segment that is full has its unused room yet.
 #[test]
 fn a_backup_takes_no_unused_room_of_a_segment_that_is_full() {

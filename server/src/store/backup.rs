@@ -105,7 +105,7 @@ pub fn create(
         None => None,
     };
     let known = |name: &str| before.as_ref().and_then(|before| before.known(name));
-    let snapshot = ledger.snapshot(data)?;
+    let snapshot = newest_snapshot(&ledger, data)?;
     let mut plan = Vec::new();
     let count = ledger.segments().count();
     for (at, (path, _, end)) in ledger.segments().enumerate() {
@@ -113,11 +113,27 @@ pub fn create(
             // What was read may still be in memory only.
             ledger.sync()?;
         }
-        plan.push((format!("ledger/{}", name_of(path)), path.to_owned(), end));
+        plan.push(Planned {
+            name: format!("ledger/{}", name_of(path)),
+            path: path.to_owned(),
+            bytes: end,
+            open: None,
+        });
     }
-    if let Some(snapshot) = &snapshot {
-        plan.push(whole("snapshots", snapshot.path())?);
-    }
+    let snapshot = match snapshot {
+        Some((snapshot, file)) => {
+            let path = snapshot.path();
+            let measured = file.metadata().map_err(BackupError::io("measure", path))?;
+            plan.push(Planned {
+                name: format!("snapshots/{}", name_of(path)),
+                path: path.to_owned(),
+                bytes: measured.len(),
+                open: Some(file),
+            });
+            Some(snapshot)
+        }
+        None => None,
+    };
     let mut changeable = Vec::new();
     for path in listed(&data.join("checkpoints"))? {
         // One that is being written has another name.
@@ -133,30 +149,39 @@ pub fn create(
         changeable.push((CONFIG.to_owned(), config));
     }
 
-    let fresh = |(name, _, bytes): &(String, PathBuf, u64)| {
-        known(name).is_none_or(|sum| sum.bytes != *bytes)
-    };
-    let total = plan.iter().filter(|one| fresh(one)).map(|one| one.2).sum();
+    let fresh = |one: &Planned| known(&one.name).is_none_or(|sum| sum.bytes != one.bytes);
+    let new = plan.iter().filter(|one| fresh(one));
+    let total = new.map(|one| one.bytes).sum();
     for dir in ["", "ledger", "snapshots", "checkpoints", "endorsements"] {
         make_dir(&out.join(dir))?;
     }
     let (mut files, mut copied) = (Vec::new(), 0);
     for one in plan {
-        let (name, path, bytes) = &one;
-        match known(name) {
+        match known(&one.name) {
             Some(sum) if !fresh(&one) => files.push(sum.clone()),
             _ => {
-                let sha256 = copy(path, &out.join(name), *bytes, &mut |part| {
+                let Planned {
+                    name,
+                    path,
+                    bytes,
+                    open,
+                } = one;
+                let mut passed = |part| {
                     copied += part;
                     watch(Progress {
-                        file: name,
+                        file: &name,
                         done: copied,
                         total,
                     });
-                })?;
+                };
+                let to = out.join(&name);
+                let sha256 = match open {
+                    Some(file) => copy_open(file, &path, &to, bytes, &mut passed)?,
+                    None => copy(&path, &to, bytes, &mut passed)?,
+                };
                 files.push(FileSum {
-                    name: name.clone(),
-                    bytes: *bytes,
+                    name,
+                    bytes,
                     sha256,
                     stored: None,
                 });
@@ -399,10 +424,29 @@ fn name_of(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-fn whole(dir: &str, path: &Path) -> Result<(String, PathBuf, u64), BackupError> {
-    let bytes = fs::metadata(path).map_err(BackupError::io("measure", path))?;
-    let name = format!("{dir}/{}", name_of(path));
-    Ok((name, path.to_owned(), bytes.len()))
+/// A file that is to be copied, up to so many bytes.
+struct Planned {
+    name: String,
+    path: PathBuf,
+    bytes: u64,
+    /// Where the server may remove its name before its turn comes.
+    open: Option<File>,
+}
+
+/// The newest snapshot of the ledger, and its file: that stays, though the server may remove the name at any moment.
+fn newest_snapshot(
+    ledger: &LedgerFiles,
+    data: &Path,
+) -> Result<Option<(Snapshot, File)>, BackupError> {
+    while let Some(found) = ledger.snapshot(data)? {
+        match File::open(found.path()) {
+            Ok(file) => return Ok(Some((found, file))),
+            // Newer ones have taken its place while it was checked.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(BackupError::io("open", found.path())(error)),
+        }
+    }
+    Ok(None)
 }
 
 /// The files of a directory, sorted; none if it is not there.
@@ -429,7 +473,18 @@ pub(super) fn copy(
     bytes: u64,
     passed: &mut dyn FnMut(u64),
 ) -> Result<String, BackupError> {
-    let mut source = File::open(from).map_err(BackupError::io("open", from))?;
+    let source = File::open(from).map_err(BackupError::io("open", from))?;
+    copy_open(source, from, to, bytes, passed)
+}
+
+/// As [`copy`], of a file that is open.
+fn copy_open(
+    mut source: File,
+    from: &Path,
+    to: &Path,
+    bytes: u64,
+    passed: &mut dyn FnMut(u64),
+) -> Result<String, BackupError> {
     let fresh = to.with_extension("new");
     let mut write = |source: &mut File| -> io::Result<String> {
         let mut file = private(&fresh)?;
