@@ -424,6 +424,41 @@ fn a_backup_holds_on_to_the_snapshot_that_it_has_chosen() {
     store.close().unwrap();
 }
 
+#[test]
+fn what_a_backup_has_lost_is_taken_again() {
+    let place = Place::new();
+    let store = place.with_entries(1, 40);
+    store.snapshot().unwrap();
+    store.close().unwrap();
+    write_small(&place, "small");
+    let out = place.root().join("backup");
+    let mut seal = || Ok(b"keys".to_vec());
+    backup::create(&place.dir(), &out, Some(&mut seal), &mut |_| {}).unwrap();
+    let held = Manifest::read(&out).unwrap();
+    let lost = held.files.iter().filter(|sum| sum.name != SEALED_KEYS);
+    for sum in lost {
+        let path = out.join(sum.stored());
+        let bytes = fs::read(&path).unwrap();
+        for left in [None, Some(&bytes[..bytes.len() - 1])] {
+            match left {
+                None => fs::remove_file(&path).unwrap(),
+                Some(left) => fs::write(&path, left).unwrap(),
+            }
+            let taken = take(&place, &out).unwrap();
+            assert_eq!((taken.copied, &taken.manifest), (sum.bytes, &held));
+            backup::verify(&out, &mut |_| {}).unwrap();
+        }
+    }
+    // Keys cannot be sealed again without the passphrase: the backup says that it has none.
+    fs::remove_file(out.join(held.known(SEALED_KEYS).unwrap().stored())).unwrap();
+    let taken = take(&place, &out).unwrap().manifest;
+    assert_eq!(
+        (taken.known(SEALED_KEYS), taken.keys_sealed_at),
+        (None, None)
+    );
+    backup::verify(&out, &mut |_| {}).unwrap();
+}
+
 /// While the server rolls over, the segment that is full has its unused room yet.
 #[test]
 fn a_backup_takes_no_unused_room_of_a_segment_that_is_full() {

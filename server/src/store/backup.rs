@@ -104,7 +104,10 @@ pub fn create(
         Some(seal) => Some(seal().map_err(BackupError::Keys)?),
         None => None,
     };
-    let known = |name: &str| before.as_ref().and_then(|before| before.known(name));
+    let known = |name: &str| {
+        let sum = before.as_ref().and_then(|before| before.known(name));
+        sum.filter(|sum| is_held(out, sum))
+    };
     let snapshot = newest_snapshot(&ledger, data)?;
     let mut plan = Vec::new();
     let count = ledger.segments().count();
@@ -206,14 +209,18 @@ pub fn create(
             Some(ledger.head().sequence())
         }
         None => {
-            files.extend(known(SEALED_KEYS).cloned());
-            before.as_ref().and_then(|before| before.keys_sealed_at)
+            let held = known(SEALED_KEYS);
+            files.extend(held.cloned());
+            let before = held.and(before.as_ref());
+            before.and_then(|before| before.keys_sealed_at)
         }
     };
     // Snapshots of earlier times serve a restore to an earlier entry.
     if let Some(before) = &before {
         let old = before.files.iter().filter(|sum| {
-            sum.name.starts_with("snapshots/") && !files.iter().any(|file| file.name == sum.name)
+            sum.name.starts_with("snapshots/")
+                && !files.iter().any(|file| file.name == sum.name)
+                && is_held(out, sum)
         });
         files.extend(old.cloned().collect::<Vec<_>>());
     }
@@ -241,6 +248,11 @@ pub fn create(
     sync_dir(out)?;
     remove_unnamed(out, before.as_ref(), &manifest)?;
     Ok(Taken { manifest, copied })
+}
+
+/// True if a file that the manifest names is there, as far as its length tells: a medium loses files, and `verify` reads them.
+fn is_held(out: &Path, sum: &FileSum) -> bool {
+    fs::metadata(out.join(sum.stored())).is_ok_and(|found| found.len() >= sum.bytes)
 }
 
 /// Removes what the manifest before named and this one does not, and what interrupted runs left.
