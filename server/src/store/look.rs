@@ -34,7 +34,7 @@ pub enum IndexState {
     Closed(u64),
     /// It is open, or was left open by a process of this run of the machine: it is believed.
     Open,
-    /// It was left open when the machine stopped: the next start makes it anew.
+    /// It was left open when the machine stopped, or is a copy of an open one: the next start makes it anew.
     LeftOpen,
     /// The marker is missing or unreadable: the next start makes the index anew.
     Unknown,
