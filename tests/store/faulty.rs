@@ -251,6 +251,17 @@ fn g3_a_full_disk_costs_the_reserve_first_and_then_refuses_to_start() {
     assert!(reserve.exists(), "the reserve is kept again");
 }
 
+/// A reserve that a start was killed over is no reserve.
+#[test]
+fn g3_a_reserve_that_was_half_written_is_written_anew() {
+    let mut life = Life::new(0, Flavour::Persisted);
+    run(life.play()).unwrap();
+    let reserve = life.place.dir().join("reserve");
+    std::fs::write(&reserve, b"half").unwrap();
+    drop(life.recover("half a reserve"));
+    assert_eq!(std::fs::metadata(&reserve).unwrap().len(), 8192);
+}
+
 /// A snapshot may be made another time; the ledger cannot wait for space.
 #[test]
 fn g3_no_snapshot_is_begun_without_room_for_it() {
