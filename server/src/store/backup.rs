@@ -96,7 +96,7 @@ pub fn create(
 ) -> Result<Taken, BackupError> {
     let ledger = LedgerFiles::open(data)?;
     earlier(out, &ledger)?;
-    make_dir(out)?;
+    make_durable_dir(out)?;
     let _lock = lock(out)?;
     // Asked again: another one may have ended meanwhile.
     let before = earlier(out, &ledger)?;
@@ -556,6 +556,20 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), BackupError> {
         .mode(0o700)
         .create(dir);
     made.map_err(BackupError::io("create", dir))
+}
+
+/// As [`make_dir`], and makes its name durable, with those of the directories above that were not there.
+fn make_durable_dir(dir: &Path) -> Result<(), BackupError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let above = match dir.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        _ => Path::new("."),
+    };
+    make_durable_dir(above)?;
+    make_dir(dir)?;
+    sync_dir(above)
 }
 
 /// Makes the names in a directory durable.
