@@ -459,6 +459,26 @@ fn what_a_backup_has_lost_is_taken_again() {
     backup::verify(&out, &mut |_| {}).unwrap();
 }
 
+#[test]
+fn what_an_interrupted_backup_left_goes_with_the_next_one() {
+    let place = Place::new();
+    place.with_entries(1, 20).close().unwrap();
+    let out = place.root().join("backup");
+    take(&place, &out).unwrap();
+    let left = [
+        "ledger/00000000000000000099.new",
+        "snapshots/00000000000000000099.snap",
+        "snapshots/00000000000000000100.new",
+        "manifest.new",
+    ];
+    left.iter()
+        .for_each(|name| fs::write(out.join(name), "part").unwrap());
+    take(&place, &out).unwrap();
+    left.iter()
+        .for_each(|name| assert!(!out.join(name).exists(), "{name}"));
+    assert_eq!(backup::verify(&out, &mut |_| {}).unwrap().entries, 20);
+}
+
 /// While the server rolls over, the segment that is full has its unused room yet.
 #[test]
 fn a_backup_takes_no_unused_room_of_a_segment_that_is_full() {

@@ -264,10 +264,10 @@ fn remove_unnamed(
     let named: BTreeSet<_> = manifest.files.iter().map(FileSum::stored).collect();
     let old = before.iter().flat_map(|before| &before.files);
     let mut unnamed: BTreeSet<_> = old.map(|sum| sum.stored().to_owned()).collect();
-    for dir in ["", "checkpoints/", "endorsements/"] {
+    for dir in ["", "ledger/", "snapshots/", "checkpoints/", "endorsements/"] {
         let names = listed(&out.join(dir))?.into_iter();
         let names = names.map(|path| format!("{dir}{}", name_of(&path)));
-        unnamed.extend(names.filter(|name| is_digest_name(name)));
+        unnamed.extend(names.filter(|name| may_be_left(name)));
     }
     for name in unnamed.iter().filter(|name| !named.contains(name.as_str())) {
         let path = out.join(name);
@@ -279,6 +279,11 @@ fn remove_unnamed(
         }
     }
     Ok(())
+}
+
+/// True for a name that an interrupted run may have given.
+fn may_be_left(name: &str) -> bool {
+    name.ends_with(".new") || name.ends_with(".snap") || is_digest_name(name)
 }
 
 /// True for a name that [`FileSum::of_changeable`] gives.
