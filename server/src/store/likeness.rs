@@ -18,7 +18,8 @@ use super::look::IndexState;
 use super::marker::Marker;
 use super::segment;
 
-/// A likeness; it is gone when this is dropped. As long as it is there, no server takes the store that it was made of.
+/// A likeness; it is gone when this is dropped. As long as it is there, no server takes the store that it was made of, if that has a file `lock`:
+/// whoever made one without (a copy, a backup put back by hand) must not start a server on it meanwhile.
 pub struct Likeness {
     of: PathBuf,
     made: TempDir,

@@ -389,7 +389,7 @@ impl Store {
     }
 
     /// The Merkle tree of the entries up to the newest snapshot, from which on it can be grown; an
-    /// empty one without a snapshot. Reads that snapshot once through.
+    /// empty one without a snapshot. Reads that snapshot through.
     ///
     /// # Errors
     /// [`StoreError::Stopped`], [`StoreError::Damaged`] for the ledger, [`StoreError::Io`].
