@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Barrier;
+use std::thread;
 
 use serde_json::Value;
 use upkeep_server::audit::note::{VerifierKey, open};
@@ -99,6 +101,27 @@ fn a_note_that_a_restore_cut_is_no_forgery_when_the_ledger_has_grown_again() {
     assert!(finding.at.ends_with("witness.note"), "{finding:?}");
     let what = "of epoch 1; a restore, announced in the ledger, kept 30 of them";
     assert!(finding.what.contains(what), "{finding:?}");
+}
+
+/// The server and `audit checkpoint` may sign the same ledger at the same moment.
+#[test]
+fn one_checkpoint_may_be_made_by_several_at_once() {
+    let kept = Kept::new();
+    let note = files(&kept.place.path("checkpoints")).pop().unwrap();
+    for _ in 0..50 {
+        fs::remove_file(&note).unwrap();
+        let all = Barrier::new(4);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    all.wait();
+                    log::checkpoint(&kept.place.dir(), &kept.key).unwrap();
+                });
+            }
+        });
+        assert!(note.exists());
+    }
+    assert_eq!(files(&kept.place.path("checkpoints")).len(), 4);
 }
 
 fn hex(bytes: &[u8]) -> String {

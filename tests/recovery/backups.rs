@@ -402,6 +402,83 @@ fn a_restore_lays_no_file_down_that_a_backup_does_not_take() {
     assert!(!to.join("stray").exists() && !to.join("upkeep.toml").exists());
 }
 
+/// The server keeps two: the one that was chosen is gone before its turn has come.
+#[test]
+fn a_backup_holds_on_to_the_snapshot_that_it_has_chosen() {
+    let place = Place::new();
+    let store = place.with_entries(1, 60);
+    store.snapshot().unwrap();
+    let (out, mut next) = (place.root().join("backup"), 61);
+    let mut go_on = |_: backup::Progress<'_>| {
+        for _ in 0..2 {
+            run(fill(&store, next, next));
+            store.snapshot().unwrap().unwrap();
+            next += 1;
+        }
+    };
+    let taken = backup::create(&place.dir(), &out, None, &mut go_on).unwrap();
+    let chosen = "snapshots/00000000000000000060.snap";
+    assert!(taken.manifest.known(chosen).is_some());
+    assert!(!place.path(chosen).exists());
+    assert_eq!(backup::verify(&out, &mut |_| {}).unwrap().snapshots, 1);
+    store.close().unwrap();
+}
+
+#[test]
+fn what_a_backup_has_lost_is_taken_again() {
+    let place = Place::new();
+    let store = place.with_entries(1, 40);
+    store.snapshot().unwrap();
+    store.close().unwrap();
+    write_small(&place, "small");
+    let out = place.root().join("backup");
+    let mut seal = || Ok(b"keys".to_vec());
+    backup::create(&place.dir(), &out, Some(&mut seal), &mut |_| {}).unwrap();
+    let held = Manifest::read(&out).unwrap();
+    let lost = held.files.iter().filter(|sum| sum.name != SEALED_KEYS);
+    for sum in lost {
+        let path = out.join(sum.stored());
+        let bytes = fs::read(&path).unwrap();
+        for left in [None, Some(&bytes[..bytes.len() - 1])] {
+            match left {
+                None => fs::remove_file(&path).unwrap(),
+                Some(left) => fs::write(&path, left).unwrap(),
+            }
+            let taken = take(&place, &out).unwrap();
+            assert_eq!((taken.copied, &taken.manifest), (sum.bytes, &held));
+            backup::verify(&out, &mut |_| {}).unwrap();
+        }
+    }
+    // Keys cannot be sealed again without the passphrase: the backup says that it has none.
+    fs::remove_file(out.join(held.known(SEALED_KEYS).unwrap().stored())).unwrap();
+    let taken = take(&place, &out).unwrap().manifest;
+    assert_eq!(
+        (taken.known(SEALED_KEYS), taken.keys_sealed_at),
+        (None, None)
+    );
+    backup::verify(&out, &mut |_| {}).unwrap();
+}
+
+#[test]
+fn what_an_interrupted_backup_left_goes_with_the_next_one() {
+    let place = Place::new();
+    place.with_entries(1, 20).close().unwrap();
+    let out = place.root().join("backup");
+    take(&place, &out).unwrap();
+    let left = [
+        "ledger/00000000000000000099.new",
+        "snapshots/00000000000000000099.snap",
+        "snapshots/00000000000000000100.new",
+        "manifest.new",
+    ];
+    left.iter()
+        .for_each(|name| fs::write(out.join(name), "part").unwrap());
+    take(&place, &out).unwrap();
+    left.iter()
+        .for_each(|name| assert!(!out.join(name).exists(), "{name}"));
+    assert_eq!(backup::verify(&out, &mut |_| {}).unwrap().entries, 20);
+}
+
 /// While the server rolls over, the segment that is full has its unused room yet.
 #[test]
 fn a_backup_takes_no_unused_room_of_a_segment_that_is_full() {

@@ -250,3 +250,82 @@ fn g3_a_full_disk_costs_the_reserve_first_and_then_refuses_to_start() {
     drop(life.recover("space again"));
     assert!(reserve.exists(), "the reserve is kept again");
 }
+
+/// A reserve that a start was killed over is no reserve.
+#[test]
+fn g3_a_reserve_that_was_half_written_is_written_anew() {
+    let mut life = Life::new(0, Flavour::Persisted);
+    run(life.play()).unwrap();
+    let reserve = life.place.dir().join("reserve");
+    std::fs::write(&reserve, b"half").unwrap();
+    drop(life.recover("half a reserve"));
+    assert_eq!(std::fs::metadata(&reserve).unwrap().len(), 8192);
+}
+
+/// A snapshot may be made another time; the ledger cannot wait for space.
+#[test]
+fn g3_no_snapshot_is_begun_without_room_for_it() {
+    let mut life = Life::new(0, Flavour::Persisted);
+    let store = Store::open(life.options()).unwrap();
+    run(life.write(&store, 5)).unwrap();
+    life.rig.leave(1 << 20);
+    let fault = store.snapshot().err().unwrap();
+    assert!(
+        matches!(&fault, StoreError::Io { source, .. }
+        if source.kind() == std::io::ErrorKind::StorageFull),
+        "{fault}"
+    );
+    assert_eq!(snapshots(&life.place), NOTHING);
+    run(life.write(&store, 1)).unwrap();
+    life.rig.leave(1 << 30);
+    store.snapshot().unwrap().unwrap();
+    store.close().unwrap();
+    // Nor by a start that makes the index anew, and would like to have one.
+    std::fs::remove_dir_all(life.place.dir().join("index")).unwrap();
+    std::fs::remove_dir_all(life.place.dir().join("snapshots")).unwrap();
+    life.rig.leave(1 << 20);
+    Store::open(life.options().snapshot_bytes(1))
+        .unwrap()
+        .close()
+        .unwrap();
+    assert_eq!(snapshots(&life.place), NOTHING);
+}
+
+#[test]
+fn g3_a_snapshot_that_finds_the_disk_full_gives_its_space_back() {
+    let mut life = Life::new(0, Flavour::Persisted);
+    let store = Store::open(life.options()).unwrap();
+    run(life.write(&store, 5)).unwrap();
+    life.rig.fill();
+    store.snapshot().unwrap_err();
+    assert_eq!(snapshots(&life.place), NOTHING);
+}
+
+/// What a killed server left of one is gone before the start asks for space.
+#[test]
+fn g3_a_start_on_a_full_disk_begins_with_removing_parts_of_snapshots() {
+    let mut life = Life::new(0, Flavour::Persisted);
+    run(life.play()).unwrap();
+    let whole = snapshots(&life.place);
+    for part in ["00000000000000000099.new", "000001-0.run"] {
+        std::fs::write(life.place.dir().join("snapshots").join(part), [0; 100]).unwrap();
+    }
+    std::fs::remove_file(life.place.dir().join("reserve")).unwrap();
+    life.rig.fill();
+    let fault = Store::open(life.options()).err().unwrap();
+    assert!(matches!(fault, StoreError::Full { .. }), "{fault}");
+    assert_eq!(snapshots(&life.place), whole);
+}
+
+const NOTHING: [&str; 0] = [];
+
+/// The names in `snapshots`, sorted.
+fn snapshots(place: &Place) -> Vec<String> {
+    let entries = std::fs::read_dir(place.dir().join("snapshots")).unwrap();
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
+    let mut names: Vec<_> = entries
+        .map(|entry| name(entry).into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}

@@ -37,6 +37,8 @@ struct Disk {
     hit: bool,
     dead: bool,
     full: bool,
+    /// What it says is free, which a write does not ask for.
+    free: u64,
     runs: u32,
     coin: u64,
     files: HashMap<PathBuf, Unsynced>,
@@ -80,6 +82,7 @@ impl Rig {
             hit: false,
             dead: false,
             full: false,
+            free: u64::MAX,
             runs: 0,
             coin: coin.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
             files: HashMap::new(),
@@ -113,6 +116,11 @@ impl Rig {
     /// From here on every write finds the disk full.
     pub(crate) fn fill(&self) {
         self.disk().full = true;
+    }
+
+    /// From here on it says that so many bytes are free.
+    pub(crate) fn leave(&self, bytes: u64) {
+        self.disk().free = bytes;
     }
 
     /// Stops the machine and starts it again: what was not durable may be gone.
@@ -319,6 +327,10 @@ impl Fs for Rig {
 
     fn boot_id(&self) -> Option<String> {
         Some(format!("run {}", self.disk().runs))
+    }
+
+    fn free(&self, _: &Path) -> io::Result<u64> {
+        Ok(self.disk().free)
     }
 }
 

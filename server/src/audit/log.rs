@@ -1,13 +1,11 @@
 //! Signs checkpoints of a ledger and keeps them.
 
-use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::note::{Checkpoint, VerifierKey};
 use super::{AuditError, checkpoints_dir};
+use crate::keys::file::{self, Access, KeyFileError};
 use crate::keys::log::LogKey;
 use crate::store::tree::Frontier;
 use crate::store::{LedgerFiles, Store};
@@ -78,23 +76,10 @@ fn keep(data: &Path, key: &LogKey, tree: &Frontier, epoch: u64) -> Result<String
     });
     let dir = checkpoints_dir(data);
     let path = dir.join(format!("{:020}.note", tree.size()));
-    let write = || -> io::Result<()> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&dir)?;
-        if path.exists() {
-            return Ok(());
-        }
-        let fresh = path.with_extension("new");
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o644);
-        let mut file = options.open(&fresh)?;
-        file.write_all(note.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&fresh, &path)?;
-        fs::File::open(&dir)?.sync_all()
-    };
-    write().map_err(AuditError::io("write", &path))?;
-    Ok(note)
+    file::make_directory(&dir)?;
+    file::sync_directory(data)?;
+    match file::write_new(&path, note.as_bytes(), Access::Everyone) {
+        Ok(()) | Err(KeyFileError::Exists { .. }) => Ok(note),
+        Err(fault) => Err(fault.into()),
+    }
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use self::note::{Checkpoint, NoteError, VerifierKey};
+use crate::keys::file::KeyFileError;
 use crate::store::tree::{Frontier, Hash};
 use crate::store::{Entry, Epoch, LedgerFiles, StoreError};
 
@@ -38,6 +39,9 @@ pub enum AuditError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// A checkpoint cannot be kept.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
     /// There is no such entry, or no checkpoint covers it.
     #[error("{0}")]
     NotCovered(String),

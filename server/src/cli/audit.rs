@@ -386,7 +386,7 @@ impl From<AuditError> for Failure {
         match error {
             AuditError::Store(error @ StoreError::Io { .. }) => Self::new(Exit::Fault, error),
             AuditError::Store(error) => error.into(),
-            AuditError::Io { .. } => Self::new(Exit::Fault, error),
+            AuditError::Io { .. } | AuditError::File(_) => Self::new(Exit::Fault, error),
             AuditError::NotCovered(_) => Self::new(Exit::Refused, error),
             AuditError::Note { .. } => Self::new(Exit::Data, error),
             AuditError::Witness { .. } => Self::new(Exit::Usage, error),

@@ -209,7 +209,7 @@ fn new_file(directory: &Path, access: Access) -> io::Result<tempfile::NamedTempF
 ///
 /// # Errors
 /// [`KeyFileError::Io`].
-pub(super) fn make_directory(directory: &Path) -> Result<(), KeyFileError> {
+pub(crate) fn make_directory(directory: &Path) -> Result<(), KeyFileError> {
     if directory.is_dir() {
         return Ok(());
     }
@@ -222,7 +222,7 @@ pub(super) fn make_directory(directory: &Path) -> Result<(), KeyFileError> {
 ///
 /// # Errors
 /// [`KeyFileError::Io`].
-pub(super) fn sync_directory(directory: &Path) -> Result<(), KeyFileError> {
+pub(crate) fn sync_directory(directory: &Path) -> Result<(), KeyFileError> {
     let directory = if directory.as_os_str().is_empty() {
         Path::new(".")
     } else {

@@ -96,7 +96,7 @@ pub fn create(
 ) -> Result<Taken, BackupError> {
     let ledger = LedgerFiles::open(data)?;
     earlier(out, &ledger)?;
-    make_dir(out)?;
+    make_durable_dir(out)?;
     let _lock = lock(out)?;
     // Asked again: another one may have ended meanwhile.
     let before = earlier(out, &ledger)?;
@@ -104,8 +104,11 @@ pub fn create(
         Some(seal) => Some(seal().map_err(BackupError::Keys)?),
         None => None,
     };
-    let known = |name: &str| before.as_ref().and_then(|before| before.known(name));
-    let snapshot = ledger.snapshot(data)?;
+    let known = |name: &str| {
+        let sum = before.as_ref().and_then(|before| before.known(name));
+        sum.filter(|sum| is_held(out, sum))
+    };
+    let snapshot = newest_snapshot(&ledger, data)?;
     let mut plan = Vec::new();
     let count = ledger.segments().count();
     for (at, (path, _, end)) in ledger.segments().enumerate() {
@@ -113,11 +116,27 @@ pub fn create(
             // What was read may still be in memory only.
             ledger.sync()?;
         }
-        plan.push((format!("ledger/{}", name_of(path)), path.to_owned(), end));
+        plan.push(Planned {
+            name: format!("ledger/{}", name_of(path)),
+            path: path.to_owned(),
+            bytes: end,
+            open: None,
+        });
     }
-    if let Some(snapshot) = &snapshot {
-        plan.push(whole("snapshots", snapshot.path())?);
-    }
+    let snapshot = match snapshot {
+        Some((snapshot, file)) => {
+            let path = snapshot.path();
+            let measured = file.metadata().map_err(BackupError::io("measure", path))?;
+            plan.push(Planned {
+                name: format!("snapshots/{}", name_of(path)),
+                path: path.to_owned(),
+                bytes: measured.len(),
+                open: Some(file),
+            });
+            Some(snapshot)
+        }
+        None => None,
+    };
     let mut changeable = Vec::new();
     for path in listed(&data.join("checkpoints"))? {
         // One that is being written has another name.
@@ -133,30 +152,39 @@ pub fn create(
         changeable.push((CONFIG.to_owned(), config));
     }
 
-    let fresh = |(name, _, bytes): &(String, PathBuf, u64)| {
-        known(name).is_none_or(|sum| sum.bytes != *bytes)
-    };
-    let total = plan.iter().filter(|one| fresh(one)).map(|one| one.2).sum();
+    let fresh = |one: &Planned| known(&one.name).is_none_or(|sum| sum.bytes != one.bytes);
+    let new = plan.iter().filter(|one| fresh(one));
+    let total = new.map(|one| one.bytes).sum();
     for dir in ["", "ledger", "snapshots", "checkpoints", "endorsements"] {
         make_dir(&out.join(dir))?;
     }
     let (mut files, mut copied) = (Vec::new(), 0);
     for one in plan {
-        let (name, path, bytes) = &one;
-        match known(name) {
+        match known(&one.name) {
             Some(sum) if !fresh(&one) => files.push(sum.clone()),
             _ => {
-                let sha256 = copy(path, &out.join(name), *bytes, &mut |part| {
+                let Planned {
+                    name,
+                    path,
+                    bytes,
+                    open,
+                } = one;
+                let mut passed = |part| {
                     copied += part;
                     watch(Progress {
-                        file: name,
+                        file: &name,
                         done: copied,
                         total,
                     });
-                })?;
+                };
+                let to = out.join(&name);
+                let sha256 = match open {
+                    Some(file) => copy_open(file, &path, &to, bytes, &mut passed)?,
+                    None => copy(&path, &to, bytes, &mut passed)?,
+                };
                 files.push(FileSum {
-                    name: name.clone(),
-                    bytes: *bytes,
+                    name,
+                    bytes,
                     sha256,
                     stored: None,
                 });
@@ -181,14 +209,18 @@ pub fn create(
             Some(ledger.head().sequence())
         }
         None => {
-            files.extend(known(SEALED_KEYS).cloned());
-            before.as_ref().and_then(|before| before.keys_sealed_at)
+            let held = known(SEALED_KEYS);
+            files.extend(held.cloned());
+            let before = held.and(before.as_ref());
+            before.and_then(|before| before.keys_sealed_at)
         }
     };
     // Snapshots of earlier times serve a restore to an earlier entry.
     if let Some(before) = &before {
         let old = before.files.iter().filter(|sum| {
-            sum.name.starts_with("snapshots/") && !files.iter().any(|file| file.name == sum.name)
+            sum.name.starts_with("snapshots/")
+                && !files.iter().any(|file| file.name == sum.name)
+                && is_held(out, sum)
         });
         files.extend(old.cloned().collect::<Vec<_>>());
     }
@@ -218,6 +250,11 @@ pub fn create(
     Ok(Taken { manifest, copied })
 }
 
+/// True if a file that the manifest names is there, as far as its length tells: a medium loses files, and `verify` reads them.
+fn is_held(out: &Path, sum: &FileSum) -> bool {
+    fs::metadata(out.join(sum.stored())).is_ok_and(|found| found.len() >= sum.bytes)
+}
+
 /// Removes what the manifest before named and this one does not, and what interrupted runs left.
 fn remove_unnamed(
     out: &Path,
@@ -227,10 +264,10 @@ fn remove_unnamed(
     let named: BTreeSet<_> = manifest.files.iter().map(FileSum::stored).collect();
     let old = before.iter().flat_map(|before| &before.files);
     let mut unnamed: BTreeSet<_> = old.map(|sum| sum.stored().to_owned()).collect();
-    for dir in ["", "checkpoints/", "endorsements/"] {
+    for dir in ["", "ledger/", "snapshots/", "checkpoints/", "endorsements/"] {
         let names = listed(&out.join(dir))?.into_iter();
         let names = names.map(|path| format!("{dir}{}", name_of(&path)));
-        unnamed.extend(names.filter(|name| is_digest_name(name)));
+        unnamed.extend(names.filter(|name| may_be_left(name)));
     }
     for name in unnamed.iter().filter(|name| !named.contains(name.as_str())) {
         let path = out.join(name);
@@ -242,6 +279,11 @@ fn remove_unnamed(
         }
     }
     Ok(())
+}
+
+/// True for a name that an interrupted run may have given.
+fn may_be_left(name: &str) -> bool {
+    name.ends_with(".new") || name.ends_with(".snap") || is_digest_name(name)
 }
 
 /// True for a name that [`FileSum::of_changeable`] gives.
@@ -399,10 +441,29 @@ fn name_of(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-fn whole(dir: &str, path: &Path) -> Result<(String, PathBuf, u64), BackupError> {
-    let bytes = fs::metadata(path).map_err(BackupError::io("measure", path))?;
-    let name = format!("{dir}/{}", name_of(path));
-    Ok((name, path.to_owned(), bytes.len()))
+/// A file that is to be copied, up to so many bytes.
+struct Planned {
+    name: String,
+    path: PathBuf,
+    bytes: u64,
+    /// Where the server may remove its name before its turn comes.
+    open: Option<File>,
+}
+
+/// The newest snapshot of the ledger, and its file: that stays, though the server may remove the name at any moment.
+fn newest_snapshot(
+    ledger: &LedgerFiles,
+    data: &Path,
+) -> Result<Option<(Snapshot, File)>, BackupError> {
+    while let Some(found) = ledger.snapshot(data)? {
+        match File::open(found.path()) {
+            Ok(file) => return Ok(Some((found, file))),
+            // Newer ones have taken its place while it was checked.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(BackupError::io("open", found.path())(error)),
+        }
+    }
+    Ok(None)
 }
 
 /// The files of a directory, sorted; none if it is not there.
@@ -429,7 +490,18 @@ pub(super) fn copy(
     bytes: u64,
     passed: &mut dyn FnMut(u64),
 ) -> Result<String, BackupError> {
-    let mut source = File::open(from).map_err(BackupError::io("open", from))?;
+    let source = File::open(from).map_err(BackupError::io("open", from))?;
+    copy_open(source, from, to, bytes, passed)
+}
+
+/// As [`copy`], of a file that is open.
+fn copy_open(
+    mut source: File,
+    from: &Path,
+    to: &Path,
+    bytes: u64,
+    passed: &mut dyn FnMut(u64),
+) -> Result<String, BackupError> {
     let fresh = to.with_extension("new");
     let mut write = |source: &mut File| -> io::Result<String> {
         let mut file = private(&fresh)?;
@@ -489,6 +561,20 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), BackupError> {
         .mode(0o700)
         .create(dir);
     made.map_err(BackupError::io("create", dir))
+}
+
+/// As [`make_dir`], and makes its name durable, with those of the directories above that were not there.
+fn make_durable_dir(dir: &Path) -> Result<(), BackupError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let above = match dir.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        _ => Path::new("."),
+    };
+    make_durable_dir(above)?;
+    make_dir(dir)?;
+    sync_dir(above)
 }
 
 /// Makes the names in a directory durable.

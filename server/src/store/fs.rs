@@ -42,6 +42,9 @@ pub trait Fs: Send + Sync + 'static {
     /// Names the present run of the machine; another name means that unsynced data may be gone.
     /// `None`: not known.
     fn boot_id(&self) -> Option<String>;
+
+    /// How many bytes may still be written where the directory is.
+    fn free(&self, dir: &Path) -> io::Result<u64>;
 }
 
 /// An open file. Positions and lengths are bytes from its beginning.
@@ -149,6 +152,11 @@ impl Fs for RealFs {
     fn boot_id(&self) -> Option<String> {
         let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+    }
+
+    fn free(&self, dir: &Path) -> io::Result<u64> {
+        let space = rustix::fs::statvfs(dir)?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
     }
 }
 

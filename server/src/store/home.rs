@@ -94,7 +94,13 @@ impl Home {
     pub(super) fn mind_space(&self, bytes: usize) -> Result<(), StoreError> {
         let reserve = self.dir.join("reserve");
         let probe = self.dir.join("probe");
-        let held = self.fs.exists(&reserve);
+        // One that was half written when the server was killed is none.
+        let held = match self.fs.open(&reserve, Access::Read) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            file => file
+                .and_then(|file| file.len())
+                .map(|length| length >= bytes as u64),
+        };
         let held = held.map_err(|error| StoreError::io("look for", &reserve, error))?;
         let target = if held {
             (&probe, bytes / 8)

@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::Core;
 use super::entry::Head;
 use super::error::StoreError;
-use super::fs::{Access, Fs};
 use super::snapshot::Snapshot;
 use super::snapshots::Snapshots;
 
@@ -29,7 +28,6 @@ const REST: Duration = Duration::from_millis(2);
 /// Makes snapshots of an open store, one at a time.
 pub(super) struct Maker {
     pub(super) core: Arc<Core>,
-    pub(super) fs: Arc<dyn Fs>,
     pub(super) snapshots: Snapshots,
     /// Held while one is made.
     pub(super) alone: Mutex<()>,
@@ -47,6 +45,7 @@ impl Maker {
         let _alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
         let base = self.newest()?;
         let from = base.as_ref().map_or(0, |base| base.head().sequence());
+        let grown = self.core.read(|engine| Ok(engine.bytes_after(from)))?;
         let mut unrested = 0_usize;
         let entries = self.core.walk(from + 1)?.inspect(|entry| {
             unrested += entry.as_ref().map_or(0, |entry| entry.payload().len());
@@ -55,7 +54,9 @@ impl Maker {
                 rest();
             }
         });
-        let made = self.snapshots.make(base.as_ref(), entries, goes_on)?;
+        let made = self
+            .snapshots
+            .make(base.as_ref(), grown, entries, goes_on)?;
         if let Some(made) = &made {
             tracing::info!(
                 entry = made.head().sequence(),
@@ -81,14 +82,7 @@ impl Maker {
         let newest = self.snapshots.files()?.into_iter().next();
         let (sequence, size) = match &newest {
             None => (0, 0),
-            Some((sequence, path)) => {
-                let file = self.fs.open(path, Access::Read);
-                let size = file.and_then(|file| file.len());
-                (
-                    *sequence,
-                    size.map_err(|error| StoreError::io("measure", path, error))?,
-                )
-            }
+            Some((sequence, path)) => (*sequence, self.snapshots.size(path)?),
         };
         let grown = self.core.read(|engine| Ok(engine.bytes_after(sequence)))?;
         Ok(grown >= least.max(size / 2))

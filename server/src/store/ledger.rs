@@ -48,7 +48,8 @@ pub(super) struct Ledger {
 /// The synced part of one segment.
 #[derive(Clone)]
 pub(super) struct Extent {
-    pub(super) path: PathBuf,
+    /// Shared: each walk takes the extents that are ahead of it.
+    pub(super) path: Arc<Path>,
     pub(super) header: Header,
     pub(super) end: u64,
     waypoints: Waypoints,
@@ -129,7 +130,7 @@ impl Ledger {
         };
         let head = find_end(&*fs, last, acknowledged, Owner::Server)?;
         let room = room(segment_bytes);
-        let writer = Segment::resume(&*fs, last.path.clone(), last.end, room, GROUP_BYTES)?;
+        let writer = Segment::resume(&*fs, last.path.to_path_buf(), last.end, room, GROUP_BYTES)?;
         fs.sync_dir(dir)
             .map_err(|error| StoreError::io("sync", dir, error))?;
         let ledger = Self {
@@ -262,7 +263,7 @@ impl Ledger {
         };
         let fresh = Segment::create(&*self.fs, &self.dir, &header, room(self.segment_bytes))?;
         let extent = Extent {
-            path: fresh.path().to_owned(),
+            path: fresh.path().into(),
             header,
             end: fresh.end(),
             waypoints: Waypoints::default(),
@@ -408,7 +409,7 @@ pub(super) fn survey(fs: &dyn Fs, dir: &Path, owner: Owner) -> Result<Vec<Extent
         match Header::read(&mut *file, &path)? {
             Some(header) if header.first == first => {
                 extents.push(Extent {
-                    path,
+                    path: path.into(),
                     header,
                     end,
                     waypoints: Waypoints::default(),

@@ -14,9 +14,12 @@ use tempfile::TempDir;
 use super::error::StoreError;
 use super::fs::RealFs;
 use super::home::Home;
+use super::look::IndexState;
+use super::marker::Marker;
 use super::segment;
 
-/// A likeness; it is gone when this is dropped. As long as it is there, no server takes the store that it was made of.
+/// A likeness; it is gone when this is dropped. As long as it is there, no server takes the store that it was made of, if that has a file `lock`:
+/// whoever made one without (a copy, a backup put back by hand) must not start a server on it meanwhile.
 pub struct Likeness {
     of: PathBuf,
     made: TempDir,
@@ -44,6 +47,10 @@ impl Likeness {
             copy_if_there(&whole.join(name), &made.path().join(name))?;
         }
         copy_tree(&whole.join("index"), &made.path().join("index"))?;
+        // A copy of an index that was left open is not believed, but nobody wrote to this one meanwhile.
+        if Marker::read(&RealFs, &whole)?.index_state(&RealFs) == IndexState::Open {
+            Marker::read(&RealFs, made.path())?.set_open(&RealFs)?;
+        }
         let ledger = names(&whole.join("ledger"))?;
         let segments = ledger
             .iter()
@@ -244,6 +251,23 @@ mod tests {
         let again = Store::open(options(dir.path())).unwrap();
         assert_eq!(again.state_hash().unwrap(), state);
         again.close().unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_index_of_a_killed_server_is_looked_at_and_not_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        store(dir.path()).await.close().unwrap();
+        let mut marker = Marker::read(&RealFs, dir.path()).unwrap();
+        marker.set_open(&RealFs).unwrap();
+        let likeness = Likeness::of(dir.path()).unwrap();
+        let marker = Marker::read(&RealFs, likeness.dir()).unwrap();
+        assert_eq!(marker.index_state(&RealFs), IndexState::Open);
+        // One that a start would not believe is not believed here either.
+        fs::write(dir.path().join("index.state"), "open another run\n").unwrap();
+        drop(likeness);
+        let likeness = Likeness::of(dir.path()).unwrap();
+        let marker = Marker::read(&RealFs, likeness.dir()).unwrap();
+        assert_eq!(marker.index_state(&RealFs), IndexState::LeftOpen);
     }
 
     #[tokio::test]

@@ -34,7 +34,7 @@ pub enum IndexState {
     Closed(u64),
     /// It is open, or was left open by a process of this run of the machine: it is believed.
     Open,
-    /// It was left open when the machine stopped: the next start makes it anew.
+    /// It was left open when the machine stopped, or is a copy of an open one: the next start makes it anew.
     LeftOpen,
     /// The marker is missing or unreadable: the next start makes the index anew.
     Unknown,
@@ -67,15 +67,28 @@ pub fn look(dir: &Path) -> Result<Look, StoreError> {
 ///
 /// Source: proc_locks(5): `1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF`.
 fn holder(dir: &Path) -> Option<u32> {
-    let inode = std::fs::metadata(dir.join("lock")).ok()?.ino();
-    let end = format!(":{inode}");
+    let lock = std::fs::metadata(dir.join("lock")).ok()?;
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| {
-        let mut fields = line
-            .split_whitespace()
-            .skip_while(|field| *field != "WRITE");
-        let pid = fields.nth(1)?.parse().ok()?;
-        fields.next()?.ends_with(&end).then_some(pid)
+    holder_in(&locks, lock.dev(), lock.ino())
+}
+
+fn holder_in(locks: &str, device: u64, inode: u64) -> Option<u32> {
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let held = |begin: &str, end: &str| {
+        locks.lines().find_map(|line| {
+            let mut fields = line
+                .split_whitespace()
+                .skip_while(|field| *field != "WRITE");
+            let pid = fields.nth(1)?.parse().ok()?;
+            let file = fields.next()?;
+            (file.starts_with(begin) && file.ends_with(end)).then_some(pid)
+        })
+    };
+    let file = format!("{major:02x}:{minor:02x}:{inode}");
+    // btrfs and overlayfs have no disk of their own, and `stat` makes up another minor number for their files than stands here.
+    held(&file, &file).or_else(|| match major {
+        0 => held("00:", &format!(":{inode}")),
+        _ => None,
     })
 }
 
@@ -120,5 +133,35 @@ impl Fs for Untouched {
 
     fn boot_id(&self) -> Option<String> {
         RealFs.boot_id()
+    }
+
+    fn free(&self, dir: &Path) -> io::Result<u64> {
+        RealFs.free(dir)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_is_who_locks_this_file_and_not_another_of_its_number() {
+        let locks = "\
+1: POSIX  ADVISORY  WRITE 11 fd:01:77 0 EOF
+2: FLOCK  ADVISORY  WRITE 12 103:0a:77 0 EOF
+3: FLOCK  ADVISORY  READ 13 08:02:77 0 EOF
+4: FLOCK  ADVISORY  WRITE 14 08:02:77 0 EOF
+5: FLOCK  ADVISORY  WRITE 15 00:2f:78 0 EOF
+6: FLOCK  ADVISORY  WRITE 16 00:30:78 0 EOF
+";
+        let on = |major, minor| rustix::fs::makedev(major, minor);
+        assert_eq!(holder_in(locks, on(8, 2), 77), Some(14));
+        assert_eq!(holder_in(locks, on(0x103, 10), 77), Some(12));
+        assert_eq!(holder_in(locks, on(8, 3), 77), None);
+        assert_eq!(holder_in(locks, on(8, 2), 7), None);
+        // Where devices are made up, the right one comes first and any other will do.
+        assert_eq!(holder_in(locks, on(0, 0x30), 78), Some(16));
+        assert_eq!(holder_in(locks, on(0, 0x31), 78), Some(15));
+        assert_eq!(holder_in(locks, on(0, 0x31), 77), None);
     }
 }

@@ -3,12 +3,16 @@
 //! The index is never synced while it is written. After a crash of the process alone the system
 //! still has all of its pages; after a power cut any of them may be missing, and the head the index
 //! shows may claim more than is in it. The two are told apart by the name of the machine's run. So
-//! `open <run>` is written, synced, before the index is written to, and `clean <sequence> <hash>`
-//! after it was closed and everything synced. An index is believed if it is clean and has that
-//! head, or open in this same run; else it is made anew from the ledger.
+//! `open <run> <device> <inode>` is written, synced, before the index is written to, and
+//! `clean <sequence> <hash>` after it was closed and everything synced. An index is believed if it
+//! is clean and has that head, or open in this same run; else it is made anew from the ledger.
+//!
+//! Device and inode are those of the directory `index`: one that was copied while it was open is a
+//! mixture of pages too, and a copy is another directory.
 //!
 //! `clean` is also a witness that the ledger once reached that entry.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::entry::Head;
@@ -26,6 +30,7 @@ enum State {
     /// No marker, or not one of ours: believe nothing.
     Unknown,
     Clean(Head),
+    /// What [`Marker::opened`] was.
     Open(String),
 }
 
@@ -51,7 +56,7 @@ impl Marker {
         match &self.state {
             State::Unknown => IndexState::Unknown,
             State::Clean(head) => IndexState::Closed(head.sequence()),
-            State::Open(run) if fs.boot_id().as_ref() == Some(run) => IndexState::Open,
+            State::Open(then) if self.opened(fs).as_ref() == Some(then) => IndexState::Open,
             State::Open(_) => IndexState::LeftOpen,
         }
     }
@@ -61,21 +66,29 @@ impl Marker {
         match &self.state {
             State::Unknown => false,
             State::Clean(clean) => clean == head,
-            State::Open(run) => fs.boot_id().as_ref() == Some(run),
+            State::Open(then) => self.opened(fs).as_ref() == Some(then),
         }
     }
 
-    /// Records, durably, that the index is about to be written to.
+    /// Records, durably, that the index, which is there, is about to be written to.
     pub(super) fn set_open(&mut self, fs: &dyn Fs) -> Result<(), StoreError> {
         // Without a name for the machine's run the index is believed only after a clean close.
-        let run = fs.boot_id().unwrap_or_default();
-        self.write(fs, &format!("open {run}\n"))
+        let opened = self.opened(fs).unwrap_or_default();
+        self.write(fs, &format!("open {opened}\n"))
     }
 
     /// Records that the index is closed and synced.
     pub(super) fn set_clean(&mut self, fs: &dyn Fs, head: &Head) -> Result<(), StoreError> {
         let hash = data_encoding::HEXLOWER.encode(&head.hash());
         self.write(fs, &format!("clean {} {hash}\n", head.sequence()))
+    }
+
+    /// What an index that is open now is known by: the machine's run, and which directory it is.
+    fn opened(&self, fs: &dyn Fs) -> Option<String> {
+        let run = fs.boot_id()?;
+        // sled's own files are not seen by the file layer.
+        let index = std::fs::metadata(self.path.with_file_name("index")).ok()?;
+        Some(format!("{run} {} {}", index.dev(), index.ino()))
     }
 
     fn write(&mut self, fs: &dyn Fs, line: &str) -> Result<(), StoreError> {
@@ -88,8 +101,8 @@ impl Marker {
 
 fn parse(bytes: &[u8]) -> Option<State> {
     let line = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
-    if let Some(run) = line.strip_prefix("open ") {
-        return Some(State::Open(run.to_owned()));
+    if let Some(opened) = line.strip_prefix("open ") {
+        return Some(State::Open(opened.to_owned()));
     }
     let (sequence, hash) = line.strip_prefix("clean ")?.split_once(' ')?;
     let hash = data_encoding::HEXLOWER.decode(hash.as_bytes()).ok()?;

@@ -189,7 +189,7 @@ fn open<'a>(fs: &dyn Fs, runs: &[PathBuf]) -> Result<Vec<Source<'a>>, StoreError
 
 fn remove(fs: &dyn Fs, runs: &[PathBuf]) {
     for run in runs {
-        // What is left of them is removed by the next one who makes a snapshot.
+        // What is left of them is removed by who makes the snapshot, when it is made or given up.
         let _left = fs.remove_file(run);
     }
 }

@@ -234,7 +234,6 @@ impl Store {
         });
         let maker = Arc::new(Maker {
             core: Arc::clone(&core),
-            fs: Arc::clone(&options.fs),
             snapshots: Snapshots::of(Arc::clone(&options.fs), &options.dir),
             alone: Mutex::new(()),
         });
@@ -390,7 +389,7 @@ impl Store {
     }
 
     /// The Merkle tree of the entries up to the newest snapshot, from which on it can be grown; an
-    /// empty one without a snapshot. Reads that snapshot once through.
+    /// empty one without a snapshot. Reads that snapshot through.
     ///
     /// # Errors
     /// [`StoreError::Stopped`], [`StoreError::Damaged`] for the ledger, [`StoreError::Io`].
@@ -543,6 +542,8 @@ fn log_fault(closed: Result<(), StoreError>) {
 fn open_engine(options: &Options) -> Result<(Home, SledEngine), StoreError> {
     let Options { dir, fs, .. } = options;
     let home = Home::take(Arc::clone(fs), dir, options.create)?;
+    // What a killed server had begun to make may be what fills the disk.
+    Snapshots::of(Arc::clone(fs), dir).remove_parts()?;
     home.mind_space(options.reserve_bytes)?;
     if !home.is_established() {
         Ledger::create(&**fs, &dir.join("ledger"))?;

@@ -115,7 +115,7 @@ impl LedgerFiles {
         let Some(last) = self.extents.last() else {
             return Err(StoreError::damaged(data, "it holds no ledger segment"));
         };
-        let place = (last.path.clone(), last.end);
+        let place = (last.path.to_path_buf(), last.end);
         Ok(Follower::new(Arc::clone(&self.fs), data, place, self.head))
     }
 
@@ -213,7 +213,7 @@ impl LedgerFiles {
     /// The segments: file, first entry, and the byte behind the last whole entry.
     pub(super) fn segments(&self) -> impl Iterator<Item = (&Path, u64, u64)> {
         let extents = self.extents.iter();
-        extents.map(|one| (one.path.as_path(), one.header.first, one.end))
+        extents.map(|one| (&*one.path, one.header.first, one.end))
     }
 
     /// The byte behind an entry, in the segment that holds it.

@@ -294,7 +294,7 @@ impl Opening<'_> {
         if !marker.vouches_for(self.fs, &applied) {
             tracing::warn!(
                 index = %dir.display(),
-                "the index was not closed before the machine stopped, it may be torn"
+                "the index was not closed before the machine stopped or the directory was copied, it may be torn"
             );
             return Ok(None);
         }
@@ -319,8 +319,6 @@ impl Opening<'_> {
                 .sync_dir(self.dir)
                 .map_err(|error| StoreError::io("sync", self.dir, error))?;
         }
-        // Only now, with nothing in its place, may the marker vouch for what will be there.
-        marker.set_open(self.fs)?;
         if self.head.sequence() > 0 {
             tracing::info!(entries = self.head.sequence(), "making the index anew");
         }
@@ -330,6 +328,8 @@ impl Opening<'_> {
         })?;
         let snapshot = self.brought_up(snapshot)?;
         let index = open_empty(self.dir, &dir, self.cache)?;
+        // Only now, with nothing in it, may the marker vouch for what will be there.
+        marker.set_open(self.fs)?;
         let reached = match &snapshot {
             Some(snapshot) => self.load(snapshot, &index)?,
             None => Head::EMPTY,
@@ -343,11 +343,15 @@ impl Opening<'_> {
     fn brought_up(&self, snapshot: Option<Snapshot>) -> Result<Option<Snapshot>, StoreError> {
         let reached = snapshot.as_ref().map_or(0, |found| found.head().sequence());
         let last = self.head.sequence();
-        if self.ledger.bytes_after(reached, last) < self.snapshot_bytes {
+        let grown = self.ledger.bytes_after(reached, last);
+        if grown < self.snapshot_bytes {
             return Ok(snapshot);
         }
         let entries = self.ledger.walk(reached + 1);
-        match self.snapshots.make(snapshot.as_ref(), entries, &|| true) {
+        let made = self
+            .snapshots
+            .make(snapshot.as_ref(), grown, entries, &|| true);
+        match made {
             Ok(Some(made)) => Ok(Some(made)),
             Err(fault @ StoreError::Damaged { .. }) => Err(fault),
             Err(fault) => {
@@ -495,6 +499,8 @@ fn replay(ledger: &Ledger, index: &Index, applied: Head, head: Head) -> Result<(
     reason = "a test may stop where it likes"
 )]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::super::entry::{Draft, Sealed};
     use super::super::fs::RealFs;
     use super::*;
@@ -549,31 +555,46 @@ mod tests {
     }
 
     #[test]
+    fn an_index_that_was_copied_while_it_was_open_is_not_believed() {
+        let temp = tempfile::tempdir().unwrap();
+        let (dir, copy) = (temp.path().join("data"), temp.path().join("copy"));
+        std::fs::create_dir(&dir).unwrap();
+        // As a kill leaves it, and with all of its pages in files.
+        drop(torn(&dir));
+        let copied = std::process::Command::new("cp")
+            .args([&"-a".into(), &dir, &copy])
+            .status();
+        assert!(copied.unwrap().success());
+        assert_eq!(open(&copy).get(b"stray").unwrap(), None);
+        assert!(open(&dir).get(b"stray").unwrap().is_some());
+    }
+
+    #[test]
     fn an_index_is_believed_only_if_closed_or_of_this_run_of_the_machine() {
         let run = RealFs.boot_id().unwrap();
         let temp = tempfile::tempdir().unwrap();
         let engine = torn(temp.path());
         let (head, state) = (engine.head(), temp.path().join("index.state"));
-        assert_eq!(
-            std::fs::read_to_string(&state).unwrap(),
-            format!("open {run}\n")
-        );
+        let index = std::fs::metadata(temp.path().join("index")).unwrap();
+        let opened = format!("open {run} {} {}\n", index.dev(), index.ino());
+        assert_eq!(std::fs::read_to_string(&state).unwrap(), opened);
         Box::new(engine).close().unwrap();
         let clean = std::fs::read_to_string(&state).unwrap();
         assert!(clean.starts_with("clean 1 "), "{clean}");
         for (marker, believed) in [
             (clean.clone(), true),
-            (format!("open {run}\n"), true),
-            ("open another run\n".into(), false),
+            (opened.clone(), true),
+            // Last, for what is made anew has another inode.
+            (opened.replacen(&run, "another-run", 1), false),
         ] {
             std::fs::write(&state, &marker).unwrap();
             let engine = open(temp.path());
             assert_eq!(engine.head(), head);
             let now = std::fs::read_to_string(&state).unwrap();
             assert_eq!(
-                now,
-                format!("open {run}\n"),
-                "marked before it is written to"
+                now == opened,
+                believed,
+                "marked before it is written to: {now}"
             );
             assert_eq!(
                 engine.get(b"stray").unwrap().is_some(),
@@ -587,6 +608,7 @@ mod tests {
             "",
             "garbage",
             "open \n",
+            &format!("open {run}\n"),
             &another,
             "clean 1 00\n",
             clean.trim_end(),

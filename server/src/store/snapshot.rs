@@ -142,7 +142,7 @@ impl Snapshot {
         })
     }
 
-    /// Reads a snapshot once through and checks it whole.
+    /// Reads a snapshot through, for its SHA-256 and again for what it holds, and checks it whole.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] and [`StoreError::Newer`], which a start passes over; [`StoreError::Io`].

@@ -9,12 +9,15 @@ use std::sync::Arc;
 
 use super::entry::{Entry, Head};
 use super::error::StoreError;
-use super::fs::Fs;
+use super::fs::{Access, Fs};
 use super::merge::Merge;
 use super::snapshot::{self, Snapshot};
 
 /// So many are kept.
 const KEPT: usize = 2;
+
+/// So much must stay free beside a snapshot in the making, for what else is written meanwhile.
+const SPARE_BYTES: u64 = 64 << 20;
 
 /// A line is logged each time so many entries were taken in.
 const PROGRESS_ENTRIES: u64 = 100_000;
@@ -40,16 +43,23 @@ impl Snapshots {
     /// # Errors
     /// [`StoreError::Io`].
     pub(super) fn files(&self) -> Result<Vec<(u64, PathBuf)>, StoreError> {
-        let names = match self.fs.list(&self.dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            names => names.map_err(|error| StoreError::io("list", &self.dir, error))?,
-        };
-        let mut files: Vec<_> = names
+        let mut files: Vec<_> = self
+            .names()?
             .iter()
             .filter_map(|name| Some((snapshot::sequence_of(name)?, self.dir.join(name))))
             .collect();
         files.reverse();
         Ok(files)
+    }
+
+    /// The bytes of a file of them.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(super) fn size(&self, path: &Path) -> Result<u64, StoreError> {
+        let file = self.fs.open(path, Access::Read);
+        let size = file.and_then(|file| file.len());
+        size.map_err(|error| StoreError::io("measure", path, error))
     }
 
     /// The newest entry that a snapshot was made after, as its beginning says: the ledger had reached it.
@@ -91,8 +101,9 @@ impl Snapshots {
     }
 
     /// Makes the snapshot after the last of `entries`, which follow `base`, and removes those that are too old. `None` if there
-    /// was no entry.
+    /// was no entry. It is not begun if the disk might not have the room for it; one that fails leaves nothing behind.
     ///
+    /// * `grown` - about how many bytes the entries take.
     /// * `goes_on` - asked again and again; once it says no, nothing is made.
     ///
     /// # Errors
@@ -100,21 +111,37 @@ impl Snapshots {
     pub(super) fn make(
         &self,
         base: Option<&Snapshot>,
+        grown: u64,
         entries: impl Iterator<Item = Result<Entry, StoreError>>,
         goes_on: &dyn Fn() -> bool,
     ) -> Result<Option<Snapshot>, StoreError> {
         self.fs
             .create_dir(&self.dir)
             .map_err(|error| StoreError::io("create", &self.dir, error))?;
-        self.sweep()?;
-        match self.merge(base, entries, goes_on) {
+        self.check_room(base, grown)?;
+        let made = match self.merge(base, entries, goes_on) {
             Err(_) if !goes_on() => Ok(None),
-            Ok(Some(made)) => {
-                self.sweep()?;
-                Ok(Some(made))
-            }
-            other => other,
+            made => made,
+        };
+        let swept = self.sweep();
+        let made = made?;
+        swept.map(|()| made)
+    }
+
+    /// Refuses what might fill the disk: a snapshot can be made another time, the ledger cannot wait.
+    fn check_room(&self, base: Option<&Snapshot>, grown: u64) -> Result<(), StoreError> {
+        let size = base.map_or(Ok(0), |base| self.size(base.path()))?;
+        // The new one holds no more than the old one and the entries, whose changes stand in runs beside it until it is whole.
+        let needed = size
+            .saturating_add(grown.saturating_mul(2))
+            .saturating_add(SPARE_BYTES);
+        let io = |error| StoreError::io("make a snapshot in", &self.dir, error);
+        let free = self.fs.free(&self.dir).map_err(io)?;
+        if free >= needed {
+            return Ok(());
         }
+        let why = format!("{free} bytes are free, and {needed} must be");
+        Err(io(io::Error::new(io::ErrorKind::StorageFull, why)))
     }
 
     fn merge(
@@ -141,20 +168,37 @@ impl Snapshots {
         merge.finish().map(Some)
     }
 
-    /// Removes what interrupted ones left behind, and snapshots that newer ones have replaced.
+    /// Removes the parts of snapshots in the making. Nobody may be making one.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(super) fn remove_parts(&self) -> Result<(), StoreError> {
+        let names = self.names()?.into_iter();
+        let parts = names.filter(|name| name.ends_with(".run") || name.ends_with(".new"));
+        self.remove(parts.map(|name| self.dir.join(name)))
+    }
+
+    /// Removes parts, and snapshots that newer ones have replaced.
     fn sweep(&self) -> Result<(), StoreError> {
-        let names = self.fs.list(&self.dir);
-        let names = names.map_err(|error| StoreError::io("list", &self.dir, error))?;
-        let parts = names
-            .iter()
-            .filter(|name| name.ends_with(".run") || name.ends_with(".new"));
-        let parts = parts.map(|name| self.dir.join(name));
-        let old = self.files()?.into_iter().skip(KEPT).map(|(_, path)| path);
-        for path in parts.chain(old) {
+        self.remove_parts()?;
+        let old = self.files()?.into_iter().skip(KEPT);
+        self.remove(old.map(|(_, path)| path))
+    }
+
+    fn remove(&self, paths: impl Iterator<Item = PathBuf>) -> Result<(), StoreError> {
+        for path in paths {
             self.fs
                 .remove_file(&path)
                 .map_err(|error| StoreError::io("remove", &path, error))?;
         }
         Ok(())
+    }
+
+    /// The names in the directory, sorted; none where there is no directory.
+    fn names(&self) -> Result<Vec<String>, StoreError> {
+        match self.fs.list(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            names => names.map_err(|error| StoreError::io("list", &self.dir, error)),
+        }
     }
 }

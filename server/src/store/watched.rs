@@ -76,6 +76,10 @@ impl Fs for Watched {
     fn boot_id(&self) -> Option<String> {
         self.under.boot_id()
     }
+
+    fn free(&self, dir: &Path) -> io::Result<u64> {
+        self.under.free(dir)
+    }
 }
 
 struct WatchedFile {
