@@ -18,5 +18,9 @@ for target in $targets; do
     cargo fuzz run --features server "$target" "fuzz/corpus/$target" $seeds -- \
         "-max_total_time=$seconds" -timeout=1 -rss_limit_mb=512 -print_final_stats=1 2>&1 |
         tee "fuzz/corpus/$target.log" | grep -E '^stat::|SUMMARY|ERROR|DONE' || true
-    ! grep -qE 'SUMMARY|ERROR' "fuzz/corpus/$target.log"
+    # Not `! grep` alone: set -e lets a negated command pass.
+    if ! grep -q '^Done ' "fuzz/corpus/$target.log" || grep -qE 'SUMMARY|ERROR' "fuzz/corpus/$target.log"; then
+        echo "$target did not come to its end: see fuzz/corpus/$target.log" >&2
+        exit 1
+    fi
 done
