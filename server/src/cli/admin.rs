@@ -103,7 +103,7 @@ impl Admin {
         keys: &Keys,
         address: Option<&str>,
     ) -> Result<Self, Failure> {
-        let identity = Identity::new(Role::Admin, "cli")?;
+        let identity = Identity::new(Role::Admin, COMMANDS)?;
         match serve::open_server(settings) {
             Ok(server) => Self::inside(server, identity),
             Err(ServeError::Store(StoreError::Locked { .. })) => {
@@ -179,3 +179,6 @@ impl Admin {
 pub(super) fn open_keys(settings: &Settings) -> Result<Keys, Failure> {
     Ok(Keys::open_for(settings)?)
 }
+
+/// The administrator that commands are; no person has this name.
+pub(super) const COMMANDS: &str = "cli";

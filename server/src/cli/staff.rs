@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::cli::admin::{Ask, open_keys};
+use crate::cli::admin::{Ask, COMMANDS, open_keys};
 use crate::cli::client_certificates::{self, Withdrawal};
 use crate::cli::connect;
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Exit, Failure};
 use crate::cli::serve::block_on;
 use crate::logging::{self, LogFormat};
 use crate::pki::{Identity, Role};
@@ -120,6 +120,14 @@ impl StaffRole {
 
 async fn add(args: &AddArgs) -> Result<(), Failure> {
     let identity = Identity::new(args.role.role(), &args.name)?;
+    if identity.role() == Role::Admin && identity.id() == COMMANDS {
+        return Err(Failure::new(
+            Exit::Usage,
+            format_args!(
+                "{identity} stands for the commands on the server's machine, so its certificate could never be withdrawn; give the person another name"
+            ),
+        ));
+    }
     let config = args.ask.reach.config()?;
     let settings = config.settings();
     let keys = open_keys(settings)?;
