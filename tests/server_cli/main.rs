@@ -11,6 +11,7 @@
 mod binaries;
 mod endorsements;
 mod init;
+mod mistakes;
 mod people;
 mod prices;
 mod programmes;

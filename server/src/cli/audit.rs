@@ -11,8 +11,9 @@ use crate::audit::note::{self, VerifierKey};
 use crate::audit::proof::Proof;
 use crate::audit::{self, AuditError, log, proof};
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::files;
 use crate::cli::output::{self, Form};
-use crate::cli::place::Place;
+use crate::cli::place::{self, Place};
 use crate::cli::progress::{Progress, Unit};
 use crate::keys::log::{LogKey, read_verifier, verifier};
 use crate::random::SystemRandom;
@@ -36,11 +37,12 @@ pub(super) enum Command {
 #[command(after_help = "\
 Examples:
   upkeep-server audit verify --data /var/lib/upkeep
-  upkeep-server audit verify --data /var/lib/upkeep --witness june.note --witness july.note --log-key log.pub
+  upkeep-server audit verify --data /var/lib/upkeep --log-key log.pub \\
+      --witness june.note --witness july.note
 
-Works while the server runs, and while it does not. Without a witness, whoever can write to the
-disk and use its keys could cut the ledger short or write it anew and leave no trace; a checkpoint
-that was kept elsewhere finds both. Take --log-key from where you keep the witness's notes.
+Works while the server runs, and while it does not. Without a witness, whoever can write to the \
+disk and use its keys could cut the ledger short or write it anew and leave no trace; a checkpoint \
+that was kept elsewhere finds both. Take --log-key from where you keep the witness's notes. \
 Exit code 0 when nothing was found, 4 when something was.")]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
@@ -90,13 +92,13 @@ Examples:
   upkeep-server audit export --data /var/lib/upkeep > audit.jsonl
   upkeep-server audit export --data /var/lib/upkeep --from 120000 --to 130000
 
-One JSON object a line: entry, time, transaction, actor, action, outcome, serial, subject, reason,
+One JSON object a line: entry, time, transaction, actor, action, outcome, serial, subject, reason, \
 request_id, hash. No secret and no personal data is in the ledger's events.")]
 pub(super) struct ExportArgs {
     #[command(flatten)]
     place: Place,
 
-    /// The first entry
+    /// The first entry, at most the one after the newest
     #[arg(long, value_name = "N", default_value_t = 1)]
     from: u64,
 
@@ -112,11 +114,11 @@ Examples:
   upkeep-server audit prove 4711 --data /var/lib/upkeep > entry-4711.json
   upkeep-server audit check-proof entry-4711.json --log-key log.pub
 
-The proof holds the entry, the hashes beside its way up the Merkle tree (RFC 6962), and a signed
+The proof holds the entry, the hashes beside its way up the Merkle tree (RFC 6962), and a signed \
 checkpoint (C2SP tlog-checkpoint) of that tree.")]
 pub(super) struct ProveArgs {
-    /// The entry
-    #[arg(value_name = "ENTRY")]
+    /// The entry, from 1
+    #[arg(value_name = "ENTRY", value_parser = clap::value_parser!(u64).range(1..))]
     entry: u64,
 
     #[command(flatten)]
@@ -149,8 +151,8 @@ pub(super) struct CheckProofArgs {
 Examples:
   upkeep-server audit checkpoint --data /var/lib/upkeep > 2027-03-01.note
 
-Works while the server runs, and while it does not. The server signs one by itself each
-store.checkpoint_minutes and when it stops, under DIR/checkpoints. Keep some of them, and
+Works while the server runs, and while it does not. The server signs one by itself each \
+store.checkpoint_minutes and when it stops, under DIR/checkpoints. Keep some of them, and \
 DIR/keys/log.pub, where nobody who works on the server can change them.")]
 pub(super) struct CheckpointArgs {
     #[command(flatten)]
@@ -171,6 +173,9 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     let data = data_of(&args.place)?;
     let key = key_of(&data, args.log_key.as_deref())?;
+    for witness in &args.witnesses {
+        files::read(witness)?;
+    }
     let total = LedgerFiles::open(&data).map_or(0, |ledger| ledger.head().sequence());
     let mut progress = Progress::new("audit", Unit::Entries);
     let report = audit::verify(&data, &key, &args.witnesses, &mut |entry| {
@@ -303,7 +308,17 @@ fn newest_change(data: &Path) -> Option<SystemTime> {
 }
 
 fn export(args: &ExportArgs) -> Result<(), Failure> {
+    if let Some(to) = args.to.filter(|to| *to < args.from) {
+        return Err(Failure::new(
+            Exit::Usage,
+            format_args!("--from {} is after --to {to}; exchange them", args.from),
+        ));
+    }
     let ledger = LedgerFiles::open(&data_of(&args.place)?)?;
+    // Whoever exports what was added may begin right behind the newest.
+    if args.from > ledger.head().sequence().saturating_add(1) {
+        return Err(not_held(&ledger, args.from));
+    }
     for entry in ledger.entries(args.from.max(1)) {
         let entry = entry?;
         if args.to.is_some_and(|to| entry.sequence() > to) {
@@ -316,6 +331,10 @@ fn export(args: &ExportArgs) -> Result<(), Failure> {
 
 fn prove(args: &ProveArgs) -> Result<(), Failure> {
     let data = data_of(&args.place)?;
+    let ledger = LedgerFiles::open(&data)?;
+    if args.entry > ledger.head().sequence() {
+        return Err(not_held(&ledger, args.entry));
+    }
     let key = verifier(&data)?;
     output::json(&proof::prove(&data, &key, args.entry)?)
 }
@@ -333,10 +352,17 @@ fn check_proof(args: &CheckProofArgs) -> Result<(), Failure> {
     let unfit = |e: &dyn std::fmt::Display| {
         Failure::new(Exit::Refused, format_args!("{}: {e}", args.proof.display()))
     };
-    let bytes = fs::read(&args.proof)
-        .map_err(|e| Failure::new(Exit::Data, format_args!("{}: {e}", args.proof.display())))?;
-    let proof: Proof = serde_json::from_slice(&bytes).map_err(|e| unfit(&e))?;
-    let key = read_verifier(&args.log_key)?;
+    let bytes = fs::read(&args.proof).map_err(|e| files::unreadable(&args.proof, &e))?;
+    let proof: Proof = serde_json::from_slice(&bytes).map_err(|e| {
+        Failure::new(
+            Exit::Refused,
+            format_args!(
+                "{} is no proof: {e}; name a file that `upkeep-server audit prove` printed",
+                args.proof.display()
+            ),
+        )
+    })?;
+    let key = read_verifier(&args.log_key).map_err(files::named)?;
     let (payload, tree_size) = proof.check(&key).map_err(|e| unfit(&e))?;
     let entry = Entry::read(&payload)
         .filter(|entry| entry.sequence() == proof.entry)
@@ -363,6 +389,7 @@ fn check_proof(args: &CheckProofArgs) -> Result<(), Failure> {
 fn checkpoint(args: &CheckpointArgs) -> Result<(), Failure> {
     let config = args.place.config(&[])?;
     let settings = config.settings();
+    place::check_there(&settings.data_dir)?;
     let key = LogKey::open_or_create(&settings.data_dir, &settings.issuer, &SystemRandom)?;
     let note = log::checkpoint(&settings.data_dir, &key)?;
     // Read back before it is handed out.
@@ -370,13 +397,25 @@ fn checkpoint(args: &CheckpointArgs) -> Result<(), Failure> {
     output::line(note.trim_end())
 }
 
+fn not_held(ledger: &LedgerFiles, entry: u64) -> Failure {
+    Failure::new(
+        Exit::Refused,
+        format_args!(
+            "the ledger has no entry {entry}: it ends with {}; `upkeep-server audit tail` shows the last",
+            ledger.head().sequence()
+        ),
+    )
+}
+
 fn data_of(place: &Place) -> Result<PathBuf, Failure> {
-    Ok(place.config(&[])?.settings().data_dir.clone())
+    let data = place.config(&[])?.settings().data_dir.clone();
+    place::check_there(&data)?;
+    Ok(data)
 }
 
 fn key_of(data: &Path, given: Option<&Path>) -> Result<VerifierKey, Failure> {
     Ok(match given {
-        Some(file) => read_verifier(file)?,
+        Some(file) => read_verifier(file).map_err(files::named)?,
         None => verifier(data)?,
     })
 }

@@ -1,14 +1,17 @@
 //! Files that commands make: the configuration from its template, and sets of certificates.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::config::{self, Settings};
-use crate::keys::file::{self, Access, read_public};
+use crate::keys::file::{self, Access, KeyFileError, read_public, read_secret};
 use crate::keys::{CLIENT_DAYS, admin_dir};
 use crate::pki::{self, Authority, Identity, Issued};
 use crate::signer::token::TokenSettings;
@@ -89,25 +92,34 @@ pub(super) struct Bundle {
     pub(super) expires_at: DateTime<Utc>,
 }
 
-/// Where the files of `id` would be in `out`; checked before anything is made.
+/// Makes the directory of `--out` for its owner alone; it may be there already.
 ///
 /// # Errors
-/// Exit 1 when `out` is no directory or one of the files exists.
-pub(super) fn check_free(out: &Path, id: &str) -> Result<(), Failure> {
-    if !out.is_dir() {
-        return Err(Failure::new(
-            Exit::Fault,
+/// Exit 2 when it can't be made.
+pub(super) fn make_out(out: &Path) -> Result<(), Failure> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(out);
+    made.map_err(|e| {
+        Failure::new(
+            Exit::Usage,
             format_args!(
-                "{} is no directory; make it, or name another with --out",
+                "{} can't be made: {e}; name another directory with --out",
                 out.display()
             ),
-        ));
-    }
+        )
+    })
+}
+
+/// Makes `out`, and sees that the files of `id` are not there; before anything is issued.
+///
+/// # Errors
+/// Exit 2 when `out` can't be made or one of the files exists.
+pub(super) fn prepare(out: &Path, id: &str) -> Result<(), Failure> {
+    make_out(out)?;
     for name in [format!("{id}.crt"), format!("{id}.key")] {
         let path = out.join(name);
         if path.exists() {
             return Err(Failure::new(
-                Exit::Fault,
+                Exit::Usage,
                 format_args!(
                     "{} exists and nothing is overwritten; move it away, or name another directory with --out",
                     path.display()
@@ -121,14 +133,14 @@ pub(super) fn check_free(out: &Path, id: &str) -> Result<(), Failure> {
 /// Issues a client certificate and writes `<id>.crt`, `<id>.key` and `ca.crt` into `out`.
 ///
 /// # Errors
-/// As [`check_free`]; what the CA or the file system refuse.
+/// As [`prepare`]; what the CA or the file system refuse.
 pub(super) fn issue(
     authority: &Authority,
     identity: &Identity,
     now: DateTime<Utc>,
     out: &Path,
 ) -> Result<Bundle, Failure> {
-    check_free(out, identity.id())?;
+    prepare(out, identity.id())?;
     let issued = authority.issue_client(identity, now, CLIENT_DAYS)?;
     lay(authority, identity, &issued, out)
 }
@@ -136,7 +148,7 @@ pub(super) fn issue(
 /// Writes `<id>.crt`, `<id>.key` and `ca.crt` of a certificate that was issued into `out`.
 ///
 /// # Errors
-/// As [`check_free`].
+/// As [`prepare`].
 pub(super) fn lay(
     authority: &Authority,
     identity: &Identity,
@@ -144,9 +156,7 @@ pub(super) fn lay(
     out: &Path,
 ) -> Result<Bundle, Failure> {
     let ca = lay_ca(authority, out)?;
-    let (certificate, key) = issued
-        .write(out, identity.id())
-        .map_err(|e| Failure::new(Exit::Fault, e))?;
+    let (certificate, key) = issued.write(out, identity.id()).map_err(named)?;
     Ok(Bundle {
         identity: identity.to_string(),
         expires_at: pki::expires_at(issued.certificate_pem())?,
@@ -219,14 +229,93 @@ Try it while the server runs:
 }
 
 /// Writes a new file that anybody may read.
+///
+/// # Errors
+/// As [`named`].
 pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    file::write_new(path, text.as_bytes(), Access::Everyone)
-        .map_err(|e| Failure::new(Exit::Fault, e))
+    file::write_new(path, text.as_bytes(), Access::Everyone).map_err(named)
 }
 
 /// Writes a new file for its owner alone.
+///
+/// # Errors
+/// As [`named`].
 pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
-    file::write_new(path, text.as_bytes(), Access::Owner).map_err(|e| Failure::new(Exit::Fault, e))
+    file::write_new(path, text.as_bytes(), Access::Owner).map_err(named)
+}
+
+/// Reads a file that the command line names.
+///
+/// # Errors
+/// As [`named`].
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    read_public(path).map_err(named)
+}
+
+/// As [`read`], for one that nobody else may read.
+///
+/// # Errors
+/// As [`named`].
+pub(super) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    read_secret(path).map_err(named)
+}
+
+/// What is wrong with a file that the command line names: it is none of the data directory's keys, and there need be no copy of it.
+///
+/// Exit 2, or 1 when the operating system fails.
+pub(super) fn named(error: KeyFileError) -> Failure {
+    let message = match &error {
+        KeyFileError::Missing { path } => return missing(path),
+        KeyFileError::Exists { path } => format!(
+            "{} exists and nothing is overwritten; name a new file, or move it away",
+            path.display()
+        ),
+        KeyFileError::Malformed { path, reason } => format!(
+            "{} can't be used: {reason}; name another file",
+            path.display()
+        ),
+        KeyFileError::Loose { .. } | KeyFileError::Io { .. } => error.to_string(),
+    };
+    let exit = match &error {
+        KeyFileError::Io { source, .. } => exit_of(source),
+        _ => Exit::Usage,
+    };
+    Failure::new(exit, message)
+}
+
+/// As [`named`], for a file of any length.
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::NotFound => missing(path),
+        _ => Failure::new(
+            exit_of(error),
+            format_args!(
+                "{} can't be read: {error}; check the path and its owner",
+                path.display()
+            ),
+        ),
+    }
+}
+
+fn missing(path: &Path) -> Failure {
+    Failure::new(
+        Exit::Usage,
+        format_args!(
+            "{} is not there; check its name, and in which directory it is",
+            path.display()
+        ),
+    )
+}
+
+/// Another path helps against these.
+fn exit_of(error: &io::Error) -> Exit {
+    match error.kind() {
+        ErrorKind::NotFound
+        | ErrorKind::PermissionDenied
+        | ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory => Exit::Usage,
+        _ => Exit::Fault,
+    }
 }
 
 #[cfg(test)]

@@ -35,7 +35,8 @@ pub(super) enum Command {
 #[command(after_help = "\
 Examples:
   upkeep-server partner add acme --name \"Acme GmbH\" --data /var/lib/upkeep --out ./for-acme
-  upkeep-server partner add acme --name \"Acme GmbH\" --email sales@acme.example --language de --data /var/lib/upkeep
+  upkeep-server partner add acme --name \"Acme GmbH\" --data /var/lib/upkeep \\
+      --email sales@acme.example --language de
   upkeep-server partner add acme --name \"Acme GmbH\" --data /var/lib/upkeep --address localhost:7444
 
 Works while the server runs, and while it does not. Writes ID.crt, ID.key and ca.crt.")]
@@ -83,7 +84,7 @@ pub(super) struct AddArgs {
 Examples:
   upkeep-server partner certificate acme --data /var/lib/upkeep --out ./for-acme-2027
 
-A certificate lasts a year. Issuing another does not withdraw the one before: that is
+A certificate lasts a year. Issuing another does not withdraw the one before: that is \
 `partner revoke`.")]
 pub(super) struct CertificateArgs {
     /// The partner's id
@@ -101,11 +102,12 @@ pub(super) struct CertificateArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout acme.key -out acme.csr -subj /
+  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \\
+      -keyout acme.key -out acme.csr -subj /
   upkeep-server partner sign-csr acme acme.csr --data /var/lib/upkeep --out ./for-acme
 
-The first line is run by the partner, who sends acme.csr. Only the key in the request counts, which must
-be P-256 and have signed the request; the names in it are ignored, and the certificate names ID. Writes
+openssl is run by the partner, who sends acme.csr. Only the key in the request counts, which must \
+be P-256 and have signed the request; the names in it are ignored, and the certificate names ID. Writes \
 ID.crt and ca.crt.")]
 pub(super) struct SignCsrArgs {
     /// The partner's id
@@ -129,7 +131,7 @@ Examples:
   upkeep-server partner certificates acme --data /var/lib/upkeep
   upkeep-server partner certificates acme --data /var/lib/upkeep --json | jq -r '.[].serial_number'
 
-Certificates that were issued before servers kept them on record are not listed; `partner revoke` without
+Certificates that were issued before servers kept them on record are not listed; `partner revoke` without \
 --certificate withdraws them too.")]
 pub(super) struct CertificatesArgs {
     /// The partner's id
@@ -143,11 +145,12 @@ pub(super) struct CertificatesArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  upkeep-server partner revoke acme --reason \"laptop stolen\" --certificate 5f0c... --data /var/lib/upkeep
+  upkeep-server partner revoke acme --reason \"laptop stolen\" --data /var/lib/upkeep \\
+      --certificate 5f0c...
   upkeep-server partner revoke acme --reason \"contract ended\" --data /var/lib/upkeep
 
-It counts at once, also on connections that are open: their calls are refused, and seconds later they are
-closed. Certificates that are issued later count again, so a partner whose key was stolen gets another by
+It counts at once, also on connections that are open: their calls are refused, and seconds later they are \
+closed. Certificates that are issued later count again, so a partner whose key was stolen gets another by \
 `partner certificate` or `partner sign-csr`.")]
 pub(super) struct RevokeArgs {
     /// The partner's id
@@ -194,8 +197,8 @@ async fn add(args: &AddArgs) -> Result<(), Failure> {
     let identity = Identity::new(Role::Partner, &args.id)?;
     let config = args.ask.reach.config()?;
     let keys = open_keys(config.settings())?;
-    // Looked at first: a partner without its certificate helps nobody.
-    files::check_free(&args.out, &args.id)?;
+    // Before all else: a partner without its certificate helps nobody.
+    files::prepare(&args.out, &args.id)?;
     let request = CreatePartnerRequest {
         request_id: uuid_v7(&SystemClock, &SystemRandom).to_string(),
         partner_id: args.id.clone(),
@@ -240,15 +243,11 @@ async fn certificate(args: &CertificateArgs) -> Result<(), Failure> {
     let config = args.ask.reach.config()?;
     let keys = open_keys(config.settings())?;
     let mut admin = args.ask.reach.open(config.settings(), &keys).await?;
-    let request = GetPartnerRequest {
-        partner_id: args.id.clone(),
-    };
-    let found = admin.client.get_partner(request).await;
-    let issued = match found {
-        Ok(_) => {
+    let issued = match check_known(&mut admin, &args.id).await {
+        Ok(()) => {
             client_certificates::issue(&mut admin, keys.authority(), &identity, &args.out).await
         }
-        Err(status) => Err(not_found(&admin, &args.id, &status)),
+        Err(failure) => Err(failure),
     };
     admin.close()?;
     report(&issued?, config.settings(), args.ask.form)
@@ -260,14 +259,13 @@ async fn sign_csr(args: &SignCsrArgs) -> Result<(), Failure> {
     let keys = open_keys(config.settings())?;
     let requested = client_certificates::read_request(&args.csr)?;
     let mut admin = args.ask.reach.open(config.settings(), &keys).await?;
-    let signed = client_certificates::sign(
-        &mut admin,
-        keys.authority(),
-        &identity,
-        &requested,
-        &args.out,
-    );
-    let signed = signed.await;
+    let authority = keys.authority();
+    let signed = match check_known(&mut admin, &args.id).await {
+        Ok(()) => {
+            client_certificates::sign(&mut admin, authority, &identity, &requested, &args.out).await
+        }
+        Err(failure) => Err(failure),
+    };
     admin.close()?;
     let signed = signed?;
     args.ask.form.print(&signed, || signed.report())
@@ -275,24 +273,41 @@ async fn sign_csr(args: &SignCsrArgs) -> Result<(), Failure> {
 
 async fn certificates(args: &CertificatesArgs) -> Result<(), Failure> {
     let holder = Identity::new(Role::Partner, &args.id)?;
-    client_certificates::list(&holder, &args.ask).await
+    let admin = known(&args.ask, &args.id).await?;
+    client_certificates::list(admin, &holder, args.ask.form).await
 }
 
 async fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
     let holder = Identity::new(Role::Partner, &args.id)?;
-    client_certificates::withdraw(&holder, &args.which, &args.ask).await
+    let admin = known(&args.ask, &args.id).await?;
+    client_certificates::withdraw(admin, &holder, &args.which, args.ask.form).await
 }
 
-fn not_found(admin: &Admin, id: &str, status: &tonic::Status) -> Failure {
-    match status.code() {
+/// AdminService, where there is a partner `id`.
+async fn known(ask: &Ask, id: &str) -> Result<Admin, Failure> {
+    let mut admin = ask.reach.admin().await?;
+    match check_known(&mut admin, id).await {
+        Ok(()) => Ok(admin),
+        Err(failure) => {
+            admin.close()?;
+            Err(failure)
+        }
+    }
+}
+
+async fn check_known(admin: &mut Admin, id: &str) -> Result<(), Failure> {
+    let partner_id = id.to_owned();
+    let found = admin.client.get_partner(GetPartnerRequest { partner_id });
+    let found = found.await;
+    found.map(drop).map_err(|status| match status.code() {
         Code::NotFound => Failure::new(
             Exit::Refused,
             format_args!(
                 "there is no partner {id}; `upkeep-server partner add {id} --name NAME` adds it"
             ),
         ),
-        _ => admin.refused(status),
-    }
+        _ => admin.refused(&status),
+    })
 }
 
 async fn list(args: &ListArgs) -> Result<(), Failure> {

@@ -18,7 +18,6 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::files;
 use crate::cli::output::Form;
 use crate::clock::{Clock, SystemClock};
-use crate::keys::file::read_secret;
 use crate::random::{SystemRandom, bytes32};
 
 /// Make the build key of a product, and sign release manifests with it
@@ -34,8 +33,8 @@ pub(super) enum Command {
 Examples:
   upkeep-server release keygen --out label-studio.build.key
 
-Prints the public half. Give it to CreateProduct as build_key_spki: from then on a product of that
-name is activated with a release manifest only. Keep the key where the builds are signed, apart
+Prints the public half. Give it to CreateProduct as build_key_spki: from then on a product of that \
+name is activated with a release manifest only. Keep the key where the builds are signed, apart \
 from the license server.")]
 pub(super) struct KeygenArgs {
     /// The file to make
@@ -53,8 +52,8 @@ Examples:
   upkeep-server release sign --key label-studio.build.key --issuer https://vendor.example \\
       --product label-studio --version 11.0.2 --build-date 2026-03-01 --out dist
 
-Writes PRODUCT-VERSION.release.txt, readable with the manifest in armour, and PRODUCT-
-VERSION.release.jws, the bare signed text. Ship either with the build.")]
+Writes PRODUCT-VERSION.release.txt, readable with the manifest in armour, and \
+PRODUCT-VERSION.release.jws, the bare signed text. Ship either with the build.")]
 pub(super) struct SignArgs {
     /// The build key, from `release keygen`
     #[arg(long, value_name = "FILE")]
@@ -161,6 +160,7 @@ fn sign(args: &SignArgs) -> Result<(), Failure> {
         key_id: kid.to_string(),
         release_manifest: jws,
     };
+    files::make_out(&args.out)?;
     files::write(
         &signed.armoured,
         &armor::write(&manifest, &signed.release_manifest),
@@ -197,7 +197,7 @@ fn open(path: &Path) -> Result<SigningKey, Failure> {
     let unusable = |why: &dyn std::fmt::Display| {
         Failure::new(Exit::Fault, format_args!("{}: {why}", path.display()))
     };
-    let bytes = read_secret(path).map_err(|e| Failure::new(Exit::Fault, e))?;
+    let bytes = files::read_private(path)?;
     let pem = std::str::from_utf8(&bytes).map_err(|_| unusable(&"it is not text"))?;
     SigningKey::from_pkcs8_pem(pem).map_err(|e| unusable(&e))
 }

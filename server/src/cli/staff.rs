@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::cli::admin::{Ask, open_keys};
+use crate::cli::admin::{Ask, COMMANDS, open_keys};
 use crate::cli::client_certificates::{self, Withdrawal};
 use crate::cli::connect;
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Exit, Failure};
 use crate::cli::serve::block_on;
 use crate::logging::{self, LogFormat};
 use crate::pki::{Identity, Role};
@@ -27,8 +27,8 @@ Examples:
   upkeep-server staff add support eva --data /var/lib/upkeep --out ./for-eva
   upkeep-server staff add admin root --data /var/lib/upkeep --out ./for-root
 
-Works while the server runs, and while it does not. Writes NAME.crt, NAME.key and ca.crt. The name
-stands in the record of whatever its holder does: one name for one person. A certificate lasts a
+Works while the server runs, and while it does not. Writes NAME.crt, NAME.key and ca.crt. The name \
+stands in the record of whatever its holder does: one name for one person. A certificate lasts a \
 year.")]
 pub(super) struct AddArgs {
     /// What the person may do
@@ -66,7 +66,8 @@ pub(super) struct CertificatesArgs {
 #[command(after_help = "\
 Examples:
   upkeep-server staff revoke support eva --reason \"left the company\" --data /var/lib/upkeep
-  upkeep-server staff revoke admin root --reason \"laptop stolen\" --certificate 5f0c... --data /var/lib/upkeep
+  upkeep-server staff revoke admin root --reason \"laptop stolen\" --data /var/lib/upkeep \\
+      --certificate 5f0c...
 
 It counts at once, also on connections that are open. Certificates that are issued later count again.")]
 pub(super) struct RevokeArgs {
@@ -120,6 +121,14 @@ impl StaffRole {
 
 async fn add(args: &AddArgs) -> Result<(), Failure> {
     let identity = Identity::new(args.role.role(), &args.name)?;
+    if identity.role() == Role::Admin && identity.id() == COMMANDS {
+        return Err(Failure::new(
+            Exit::Usage,
+            format_args!(
+                "{identity} stands for the commands on the server's machine, so its certificate could never be withdrawn; give the person another name"
+            ),
+        ));
+    }
     let config = args.ask.reach.config()?;
     let settings = config.settings();
     let keys = open_keys(settings)?;
@@ -136,10 +145,11 @@ async fn add(args: &AddArgs) -> Result<(), Failure> {
 
 async fn certificates(args: &CertificatesArgs) -> Result<(), Failure> {
     let holder = Identity::new(args.role.role(), &args.name)?;
-    client_certificates::list(&holder, &args.ask).await
+    client_certificates::list(args.ask.reach.admin().await?, &holder, args.ask.form).await
 }
 
 async fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
     let holder = Identity::new(args.role.role(), &args.name)?;
-    client_certificates::withdraw(&holder, &args.which, &args.ask).await
+    let admin = args.ask.reach.admin().await?;
+    client_certificates::withdraw(admin, &holder, &args.which, args.ask.form).await
 }

@@ -27,7 +27,6 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Settings};
 use crate::endorsement::{self, Addition};
 use crate::keys::Keys;
-use crate::keys::file::read_public;
 use crate::pki::{Identity, Role};
 use crate::random::SystemRandom;
 
@@ -40,8 +39,8 @@ Examples:
   upkeep-server dev --keep ./try
   upkeep-server dev --endorsement-root /var/lib/swtpm-localca/issuercert.pem
 
-Prints lines to copy: the client's and grpcurl's. DIR/samples.json has all serials, credentials,
-certificates and addresses for scripts; --json prints the same on standard output. Ctrl-C stops
+Prints lines to copy: the client's and grpcurl's. DIR/samples.json has all serials, credentials, \
+certificates and addresses for scripts; --json prints the same on standard output. Ctrl-C stops \
 the server and removes what it made, unless --keep names a directory for it.")]
 pub(super) struct Args {
     /// Where products and customers connect; port 0 takes any free one
@@ -97,7 +96,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
 /// Takes the TPMs of a CA for chips.
 fn believe(root: &Path, settings: &Settings) -> Result<(), Failure> {
-    let bytes = read_public(root).map_err(|e| Failure::new(Exit::Fault, e))?;
+    let bytes = files::read(root)?;
     let addition = Addition {
         bytes: &bytes,
         class: EndorsementClass::Chip,

@@ -25,7 +25,6 @@ use crate::cli::place::Place;
 use crate::cli::serve::block_on;
 use crate::clock::{Clock, SystemClock};
 use crate::domain::issuing::LEFT_OUT_AFTER;
-use crate::keys::file::read_public;
 use crate::keys::{SERVER_DAYS, replace_tls, tls_files};
 use crate::logging::{self, LogFormat};
 use crate::pki;
@@ -51,9 +50,10 @@ pub(super) enum Command {
 #[command(after_help = "\
 Examples:
   upkeep-server keys list --data /var/lib/upkeep
-  upkeep-server keys list --data /var/lib/upkeep --json | jq -r '.keys[] | select(.state == \"signing\").key_id'
+  upkeep-server keys list --data /var/lib/upkeep --json \\
+      | jq -r '.keys[] | select(.state == \"signing\").key_id'
 
-States: next (published, does not sign yet), signing, verifying (signs no more; what it signed counts),
+States: next (published, does not sign yet), signing, verifying (signs no more; what it signed counts), \
 retired and revoked (what it signed counts no more).")]
 pub(super) struct ListArgs {
     #[command(flatten)]
@@ -68,8 +68,8 @@ Examples:
   upkeep-server keys rotate --lead-days 30 --data /var/lib/upkeep
   upkeep-server keys rotate --lead-days 0 --data /var/lib/upkeep       # a published key begins now
 
-Works while the server runs. During the lead the new key is published and the old one signs; afterwards
-the old one goes on verifying, until `keys retire`. So there is time to have the key certified
+Works while the server runs. During the lead the new key is published and the old one signs; afterwards \
+the old one goes on verifying, until `keys retire`. So there is time to have the key certified \
 (`keys publish`) and for products to learn it.")]
 pub(super) struct RotateArgs {
     /// For how many days the key is published before it signs
@@ -87,11 +87,13 @@ Examples:
   upkeep-server keys retire x4qTj4... --data /var/lib/upkeep
   upkeep-server keys retire x4qTj4... --in-use --data /var/lib/upkeep
 
-Refused while activations have their certificate from this key, unless --in-use is given: they are refused
-from then on until they refresh. A key that is published and does not sign yet may be retired too: the
+Refused while activations have their certificate from this key, unless --in-use is given: they are refused \
+from then on until they refresh. A key that is published and does not sign yet may be retired too: the \
 rotation is undone.")]
 pub(super) struct RetireArgs {
     /// The key's id, as `keys list` shows it
+    // In base64url, of which one symbol is a hyphen.
+    #[arg(allow_hyphen_values = true)]
     key_id: String,
 
     /// Retire it even though activations rest on it
@@ -108,11 +110,13 @@ pub(super) struct RetireArgs {
 Examples:
   upkeep-server keys revoke x4qTj4... --reason \"backup tape lost\" --data /var/lib/upkeep
 
-Nothing that the key signed counts any more, whatever date it bears. If it signed, the next key signs at
-once. Then `keys publish`, `keys certify` and `keys accept`: products that pin the root refuse the key as
+Nothing that the key signed counts any more, whatever date it bears. If it signed, the next key signs at \
+once. Then `keys publish`, `keys certify` and `keys accept`: products that pin the root refuse the key as \
 soon as they have the list, and get new certificates when they refresh.")]
 pub(super) struct RevokeArgs {
     /// The key's id, as `keys list` shows it
+    // In base64url, of which one symbol is a hyphen.
+    #[arg(allow_hyphen_values = true)]
     key_id: String,
 
     #[command(flatten)]
@@ -147,7 +151,7 @@ Examples:
   upkeep-server keys accept keys.txt --root root.pub --data /var/lib/upkeep     # the first time
   upkeep-server keys accept keys.txt --data /var/lib/upkeep
 
-The list must have the key that signs now, and a higher number than the one before. Give the same file to
+The list must have the key that signs now, and a higher number than the one before. Give the same file to \
 products without a network: `upkeep keys import keys.txt`.")]
 pub(super) struct AcceptArgs {
     /// The certified list
@@ -167,7 +171,7 @@ pub(super) struct AcceptArgs {
 Examples:
   upkeep-server keys renew-tls --data /var/lib/upkeep
 
-From the server's own CA, with a new key, into keys/tls.crt and keys/tls.key. A server that runs takes it
+From the server's own CA, with a new key, into keys/tls.crt and keys/tls.key. A server that runs takes it \
 up within seconds, and its connections go on. A certificate of another CA may be put there instead.")]
 pub(super) struct RenewTlsArgs {
     #[command(flatten)]
@@ -301,7 +305,7 @@ async fn publish(args: &PublishArgs) -> Result<(), Failure> {
 }
 
 async fn accept(args: &AcceptArgs) -> Result<(), Failure> {
-    let key_list = String::from_utf8(read_public(&args.list)?).map_err(|_| {
+    let key_list = String::from_utf8(files::read(&args.list)?).map_err(|_| {
         Failure::new(
             Exit::Usage,
             format_args!("{} is no key list", args.list.display()),

@@ -1,7 +1,6 @@
 //! The offline root: it makes its key on a machine apart, and certifies there which issuing keys a server has. No server and no network is
 //! involved.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::SubjectPublicKeyInfoDer;
@@ -18,7 +17,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::files;
 use crate::cli::output::{self, Form};
 use crate::clock::{Clock, SystemClock};
-use crate::keys::file::{Access, read_public, read_secret, replace};
+use crate::keys::file::{Access, replace};
 use crate::random::{SystemRandom, bytes32};
 
 /// Make the offline root key
@@ -33,8 +32,8 @@ pub(in crate::cli) enum Command {
 Examples:
   upkeep-server keys root create --out ./root
 
-Run it on a machine that is in no network, and keep DIR there and in a safe: root.key (secret), root.pub,
-and the number of the last list that was certified. Build root.pub into the product, or hand it to
+Run it on a machine that is in no network, and keep DIR there and in a safe: root.key (secret), root.pub, \
+and the number of the last list that was certified. Build root.pub into the product, or hand it to \
 `upkeep enroll --root`.")]
 pub(in crate::cli) struct CreateArgs {
     /// The directory to make
@@ -51,7 +50,7 @@ pub(in crate::cli) struct CreateArgs {
 Examples:
   upkeep-server keys certify keys.json --root ./root --out keys.txt
 
-Shows on standard error what is certified; read it before you carry the file away. The number of the list
+Shows on standard error what is certified; read it before you carry the file away. The number of the list \
 is higher than that of every list before, as DIR remembers it.")]
 pub(in crate::cli) struct CertifyArgs {
     /// What `keys publish` wrote
@@ -92,7 +91,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 fn create(args: &CreateArgs) -> Result<(), Failure> {
     if args.out.exists() {
         return Err(Failure::new(
-            Exit::Fault,
+            Exit::Usage,
             format_args!(
                 "{} exists and nothing is overwritten; name a new directory with --out",
                 args.out.display()
@@ -101,7 +100,7 @@ fn create(args: &CreateArgs) -> Result<(), Failure> {
     }
     let root = draw()?;
     let text = root.to_pkcs8_pem().map_err(fault)?;
-    fs::create_dir_all(&args.out).map_err(fault)?;
+    files::make_out(&args.out)?;
     let made = Made {
         key: args.out.join(KEY),
         public_key: args.out.join(PUBLIC),
@@ -120,8 +119,8 @@ fn create(args: &CreateArgs) -> Result<(), Failure> {
 }
 
 pub(super) fn certify(args: &CertifyArgs) -> Result<(), Failure> {
-    let root = open(&args.root)?;
     let asked = read(&args.list)?;
+    let root = open(&args.root)?;
     let last = last_sequence(&args.root)?;
     let list = KeyList::new(
         asked.issuer().clone(),
@@ -167,7 +166,7 @@ pub(super) fn certify(args: &CertifyArgs) -> Result<(), Failure> {
 /// # Errors
 /// Exit 2 for anything else.
 pub(super) fn read_public_key(path: &Path) -> Result<PublicKey, Failure> {
-    let text = read_public(path)?;
+    let text = files::read(path)?;
     SubjectPublicKeyInfoDer::from_pem_slice(&text)
         .ok()
         .and_then(|der| PublicKey::from_spki_der(&der).ok())
@@ -184,7 +183,7 @@ pub(super) fn read_public_key(path: &Path) -> Result<PublicKey, Failure> {
 
 fn open(root: &Path) -> Result<SigningKey, Failure> {
     let path = root.join(KEY);
-    let bytes = read_secret(&path)?;
+    let bytes = files::read_private(&path)?;
     std::str::from_utf8(&bytes)
         .ok()
         .and_then(|text| SigningKey::from_pkcs8_pem(text).ok())
@@ -197,7 +196,7 @@ fn open(root: &Path) -> Result<SigningKey, Failure> {
 }
 
 fn read(path: &Path) -> Result<KeyList, Failure> {
-    let text = read_public(path)?;
+    let text = files::read(path)?;
     serde_json::from_slice(&text).map_err(|e| {
         Failure::new(
             Exit::Usage,
@@ -215,7 +214,7 @@ fn last_sequence(root: &Path) -> Result<u64, Failure> {
     if !path.exists() {
         return Ok(0);
     }
-    let text = read_public(&path)?;
+    let text = files::read(&path)?;
     std::str::from_utf8(&text)
         .ok()
         .and_then(|text| text.trim().parse().ok())
