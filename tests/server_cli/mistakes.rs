@@ -146,7 +146,10 @@ fn a_withdrawal_says_what_counts_from_now_on() {
     assert_eq!(code, 0, "{stderr}");
     let one = ["partner", "revoke", "acme", "--reason", "lost"];
     let one = [&one[..], &["--certificate", "5f0c"]].concat();
-    let parts = ["no certificate 5f0c of partner/acme", "partner certificates"];
+    let parts = [
+        "no certificate 5f0c of partner/acme",
+        "partner certificates",
+    ];
     assert_refused(place.run(&one), 5, &parts);
 }
 

@@ -118,11 +118,7 @@ pub(super) async fn sign(
 ///
 /// # Errors
 /// Exit 5 when the server refuses.
-pub(super) async fn list(
-    mut admin: Admin,
-    holder: &Identity,
-    form: Form,
-) -> Result<(), Failure> {
+pub(super) async fn list(mut admin: Admin, holder: &Identity, form: Form) -> Result<(), Failure> {
     let found = all(&mut admin, holder).await;
     admin.close()?;
     let found = found?;

@@ -128,9 +128,7 @@ impl<R: Read> Records<R> {
                 self.end = read_some(&mut self.source, &mut self.input)?;
             }
             match self.input.get(self.begin..self.end).and_then(<[u8]>::first) {
-                Some(b'\n') => self
-                    .reader
-                    .set_line(self.reader.line().saturating_add(1)),
+                Some(b'\n') => self.reader.set_line(self.reader.line().saturating_add(1)),
                 Some(b'\r') => {}
                 _ => return Ok(()),
             }

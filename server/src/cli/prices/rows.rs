@@ -85,10 +85,7 @@ impl Rows {
         let mut batch = Vec::new();
         while batch.len() < BATCH {
             let next = self.records.next_record().map_err(|error| {
-                Failure::new(
-                    Exit::Fault,
-                    format_args!("the file can't be read: {error}"),
-                )
+                Failure::new(Exit::Fault, format_args!("the file can't be read: {error}"))
             })?;
             let Some((line, cells)) = next else { break };
             match texts(cells).and_then(|texts| self.fitting(texts)) {
