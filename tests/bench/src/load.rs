@@ -170,20 +170,21 @@ impl Load {
             .collect())
     }
 
-    /// Requests of fresh devices, each with its own challenge, one license after another.
+    /// Requests of fresh devices, each with its own challenge, one license after another. The list is left so that the next round goes
+    /// on where this one ends.
     pub(crate) async fn sign(
         &self,
-        licenses: &[Owned],
+        licenses: &mut [Owned],
         count: usize,
     ) -> anyhow::Result<Vec<Signed>> {
         let challenges = self
             .challenges(v1::ChallengePurpose::Activate, count)
             .await?;
-        let licenses = licenses.iter().cycle();
-        let signed = licenses
+        take_turns(licenses, count)
+            .iter()
             .zip(challenges)
-            .map(|(license, challenge)| self.signed(license, challenge));
-        signed.collect()
+            .map(|(license, challenge)| self.signed(license, challenge))
+            .collect()
     }
 
     /// Sends them over the warm connections.
@@ -263,11 +264,11 @@ impl Load {
     /// Activations, each over a connection of its own that is made for it: a challenge and the call.
     pub(crate) async fn activate_cold(
         self: &Arc<Self>,
-        licenses: &[Owned],
+        licenses: &mut [Owned],
         count: usize,
         in_flight: usize,
     ) -> anyhow::Result<f64> {
-        let licenses: Vec<_> = licenses.iter().cycle().take(count).cloned().collect();
+        let licenses = take_turns(licenses, count);
         let window = self
             .window(licenses, in_flight, |_, license| {
                 let this = Arc::clone(self);
@@ -399,6 +400,13 @@ impl Load {
         };
         Ok(Signed { key, request })
     }
+}
+
+/// The next so many, over and over; those whose turn it was come last from then on.
+fn take_turns(licenses: &mut [Owned], count: usize) -> Vec<Owned> {
+    let next = licenses.iter().cycle().take(count).cloned().collect();
+    licenses.rotate_left(count.checked_rem(licenses.len()).unwrap_or(0));
+    next
 }
 
 fn keep<A>(
