@@ -386,6 +386,15 @@ fn it_stops_after_so_many_errors_and_says_what_failed() {
         "{stderr}"
     );
 
+    let twenty = (0..20).map(|number| with(row(number), json!({ "seats": 0 })));
+    let (_, _, stderr) = vendor.import("twenty.jsonl", lines(twenty), &[]);
+    assert_eq!(
+        stderr.matches("seats: must be 1 or more").count(),
+        20,
+        "{stderr}"
+    );
+    assert!(!stderr.contains("not shown"), "{stderr}");
+
     let errors = vendor.place.path("errors.csv").display().to_string();
     let (code, stdout, stderr) = vendor.import(
         "bad.jsonl",
