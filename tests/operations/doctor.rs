@@ -207,6 +207,27 @@ fn what_a_start_refuses_is_a_problem_with_its_exit_code() {
     fs::remove_file(keyless.data().join("keys/pepper")).unwrap();
     keyless.doctor().assert("keys", "problem", "pepper");
 
+    let unpaired = Place::new();
+    let other = Place::new();
+    fs::copy(
+        other.data().join("keys/tls.key"),
+        unpaired.data().join("keys/tls.key"),
+    )
+    .unwrap();
+    unpaired.doctor().assert("keys", "problem", "tls.key");
+
+    let formless = Place::new();
+    fs::write(formless.data().join("meta"), "upkeep store, format 99\n").unwrap();
+    formless.doctor().assert("ledger", "problem", "99");
+    fs::remove_file(formless.data().join("meta")).unwrap();
+    formless.doctor().assert("ledger", "problem", "put it back");
+
+    let unconfigured = Place::new();
+    fs::remove_file(unconfigured.data().join("upkeep.toml")).unwrap();
+    let report = unconfigured.doctor();
+    report.assert("configuration", "problem", "upkeep.toml");
+    assert_eq!(report.code, 3);
+
     let mail = Place::new()
         .with("UPKEEP_MAIL_SERVER", "smtp.vendor.example")
         .with("UPKEEP_MAIL_FROM", "licenses@vendor.example")

@@ -107,14 +107,12 @@ fn a_restore_to_a_time_ends_before_the_first_later_entry() {
     store.close().unwrap();
     let out = place.root().join("backup");
     take(&place, &out).unwrap();
-    for (time, kept) in [
-        (0, 0),
-        (999, 0),
-        (1000, 1),
-        (5999, 5),
-        (6000, 6),
-        (99_000, 10),
-    ] {
+    for time in [0, 999] {
+        let nothing = back(&out, &place.root().join("none"), Until::Time(time));
+        let nothing = nothing.map(drop).unwrap_err();
+        assert!(matches!(nothing, BackupError::BeforeAll), "{nothing}");
+    }
+    for (time, kept) in [(1000, 1), (5999, 5), (6000, 6), (99_000, 10)] {
         let to = place.root().join(format!("at {time}"));
         let restored = back(&out, &to, Until::Time(time)).unwrap();
         assert_eq!(restored.kept.sequence(), kept, "at {time}");
@@ -242,7 +240,8 @@ fn every_damage_to_a_backup_is_found_and_named() {
         fs::write(path, &sound[..sound.len() - 1]).unwrap();
         assert!(backup::verify(&out, &mut |_| {}).is_err());
         fs::remove_file(path).unwrap();
-        assert!(backup::verify(&out, &mut |_| {}).is_err());
+        let lost = backup::verify(&out, &mut |_| {}).map(drop).unwrap_err();
+        assert!(matches!(lost, BackupError::Damaged { .. }), "{lost}");
         fs::write(path, &sound).unwrap();
     }
     backup::verify(&out, &mut |_| {}).unwrap();

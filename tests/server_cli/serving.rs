@@ -105,6 +105,22 @@ fn data_that_is_not_there_or_damaged_or_newer_is_refused_by_name() {
     fs::write(&meta, "upkeep store, format 2\n").unwrap();
     let name = meta.display().to_string();
     assert_refused(place.run(&["serve"]), 4, &[&name, "format 2"]);
+    fs::remove_file(&meta).unwrap();
+    assert_refused(place.run(&["serve"]), 4, &[&name, "put it back"]);
+}
+
+/// With the defaults it would sign under another issuer.
+#[test]
+fn a_store_is_not_served_without_its_configuration() {
+    let place = Place::new();
+    let file = place.data().join("upkeep.toml");
+    let text = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    let name = file.display().to_string();
+    assert_refused(place.run(&["serve"]), 3, &[&name, "--config"]);
+    assert_refused(place.run(&["config", "check"]), 3, &[&name]);
+    fs::write(&file, text).unwrap();
+    place.serve().stop();
 }
 
 #[test]

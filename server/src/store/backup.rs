@@ -342,7 +342,10 @@ pub fn verify(backup: &Path, watch: &mut Watch<'_>) -> Result<Checked, BackupErr
     let (mut done, total) = (0, manifest.bytes());
     for sum in &manifest.files {
         let path = backup.join(sum.stored());
-        let mut file = File::open(&path).map_err(BackupError::io("open", &path))?;
+        let mut file = File::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => BackupError::damaged(&path, "it is not there"),
+            _ => BackupError::io("open", &path)(error),
+        })?;
         let found = transfer(&mut file, None, sum.bytes, &mut |part| {
             done += part;
             watch(Progress {

@@ -39,9 +39,7 @@ impl Home {
     pub(super) fn take(fs: Arc<dyn Fs>, dir: &Path, create: bool) -> Result<Self, StoreError> {
         let exists = Self::is_store(&*fs, dir)?;
         if !exists && !create {
-            return Err(StoreError::Missing {
-                dir: dir.to_owned(),
-            });
+            return Err(no_store(&*fs, dir));
         }
         if !exists {
             fs.create_dir(dir)
@@ -57,7 +55,7 @@ impl Home {
             _lock: lock,
         };
         if established {
-            home.check_format()?;
+            check_format(&*home.fs, dir)?;
         }
         Ok(home)
     }
@@ -158,30 +156,51 @@ impl Home {
             _ => Ok(()),
         }
     }
+}
 
-    fn check_format(&self) -> Result<(), StoreError> {
-        let meta = self.dir.join("meta");
-        let bytes = fs::read_small(&*self.fs, &meta);
-        let bytes = bytes.map_err(|error| StoreError::io("read", &meta, error))?;
-        let text = bytes
-            .and_then(|bytes| String::from_utf8(bytes).ok())
-            .unwrap_or_default();
-        let number = text
-            .strip_prefix(META)
-            .and_then(|rest| rest.strip_suffix('\n'));
-        match number.and_then(|number| number.parse::<u32>().ok()) {
-            Some(FORMAT) => Ok(()),
-            Some(found) if found > FORMAT => Err(StoreError::Newer {
-                file: meta,
-                found,
-                known: FORMAT,
-            }),
-            _ => Err(StoreError::Damaged {
-                why: "it does not say which format the store has".into(),
-                what_to_do: format!("restore it from a backup, it is one line: `{META}{FORMAT}`"),
-                file: meta,
-            }),
-        }
+/// Refuses a format that is not ours.
+///
+/// # Errors
+/// [`StoreError::Newer`], [`StoreError::Damaged`], [`StoreError::Io`].
+pub(super) fn check_format(fs: &dyn Fs, dir: &Path) -> Result<(), StoreError> {
+    let meta = dir.join("meta");
+    let bytes = fs::read_small(fs, &meta);
+    let bytes = bytes.map_err(|error| StoreError::io("read", &meta, error))?;
+    let text = bytes
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .unwrap_or_default();
+    let number = text
+        .strip_prefix(META)
+        .and_then(|rest| rest.strip_suffix('\n'));
+    match number.and_then(|number| number.parse::<u32>().ok()) {
+        Some(FORMAT) => Ok(()),
+        Some(found) if found > FORMAT => Err(StoreError::Newer {
+            file: meta,
+            found,
+            known: FORMAT,
+        }),
+        _ => Err(StoreError::Damaged {
+            why: "it does not say which format the store has".into(),
+            what_to_do: format!("restore it from a backup, it is one line: `{META}{FORMAT}`"),
+            file: meta,
+        }),
+    }
+}
+
+/// What a directory is that has no `meta`: nothing of ours, unless a ledger lies in it.
+pub(super) fn no_store(fs: &dyn Fs, dir: &Path) -> StoreError {
+    let ledger = fs.list(&dir.join("ledger")).unwrap_or_default();
+    if ledger.is_empty() {
+        return StoreError::Missing {
+            dir: dir.to_owned(),
+        };
+    }
+    StoreError::Damaged {
+        file: dir.join("meta"),
+        why: "it is not there, although a ledger is".into(),
+        what_to_do: format!(
+            "put it back, it is one line: `{META}{FORMAT}`; only after an `upkeep-server init` that was interrupted, run that again"
+        ),
     }
 }
 

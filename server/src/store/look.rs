@@ -9,6 +9,7 @@ use std::path::Path;
 use super::entry::Head;
 use super::error::StoreError;
 use super::fs::{Access, Fs, FsFile, RealFs};
+use super::home;
 use super::ledger::Ledger;
 use super::marker::Marker;
 
@@ -46,11 +47,10 @@ pub enum IndexState {
 /// [`StoreError::Missing`], [`StoreError::Damaged`], [`StoreError::Newer`], [`StoreError::Io`].
 pub fn look(dir: &Path) -> Result<Look, StoreError> {
     if !super::Store::exists(dir)? {
-        return Err(StoreError::Missing {
-            dir: dir.to_owned(),
-        });
+        return Err(home::no_store(&RealFs, dir));
     }
     let fs = Untouched;
+    home::check_format(&fs, dir)?;
     let (head, written_at_unix_ms) = Ledger::look(&fs, &dir.join("ledger"))?;
     Ok(Look {
         head,

@@ -139,7 +139,7 @@ fn reach(ledger: &LedgerFiles, manifest: &Manifest, until: Until) -> Result<Head
             sequence
         }
     };
-    if sequence == 0 && last > 0 {
+    if sequence == 0 && last > 0 && matches!(until, Until::Time(_)) {
         return Err(BackupError::BeforeAll);
     }
     let head = ledger.head_at(sequence)?;

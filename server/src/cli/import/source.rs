@@ -83,7 +83,10 @@ pub(super) fn format_of(path: &Path, given: Option<Format>) -> Result<Format, Fa
     given.or_else(named).ok_or_else(|| {
         Failure::new(
             Exit::Usage,
-            format_args!("the form of {} is not known from its name; give --format csv or --format jsonl", path.display()),
+            format_args!(
+                "the form of {} is not known from its name; give --format csv or --format jsonl",
+                path.display()
+            ),
         )
     })
 }
@@ -93,11 +96,7 @@ impl Source {
     ///
     /// # Errors
     /// Exit 2 when it can't be opened, exit 5 when its columns are not known.
-    pub(super) fn open(
-        path: &Path,
-        format: Format,
-        mapping: &Mapping,
-    ) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path, format: Format, mapping: &Mapping) -> Result<Self, Failure> {
         let is_stdin = path == Path::new("-");
         let (file, length): (Box<dyn Read + Send>, _) = if is_stdin {
             (Box::new(io::stdin()), None)
