@@ -202,18 +202,7 @@ impl World {
 
     /// The server's verification key, as a product compiles it in.
     pub(crate) async fn server_key(&self) -> PublicKey {
-        let answer = self
-            .api()
-            .await
-            .get_verification_keys(v1::GetVerificationKeysRequest {})
-            .await
-            .unwrap();
-        KeySet::parse(answer.into_inner().jwks.as_bytes())
-            .unwrap()
-            .keys()
-            .next()
-            .unwrap()
-            .clone()
+        server_key(&mut self.api().await).await
     }
 }
 
@@ -229,6 +218,20 @@ impl Opened {
         let lines: Vec<_> = violations.iter().map(ToString::to_string).collect();
         assert!(lines.is_empty(), "records:\n{}", lines.join("\n"));
     }
+}
+
+/// The verification key of the server that is asked.
+pub(crate) async fn server_key(api: &mut Api) -> PublicKey {
+    let answer = api
+        .get_verification_keys(v1::GetVerificationKeysRequest {})
+        .await
+        .unwrap();
+    KeySet::parse(answer.into_inner().jwks.as_bytes())
+        .unwrap()
+        .keys()
+        .next()
+        .unwrap()
+        .clone()
 }
 
 /// A label-printing vendor in the manner of the first source document: product, two releases, partner, customer.

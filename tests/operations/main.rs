@@ -25,6 +25,7 @@ mod http;
 mod lines;
 mod metrics;
 mod overload;
+mod postman;
 mod readiness;
 mod scene;
 mod soak;
