@@ -19,6 +19,7 @@ use upkeep::rpc::v1::support_service_client::SupportServiceClient;
 
 use crate::device::{Api, Device, Wish, request_id};
 use crate::dial::try_dial;
+use crate::loss::Loss;
 use crate::server::{Server, Vendor};
 
 /// So many clients share the connections that they call over.
@@ -146,7 +147,7 @@ impl Life {
     }
 
     /// Asks for everything again and goes on to the end. True if the license that many share has lost a seat to it.
-    async fn settle(&self, line: Line, server_key: &PublicKey) -> Result<bool, String> {
+    async fn settle(&self, line: Line, server_key: &PublicKey) -> Result<bool, Loss> {
         let mut changed = None;
         let compare = |place: usize, answer: String| {
             let first = self.acknowledged.get(place);
@@ -161,17 +162,26 @@ impl Life {
         };
         if let Err(status) = lived {
             let known = self.acknowledged.len();
-            return Err(format!(
-                "{known} answers were acknowledged, asking again: {status:?}"
-            ));
+            let why = format!("{known} answers were acknowledged, asking again: {status:?}");
+            assert!(!is_no_answer(status.code()), "{why}");
+            return Err(Loss(why));
         }
         match changed {
-            Some(place) => Err(format!(
+            Some(place) => Err(Loss(format!(
                 "answer {place} was acknowledged and is another now"
-            )),
+            ))),
             None => Ok(self.kind == Kind::Keeps),
         }
     }
+}
+
+/// Whether the server is away or busy, which says nothing of what it lost.
+fn is_no_answer(code: Code) -> bool {
+    use Code::{Cancelled, DeadlineExceeded, ResourceExhausted, Unavailable};
+    matches!(
+        code,
+        Unavailable | DeadlineExceeded | Cancelled | ResourceExhausted
+    )
 }
 
 /// What all clients of one load share.
@@ -308,7 +318,7 @@ pub(crate) async fn settle(
     vendor: &Vendor,
     server: &Server,
     lives: Vec<Life>,
-) -> Result<Settled, String> {
+) -> Result<Settled, Loss> {
     let key = vendor.key.clone();
     let line = Line::new(vendor, server).await.unwrap();
     let mut settled = Settled::default();

@@ -24,6 +24,7 @@ mod device;
 mod dial;
 mod disk;
 mod kill;
+mod loss;
 mod machine;
 mod power;
 mod power_real;

@@ -17,6 +17,7 @@ use upkeep_server::store::{Options, Store, StoreError, Tx, Writer, verify};
 use crate::coin::{Coin, size};
 use crate::damage::{copy, damage};
 use crate::disk::{Disk, Lie};
+use crate::loss::Loss;
 use crate::machine::open_store;
 
 /// What a store is doing while the power is cut.
@@ -182,7 +183,7 @@ impl Life {
     }
 
     /// Works until the machine stops, then cuts the power. Answers what is wrong with what is left.
-    async fn cut(&mut self) -> Result<(), String> {
+    async fn cut(&mut self) -> Result<(), Loss> {
         let span = self.workload.span();
         self.disk.stop_in(1 + self.coin.below(span) as u64);
         while self.session().await.is_ok() {}
@@ -193,7 +194,7 @@ impl Life {
         let closed = self.closed.clone().filter(|_| clean);
         damage(&self.data(), &mut self.coin, closed.as_deref());
         let store =
-            open_store(|| self.options()).map_err(|fault| format!("does not open: {fault}"))?;
+            open_store(|| self.options()).map_err(|fault| Loss::of(&fault).at("does not open"))?;
         let checked = self.check(&store);
         // This process ends like one that is killed: what it would still write does not count.
         self.disk.kill();
@@ -252,15 +253,16 @@ impl Life {
     }
 
     /// What is seen now is acknowledged from now on: somebody may have read it.
-    fn check(&mut self, store: &Store) -> Result<(), String> {
+    fn check(&mut self, store: &Store) -> Result<(), Loss> {
         let entries = store
             .entries(1, usize::MAX)
-            .map_err(|fault| format!("the ledger: {fault}"))?;
+            .map_err(|fault| Loss::of(&fault).at("the ledger"))?;
         let mut seen = BTreeSet::new();
         let mut replayed = BTreeMap::new();
         for entry in &entries {
             let number = entry.event().and_then(|event| event.try_into().ok());
-            let number = u64::from_be_bytes(number.ok_or("an entry without its number")?);
+            let number = number.ok_or_else(|| Loss("an entry without its number".to_owned()))?;
+            let number = u64::from_be_bytes(number);
             let plan = self.workload.plan(number);
             let changes: BTreeMap<Vec<u8>, Option<Vec<u8>>> = entry
                 .changes()
@@ -268,10 +270,10 @@ impl Life {
                 .map(|change| (change.key().to_vec(), change.value().map(<[u8]>::to_vec)))
                 .collect();
             if number >= self.next || !seen.insert(number) || plan != changes {
-                return Err(format!(
+                return Err(Loss(format!(
                     "entry {} is not transaction {number}",
                     entry.sequence()
-                ));
+                )));
             }
             for (key, value) in changes {
                 match value {
@@ -282,13 +284,13 @@ impl Life {
         }
         let lost: Vec<_> = self.acknowledged.difference(&seen).collect();
         if !lost.is_empty() {
-            return Err(format!("lost {lost:?}"));
+            return Err(Loss(format!("lost {lost:?}")));
         }
         let records = store
             .scan(b"", &[0xFF], usize::MAX)
-            .map_err(|fault| format!("the records: {fault}"))?;
+            .map_err(|fault| Loss::of(&fault).at("the records"))?;
         if records.into_iter().collect::<BTreeMap<_, _>>() != replayed {
-            return Err("the records are not what the ledger gives".to_owned());
+            return Err(Loss("the records are not what the ledger gives".to_owned()));
         }
         self.acknowledged = seen;
         Ok(())
@@ -323,7 +325,7 @@ fn run<F: Future>(future: F) -> F::Output {
 }
 
 /// Cuts the power so many times under one workload; answers how many transactions were acknowledged, or the first loss.
-fn cuts(workload: Workload, cuts: usize, lie: Lie) -> Result<usize, String> {
+fn cuts(workload: Workload, cuts: usize, lie: Lie) -> Result<usize, Loss> {
     let (mut done, mut acknowledged, mut seed) = (0, 0, 0);
     while done < cuts {
         seed += 1;
@@ -335,13 +337,13 @@ fn cuts(workload: Workload, cuts: usize, lie: Lie) -> Result<usize, String> {
         let here = workload.cuts_of_a_life().min(cuts - done);
         for cut in 1..=here {
             run(life.cut())
-                .map_err(|why| format!("{workload:?}, seed {seed}, cut {cut}: {why}"))?;
+                .map_err(|loss| loss.at(format!("{workload:?}, seed {seed}, cut {cut}")))?;
         }
         done += here;
         acknowledged += life.acknowledged.len();
         if lie == Lie::None {
             verify(life.options()).map_err(|fault| {
-                format!("{workload:?}, seed {seed}, after {here} cuts: {fault}")
+                Loss::of(&fault).at(format!("{workload:?}, seed {seed}, after {here} cuts"))
             })?;
         }
     }
@@ -354,7 +356,7 @@ fn g2_no_power_cut_loses_an_acknowledged_transaction() {
     let mut acknowledged = 0;
     for workload in WORKLOADS {
         acknowledged +=
-            cuts(workload, per_workload, Lie::None).unwrap_or_else(|why| panic!("{why}"));
+            cuts(workload, per_workload, Lie::None).unwrap_or_else(|loss| panic!("{loss}"));
     }
     let cuts = per_workload * WORKLOADS.len();
     println!(
@@ -368,7 +370,7 @@ fn g2_no_power_cut_loses_an_acknowledged_transaction() {
 fn must_lose(lie: Lie, workloads: &[Workload]) {
     for workload in workloads {
         match cuts(*workload, 60, lie) {
-            Err(why) => println!("control, {lie:?} does nothing: {why}"),
+            Err(loss) => println!("control, {lie:?} does nothing: {loss}"),
             Ok(acknowledged) => {
                 panic!(
                     "{workload:?}: {lie:?} does nothing, and 60 cuts lost none of {acknowledged}: the rig is blind"

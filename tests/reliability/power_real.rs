@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::clients::{load, settle};
 use crate::coin::{Coin, size};
+use crate::loss::Loss;
 use crate::machine::{Mount, able, has, is_root, sh, shim, shimmed, sparse};
 use crate::server::{Server, Vendor, check_data};
 
@@ -88,7 +89,7 @@ impl Rig {
 }
 
 /// Cuts the power so many times under load; answers the number of acknowledged answers, or what was lost.
-async fn cuts(cuts: usize, seed: u64, variables: &[(&str, OsString)]) -> Result<usize, String> {
+async fn cuts(cuts: usize, seed: u64, variables: &[(&str, OsString)]) -> Result<usize, Loss> {
     let mut rig = Rig::new();
     let data = rig.data();
     let vendor = Vendor::new(&data);
@@ -103,7 +104,7 @@ async fn cuts(cuts: usize, seed: u64, variables: &[(&str, OsString)]) -> Result<
     let (mut acknowledged, mut live) = (0, 0);
     for cut in 1..=cuts {
         let server = Server::start_with(&data, variables)
-            .map_err(|refused| format!("cut {cut}: {refused:?}"))?;
+            .unwrap_or_else(|refused| panic!("cut {cut}, before it: {refused:?}"));
         let wanted = 20 + coin.below(200);
         let lives = load(
             &vendor,
@@ -119,17 +120,22 @@ async fn cuts(cuts: usize, seed: u64, variables: &[(&str, OsString)]) -> Result<
         )
         .await;
         rig.go_on();
-        let server = Server::start_with(&data, &[])
-            .map_err(|refused| format!("cut {cut}: {}", refused.said))?;
+        let server = match Server::start_with(&data, &[]) {
+            Ok(server) => server,
+            Err(refused) if refused.said.contains(" is damaged: ") => {
+                return Err(Loss(refused.said).at(format!("cut {cut}")));
+            }
+            Err(refused) => panic!("cut {cut}, after it: {refused:?}"),
+        };
         let settled = settle(&vendor, &server, lives).await;
-        let settled = settled.map_err(|why| format!("cut {cut}: {why}"))?;
+        let settled = settled.map_err(|loss| loss.at(format!("cut {cut}")))?;
         acknowledged += settled.acknowledged;
         live += settled.live;
         let taken = vendor.seats_taken(&server, &many.serial).await;
         if taken != live {
-            return Err(format!(
+            return Err(Loss(format!(
                 "cut {cut}: {live} seats were acknowledged and {taken} are taken"
-            ));
+            )));
         }
         server.kill();
     }
@@ -155,7 +161,7 @@ async fn g2_no_cut_of_a_real_device_loses_an_acknowledged_answer() {
     let number = size("UPKEEP_G2_REAL_CUTS", 3);
     let acknowledged = cuts(number, 5, &[])
         .await
-        .unwrap_or_else(|why| panic!("{why}"));
+        .unwrap_or_else(|loss| panic!("{loss}"));
     println!("G2: {number} cuts of a real device, {acknowledged} acknowledged answers, 0 lost");
 }
 
@@ -175,7 +181,7 @@ async fn g2_control_a_real_server_without_sync_loses() {
     };
     let variables = shimmed(shim, "/inner/data/", "RIG_SYNC_NOTHING", "1");
     match cuts(5, 6, &variables).await {
-        Err(why) => println!("control, without sync: {why}"),
+        Err(loss) => println!("control, without sync: {loss}"),
         Ok(acknowledged) => {
             panic!("5 cuts without sync lost none of {acknowledged}: the rig is blind")
         }
