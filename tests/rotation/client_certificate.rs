@@ -136,6 +136,12 @@ async fn all_that_a_partner_had_is_withdrawn_and_a_later_one_counts() {
     let (later, _) = recorded(&mut vendor).await;
     look(&mut partner(&vendor, &later).await).await.unwrap();
     // It stays so after a restart: the set is made from the records.
+    let mut vendor = vendor.restart().await;
+    for one in [&unknown, &known] {
+        assert_withdrawn(&look(&mut partner(&vendor, one).await).await.unwrap_err());
+    }
+    look(&mut partner(&vendor, &later).await).await.unwrap();
+    // What is not there is not withdrawn, and nobody takes away the certificate that the program itself comes with.
     let other = revoke("00ff");
     let refused = vendor.admin.revoke_client_certificates(other).await;
     assert_eq!(refused.unwrap_err().code(), Code::NotFound);

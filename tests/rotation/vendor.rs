@@ -51,17 +51,7 @@ impl Vendor {
             .close()
             .unwrap();
         let clock = Arc::new(ManualClock::at(now));
-        let as_clock: Arc<ManualClock> = Arc::clone(&clock);
-        let server = Server::open(&settings, as_clock, Arc::new(SystemRandom)).unwrap();
-        let deps = Arc::clone(server.deps());
-        let any = || TcpListener::bind("127.0.0.1:0");
-        let running = server
-            .start(any().await.unwrap(), any().await.unwrap())
-            .await
-            .unwrap();
-        let admin = identity(&keys, Role::Admin, "root");
-        let ca = keys.authority().certificate_pem();
-        let admin = dial(running.staff_addr(), ca, Some(&admin)).await;
+        let (deps, running, admin) = serve(&settings, &keys, &clock).await;
         Self {
             _dir: dir,
             settings,
@@ -69,8 +59,21 @@ impl Vendor {
             clock,
             deps,
             running,
-            admin: AdminServiceClient::new(admin),
+            admin,
             root: SigningKey::from_seed(&[77; 32]).unwrap(),
+        }
+    }
+
+    /// Stops the server and starts it again on the same data.
+    pub(crate) async fn restart(self) -> Self {
+        self.running.stop().await.unwrap();
+        drop(self.deps);
+        let (deps, running, admin) = serve(&self.settings, &self.keys, &self.clock).await;
+        Self {
+            deps,
+            running,
+            admin,
+            ..self
         }
     }
 
@@ -151,6 +154,25 @@ impl Vendor {
         self.admin.publish_key_list(asked).await.unwrap();
         key_list
     }
+}
+
+async fn serve(
+    settings: &Settings,
+    keys: &Keys,
+    clock: &Arc<ManualClock>,
+) -> (Arc<Deps>, Running, AdminServiceClient<Channel>) {
+    let clock: Arc<ManualClock> = Arc::clone(clock);
+    let server = Server::open(settings, clock, Arc::new(SystemRandom)).unwrap();
+    let deps = Arc::clone(server.deps());
+    let any = || TcpListener::bind("127.0.0.1:0");
+    let running = server
+        .start(any().await.unwrap(), any().await.unwrap())
+        .await
+        .unwrap();
+    let admin = identity(keys, Role::Admin, "root");
+    let ca = keys.authority().certificate_pem();
+    let admin = dial(running.staff_addr(), ca, Some(&admin)).await;
+    (deps, running, AdminServiceClient::new(admin))
 }
 
 pub(crate) fn identity(keys: &Keys, role: Role, name: &str) -> dial::Identity {
