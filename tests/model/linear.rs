@@ -224,7 +224,7 @@ impl Player {
 /// I1 and the store's promise that transactions run one after another.
 #[test]
 fn g4_what_concurrent_callers_are_answered_is_linearizable() {
-    let histories = std::env::var("UPKEEP_G4_HISTORIES").map_or(8, |text| text.parse().unwrap());
+    let histories = std::env::var("UPKEEP_G4_HISTORIES").map_or(40, |text| text.parse().unwrap());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
         .enable_all()

@@ -97,7 +97,7 @@ fn ten_of_sixty_four_get_the_ten_seats() {
 #[test]
 fn g4_the_last_seat_goes_to_exactly_one_of_256() {
     const CLIENTS: u32 = 256;
-    let rounds = rounds("UPKEEP_G4_ROUNDS", 10);
+    let rounds = rounds("UPKEEP_G4_ROUNDS", 50);
     run_on_threads(async {
         let world = World::selling().await;
         for round in 0..rounds {
@@ -131,7 +131,7 @@ fn rounds(variable: &str, ci: u32) -> u32 {
 /// I6, G7: one proof, 64 times at once, frees one seat, and everybody gets the same receipt.
 #[test]
 fn g7_one_proof_frees_one_seat_once() {
-    let rounds = rounds("UPKEEP_G7_ROUNDS", 30);
+    let rounds = rounds("UPKEEP_G7_ROUNDS", 100);
     run_on_threads(async {
         let world = World::selling().await;
         let (device, other) = (Device::new(1), Device::new(2));

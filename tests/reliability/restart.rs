@@ -18,7 +18,7 @@ const KEYS: usize = 480;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g16_a_start_after_kill_9_is_nearly_as_quick_as_a_clean_one() {
-    let licenses = size("UPKEEP_G16_LICENSES", 20_000);
+    let licenses = size("UPKEEP_G16_LICENSES", 40_000);
     let dir = TempDir::new().unwrap();
     let data = dir.path().join("data");
     let vendor = Vendor::new(&data);

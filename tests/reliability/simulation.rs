@@ -597,7 +597,7 @@ fn effects(store: &upkeep_server::store::Store) -> BTreeMap<String, usize> {
 
 #[test]
 fn g6_retries_over_a_broken_network_have_one_effect() {
-    let seeds = size("UPKEEP_G6_SEEDS", 20) as u64;
+    let seeds = size("UPKEEP_G6_SEEDS", 60) as u64;
     let first = size("UPKEEP_G6_FIRST_SEED", 1) as u64;
     let (mut calls, mut faults, mut answers) = (0, 0, 0);
     for seed in first..first + seeds {
