@@ -170,20 +170,21 @@ impl Load {
             .collect())
     }
 
-    /// Requests of fresh devices, each with its own challenge, one license after another.
+    /// Requests of fresh devices, each with its own challenge, one license after another. The list is left so that the next round goes
+    /// on where this one ends.
     pub(crate) async fn sign(
         &self,
-        licenses: &[Owned],
+        licenses: &mut [Owned],
         count: usize,
     ) -> anyhow::Result<Vec<Signed>> {
         let challenges = self
             .challenges(v1::ChallengePurpose::Activate, count)
             .await?;
-        let licenses = licenses.iter().cycle();
-        let signed = licenses
+        take_turns(licenses, count)
+            .iter()
             .zip(challenges)
-            .map(|(license, challenge)| self.signed(license, challenge));
-        signed.collect()
+            .map(|(license, challenge)| self.signed(license, challenge))
+            .collect()
     }
 
     /// Sends them over the warm connections.
@@ -263,11 +264,11 @@ impl Load {
     /// Activations, each over a connection of its own that is made for it: a challenge and the call.
     pub(crate) async fn activate_cold(
         self: &Arc<Self>,
-        licenses: &[Owned],
+        licenses: &mut [Owned],
         count: usize,
         in_flight: usize,
     ) -> anyhow::Result<f64> {
-        let licenses: Vec<_> = licenses.iter().cycle().take(count).cloned().collect();
+        let licenses = take_turns(licenses, count);
         let window = self
             .window(licenses, in_flight, |_, license| {
                 let this = Arc::clone(self);
@@ -401,6 +402,13 @@ impl Load {
     }
 }
 
+/// The next so many, over and over; those whose turn it was come last from then on.
+fn take_turns<T: Clone>(all: &mut [T], count: usize) -> Vec<T> {
+    let next = all.iter().cycle().take(count).cloned().collect();
+    all.rotate_left(count.checked_rem(all.len()).unwrap_or(0));
+    next
+}
+
 fn keep<A>(
     answers: &mut [Option<A>],
     (number, answer): (usize, Result<tonic::Response<A>, tonic::Status>),
@@ -466,3 +474,17 @@ fn bought() -> String {
 
 /// Calls at a time that only prepare something.
 const STAFF_IN_FLIGHT: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::take_turns;
+
+    #[test]
+    fn every_turn_comes_before_one_comes_again() {
+        let mut all = [1, 2, 3, 4, 5];
+        assert_eq!(take_turns(&mut all, 3), [1, 2, 3]);
+        assert_eq!(take_turns(&mut all, 3), [4, 5, 1]);
+        assert_eq!(take_turns(&mut all, 6), [2, 3, 4, 5, 1, 2]);
+        assert_eq!(take_turns(&mut all, 1), [3]);
+    }
+}

@@ -94,8 +94,15 @@ fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     values
 }
 
+/// The median: of an even number the mean of both in the middle.
 fn middle(sorted: &[f64]) -> f64 {
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    let at = |place: usize| sorted.get(place).copied().unwrap_or_default();
+    let half = sorted.len() / 2;
+    if sorted.len().is_multiple_of(2) {
+        f64::midpoint(at(half.saturating_sub(1)), at(half))
+    } else {
+        at(half)
+    }
 }
 
 fn micros(time: Duration) -> f64 {
@@ -108,4 +115,21 @@ fn count(n: usize) -> f64 {
 
 fn float(n: u64) -> f64 {
     u32::try_from(n).map_or(f64::INFINITY, f64::from)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_median_of_an_even_number_lies_between_both_in_the_middle() {
+        for (values, median) in [
+            (&[][..], 0.0),
+            (&[1.0], 1.0),
+            (&[1.0, 3.0], 2.0),
+            (&[1.0, 2.0, 9.0], 2.0),
+            (&[1.0, 2.0, 4.0, 9.0], 3.0),
+        ] {
+            let found: f64 = super::middle(values);
+            assert!((found - median).abs() < 1e-9, "{values:?}: {found}");
+        }
+    }
 }

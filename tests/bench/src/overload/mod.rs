@@ -73,7 +73,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let length = Duration::from_secs(seconds);
     let server = Server::start(arguments.server.as_deref(), arguments.data.as_deref(), &[])?;
     let load = Load::open(&server, arguments.connections).await?;
-    let bench = Bench {
+    let mut bench = Bench {
         licenses: load.create("OVER", LICENSES, SEATS).await?,
         load,
         in_flight: arguments.in_flight,
@@ -110,7 +110,7 @@ struct Bench {
 
 impl Bench {
     /// Answers how many calls a window has at most.
-    async fn warm_up(&self) -> anyhow::Result<usize> {
+    async fn warm_up(&mut self) -> anyhow::Result<usize> {
         let traffic = self.ready(WARM_UP.max(self.in_flight * 2)).await?;
         let tally = traffic.closed(self.in_flight, self.length).await?;
         let windows = self.length.as_millis() / tally.took.as_millis().max(1);
@@ -118,7 +118,7 @@ impl Bench {
         Ok(in_window * 2)
     }
 
-    async fn round(&self, guess: &mut usize) -> anyhow::Result<Round> {
+    async fn round(&mut self, guess: &mut usize) -> anyhow::Result<Round> {
         let traffic = self.ready(*guess + self.in_flight).await?;
         let peak = traffic.closed(self.in_flight, self.length).await?;
         let reached = peak.per_second();
@@ -151,8 +151,8 @@ impl Bench {
         })
     }
 
-    async fn ready(&self, requests: usize) -> anyhow::Result<Traffic> {
-        let signed = self.load.sign(&self.licenses, requests).await?;
+    async fn ready(&mut self, requests: usize) -> anyhow::Result<Traffic> {
+        let signed = self.load.sign(&mut self.licenses, requests).await?;
         let requests = signed.into_iter().map(|signed| signed.into_request());
         Ok(Traffic::new(self.load.channels(), requests.collect()))
     }
