@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 use tower::util::BoxCloneService;
 use tower::{BoxError, Service, ServiceExt};
 use upkeep::rpc::v1;
@@ -79,6 +79,7 @@ pub(crate) enum Method {
     ActivateByPassword,
     ActivateByCode,
     GetLicense,
+    GetMaintenanceStatus,
     CreateUpdateRequest,
     RedeemUpgradeCode,
     VerifyActivation,
@@ -98,7 +99,7 @@ const UNKNOWN_ACTIVATION: &str = "0198f1c2-5b7e-7cc0-8a36-000000000000";
 const WRONG_CODE: [u8; 32] = [0x77; 32];
 
 impl Asker {
-    /// One refused call.
+    /// One refused call; or one that is answered with no, as a status of its own.
     pub(crate) async fn ask(&mut self, method: Method, about: &str) -> Status {
         let wrong = upkeep::code::Code::from_mac(&WRONG_CODE).to_string();
         let credential = |secret| {
@@ -143,6 +144,16 @@ impl Asker {
                     credential: by_code,
                 };
                 self.customer.get_license(request).await.map(drop)
+            }
+            Method::GetMaintenanceStatus => {
+                let request = v1::GetMaintenanceStatusRequest { serial };
+                let answer = self.customer.get_maintenance_status(request).await;
+                let (headers, answer, _) = answer.expect("it is answered").into_parts();
+                Err(Status::with_metadata(
+                    Code::Ok,
+                    format!("{answer:?}"),
+                    headers,
+                ))
             }
             Method::CreateUpdateRequest => {
                 let request = v1::CreateUpdateRequestRequest {
@@ -202,6 +213,8 @@ pub(crate) async fn scene() -> (Held, Asker, Vec<Pair>) {
     for serial in ["NSP-0001", "TK-0002", "TK-0003"] {
         license(&mut admin, serial, 3, "2026-01-15").await;
     }
+    // Covered no more, and so like one that there is not.
+    license(&mut admin, "TK-0005", 3, "2024-01-15").await;
     // One with a life behind it: a seat, and requests that were withdrawn.
     let wish = license(&mut admin, "TK-0004", 3, "2026-01-15").await;
     let device = Device::new();
@@ -267,6 +280,12 @@ pub(crate) async fn scene() -> (Held, Asker, Vec<Pair>) {
         pair(Method::ActivateByPassword, unknown, "NSP-9999", "NSP-0001"),
         pair(Method::ActivateByCode, unknown, "TK-9999", "TK-0002"),
         pair(Method::GetLicense, unknown, "TK-9999", "TK-0004"),
+        pair(
+            Method::GetMaintenanceStatus,
+            "unknown, and expired",
+            "TK-9999",
+            "TK-0005",
+        ),
         pair(Method::CreateUpdateRequest, unknown, "TK-9999", "TK-0004"),
         pair(Method::RedeemUpgradeCode, unknown, "TK-9999", "TK-0003"),
         pair(

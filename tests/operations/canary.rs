@@ -346,6 +346,7 @@ impl Run<'_> {
         let mut calls = MaintenanceServiceClient::new(self.scene.products().await);
         macro_rules! ask {
             ($($call:ident: $request:ident { $($more:tt)* })+) => {$(
+                #[allow(clippy::needless_update, reason = "most have more fields")]
                 let asked = v1::$request {
                     serial: wish.serial.clone(),
                     credential: shown(&wish.credential),

@@ -308,7 +308,8 @@ impl Passwords {
         strong | slow
     }
 
-    fn decoy(&self) -> Result<License, Outcome> {
+    /// A license that nobody owns, decoded like a stored one.
+    pub(super) fn decoy(&self) -> Result<License, Outcome> {
         let wire = crate::record::decode_message(b"decoy", &self.decoy)?;
         License::from_wire(wire)
             .map_err(|_| Outcome::Failed(Fault::Inconsistent("the decoy license is malformed")))

@@ -403,9 +403,9 @@ impl Load {
 }
 
 /// The next so many, over and over; those whose turn it was come last from then on.
-fn take_turns(licenses: &mut [Owned], count: usize) -> Vec<Owned> {
-    let next = licenses.iter().cycle().take(count).cloned().collect();
-    licenses.rotate_left(count.checked_rem(licenses.len()).unwrap_or(0));
+fn take_turns<T: Clone>(all: &mut [T], count: usize) -> Vec<T> {
+    let next = all.iter().cycle().take(count).cloned().collect();
+    all.rotate_left(count.checked_rem(all.len()).unwrap_or(0));
     next
 }
 
@@ -474,3 +474,17 @@ fn bought() -> String {
 
 /// Calls at a time that only prepare something.
 const STAFF_IN_FLIGHT: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::take_turns;
+
+    #[test]
+    fn every_turn_comes_before_one_comes_again() {
+        let mut all = [1, 2, 3, 4, 5];
+        assert_eq!(take_turns(&mut all, 3), [1, 2, 3]);
+        assert_eq!(take_turns(&mut all, 3), [4, 5, 1]);
+        assert_eq!(take_turns(&mut all, 6), [2, 3, 4, 5, 1, 2]);
+        assert_eq!(take_turns(&mut all, 1), [3]);
+    }
+}

@@ -116,3 +116,20 @@ fn count(n: usize) -> f64 {
 fn float(n: u64) -> f64 {
     u32::try_from(n).map_or(f64::INFINITY, f64::from)
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_median_of_an_even_number_lies_between_both_in_the_middle() {
+        for (values, median) in [
+            (&[][..], 0.0),
+            (&[1.0], 1.0),
+            (&[1.0, 3.0], 2.0),
+            (&[1.0, 2.0, 9.0], 2.0),
+            (&[1.0, 2.0, 4.0, 9.0], 3.0),
+        ] {
+            let found: f64 = super::middle(values);
+            assert!((found - median).abs() < 1e-9, "{values:?}: {found}");
+        }
+    }
+}
