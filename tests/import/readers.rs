@@ -94,6 +94,36 @@ fn lines_are_counted_and_none_is_kept_that_is_too_long() {
     }
 }
 
+#[test]
+fn a_row_has_the_line_on_which_it_begins() {
+    for (file, expected) in [
+        ("serial\na\nb\n", &[2, 3][..]),
+        ("serial\r\na\r\nb\r\n", &[2, 3]),
+        ("\u{feff}serial\n\n\na\n\nb", &[4, 6]),
+        ("\r\nserial\r\n\r\n\r\na\r\n\r\nb", &[5, 7]),
+        ("serial\r\n\"a\r\nb\"\r\nc\r\n", &[2, 4]),
+        ("serial\n\"a\n\nb\"\n\nc\n\n", &[2, 6]),
+    ] {
+        let slowly = Rows::open(
+            Slow(file.as_bytes(), false),
+            Format::Csv,
+            &Mapping::default(),
+        );
+        let mut slowly = slowly.ok().unwrap();
+        let mut found = Vec::new();
+        while let Some(row) = slowly.next_row().unwrap() {
+            found.push(row.line);
+        }
+        assert_eq!(found, expected, "{file:?}");
+        let at_once = read(file.as_bytes(), Format::Csv);
+        assert_eq!(
+            at_once.iter().map(|row| row.line).collect::<Vec<_>>(),
+            expected,
+            "{file:?}"
+        );
+    }
+}
+
 fn text() -> impl Strategy<Value = String> {
     // What CSV keeps: no blanks around it.
     "[a-zA-Z0-9äß日\",;'=\\\\\\n -]{0,20}".prop_map(|text| text.trim().to_owned())

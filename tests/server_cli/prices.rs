@@ -57,6 +57,9 @@ async fn a_price_file_is_imported_as_a_whole() {
             "line 452, valid_from",
         ],
     );
+    // The line is that of an editor, whatever ends lines and however many are empty.
+    let mixed = "product,item,per,amount,currency,valid_from\r\n\r\n\nmail,license,\"seat\",399.00,USD,2020-01-01\r\nmail,licence,seat,1,USD,2020-01-01\r\n";
+    assert_refused(import(mixed, &[]), 5, &["line 5, item"]);
     // What only the server knows: a product that is not there, in the second batch.
     let absent = format!("{good}post,license,,,seat,399.00,USD,2020-01-01\n");
     assert_refused(import(&absent, &[]), 5, &["line 452, product"]);

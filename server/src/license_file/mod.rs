@@ -146,4 +146,4 @@ impl<R: Read> Rows<R> {
 
 /// A file that begins with it is UTF-8 (and often came from a spreadsheet); it belongs to no row.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-const TOO_LONG: &str = "has more than 65536 bytes; is a quote or a line end missing?";
+pub(crate) const TOO_LONG: &str = "has more than 65536 bytes; is a quote or a line end missing?";

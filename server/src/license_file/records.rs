@@ -82,6 +82,7 @@ impl<R: Read> Records<R> {
         if !self.started {
             self.start()?;
         }
+        self.skip_line_ends()?;
         let line = self.reader.line();
         let (mut text, mut ends, mut too_long) = (0_usize, 0_usize, false);
         loop {
@@ -116,6 +117,22 @@ impl<R: Read> Records<R> {
                     return Ok(too_long.then_some((line, Cells::TooLong)));
                 }
             }
+        }
+    }
+
+    /// Passes over the rest of the line end before and over empty lines: the parser counts them only with the record that follows.
+    fn skip_line_ends(&mut self) -> io::Result<()> {
+        loop {
+            if self.begin == self.end {
+                self.begin = 0;
+                self.end = read_some(&mut self.source, &mut self.input)?;
+            }
+            match self.input.get(self.begin..self.end).and_then(<[u8]>::first) {
+                Some(b'\n') => self.reader.set_line(self.reader.line().saturating_add(1)),
+                Some(b'\r') => {}
+                _ => return Ok(()),
+            }
+            self.begin = self.begin.saturating_add(1);
         }
     }
 

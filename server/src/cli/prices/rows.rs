@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
-use csv::{Reader, ReaderBuilder, StringRecord, Trim};
 use upkeep::date::CivilDate;
 use upkeep::id::{Edition, LicenseType, ProductId};
 use upkeep::rpc::v1::{Money, Price, PriceItem, PriceUnit};
@@ -14,6 +13,7 @@ use super::Remark;
 use crate::cli::exit::{Exit, Failure};
 use crate::domain::money::{self, Currency};
 use crate::domain::price_book::{Item, Per};
+use crate::license_file::{Cells, Records, TOO_LONG};
 
 /// A good row.
 #[derive(Clone, Debug)]
@@ -24,8 +24,10 @@ pub(super) struct Row {
 
 /// A file while it is read.
 pub(super) struct Rows {
-    reader: Reader<Box<dyn Read>>,
+    records: Records<Box<dyn Read>>,
     columns: Columns,
+    /// How many columns there are.
+    width: usize,
     problems: Vec<Remark>,
     /// On which line each thing and day stands.
     seen: HashMap<String, u64>,
@@ -51,7 +53,7 @@ impl Rows {
     /// # Errors
     /// Exit 2 when it can't be opened, exit 5 when its columns are not those of prices.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
-        let file = File::open(path).map_err(|e| unreadable(path, &e.into()))?;
+        let file = File::open(path).map_err(|e| unreadable(path, &e))?;
         Self::read(Box::new(file), path)
     }
 
@@ -62,12 +64,14 @@ impl Rows {
     /// # Errors
     /// As [`Self::open`].
     pub(super) fn read(source: Box<dyn Read>, path: &Path) -> Result<Self, Failure> {
-        let mut reader = ReaderBuilder::new().trim(Trim::All).from_reader(source);
-        let headers = reader.headers().map_err(|e| unreadable(path, &e))?;
-        let columns = Columns::find(headers)?;
+        let mut records = Records::new(source, b',', b'"');
+        let head = records.next_record().map_err(|e| unreadable(path, &e))?;
+        let head = head.map_or_else(|| Ok(Vec::new()), |(_, cells)| texts(cells));
+        let head = head.map_err(Columns::wrong)?;
         Ok(Self {
-            reader,
-            columns,
+            columns: Columns::find(&head)?,
+            width: head.len(),
+            records,
             problems: Vec::new(),
             seen: HashMap::new(),
         })
@@ -79,28 +83,20 @@ impl Rows {
     /// Exit 1 when the file can't be read on.
     pub(super) fn next_batch(&mut self) -> Result<Option<Vec<Row>>, Failure> {
         let mut batch = Vec::new();
-        let mut record = StringRecord::new();
         while batch.len() < BATCH {
-            match self.reader.read_record(&mut record) {
-                Ok(true) => {
-                    let line = record.position().map_or(0, csv::Position::line);
-                    match self.row(line, &record) {
-                        Ok(price) => batch.push(Row { line, price }),
-                        Err(problems) => self.problems.extend(problems),
-                    }
-                }
-                Ok(false) => break,
-                // A row with another number of fields is a bad row; a disk that fails is not.
-                Err(error) if error.is_io_error() => {
-                    return Err(Failure::new(
-                        Exit::Fault,
-                        format_args!("the file can't be read: {error}"),
-                    ));
-                }
-                Err(error) => self.problems.push(Remark {
-                    line: error.position().map_or(0, csv::Position::line),
+            let next = self.records.next_record().map_err(|error| {
+                Failure::new(Exit::Fault, format_args!("the file can't be read: {error}"))
+            })?;
+            let Some((line, cells)) = next else { break };
+            match texts(cells).and_then(|texts| self.fitting(texts)) {
+                Ok(texts) => match self.row(line, &texts) {
+                    Ok(price) => batch.push(Row { line, price }),
+                    Err(problems) => self.problems.extend(problems),
+                },
+                Err(description) => self.problems.push(Remark {
+                    line,
                     column: "row".to_owned(),
-                    description: error.to_string(),
+                    description,
                 }),
             }
         }
@@ -112,8 +108,19 @@ impl Rows {
         self.problems
     }
 
-    fn row(&mut self, line: u64, record: &StringRecord) -> Result<Price, Vec<Remark>> {
-        let at = |column: usize| record.get(column).unwrap_or_default();
+    /// The cells, if there are as many as columns.
+    fn fitting(&self, texts: Vec<String>) -> Result<Vec<String>, String> {
+        match texts.len() {
+            count if count == self.width => Ok(texts),
+            count => Err(format!(
+                "has {count} columns, the header has {}",
+                self.width
+            )),
+        }
+    }
+
+    fn row(&mut self, line: u64, texts: &[String]) -> Result<Price, Vec<Remark>> {
+        let at = |column: usize| texts.get(column).map_or("", String::as_str);
         let optional = |column: Option<usize>| column.map(at).unwrap_or_default();
         let columns = self.columns;
         let mut found = Found {
@@ -234,9 +241,17 @@ impl Found {
 }
 
 impl Columns {
-    fn find(headers: &StringRecord) -> Result<Self, Failure> {
+    fn wrong(problem: String) -> Failure {
+        Failure::new(
+            Exit::Refused,
+            format_args!("nothing was imported; line 1: {problem}"),
+        )
+    }
+
+    fn find(headers: &[String]) -> Result<Self, Failure> {
         let unknown: Vec<&str> = headers
             .iter()
+            .map(String::as_str)
             .filter(|name| !KNOWN.contains(name))
             .collect();
         let place = |name: &str| headers.iter().position(|header| header == name);
@@ -261,10 +276,7 @@ impl Columns {
             _ => String::new(),
         };
         if !problem.is_empty() {
-            return Err(Failure::new(
-                Exit::Refused,
-                format_args!("nothing was imported; line 1: {problem}"),
-            ));
+            return Err(Self::wrong(problem));
         }
         let known = |name: &str| place(name).unwrap_or(usize::MAX);
         Ok(Self {
@@ -322,7 +334,19 @@ pub(super) fn amount_text(minor: i64, currency: &str) -> String {
         )
 }
 
-fn unreadable(path: &Path, error: &csv::Error) -> Failure {
+/// The cells of a record, without blanks around them.
+fn texts(cells: Cells<'_>) -> Result<Vec<String>, String> {
+    if matches!(cells, Cells::TooLong) {
+        return Err(TOO_LONG.to_owned());
+    }
+    let text = |place| match std::str::from_utf8(cells.get(place).unwrap_or_default()) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(_) => Err("is no UTF-8".to_owned()),
+    };
+    (0..cells.count()).map(text).collect()
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::new(
         Exit::Usage,
         format_args!("{} can't be read: {error}", path.display()),
