@@ -92,6 +92,8 @@ from then on until they refresh. A key that is published and does not sign yet m
 rotation is undone.")]
 pub(super) struct RetireArgs {
     /// The key's id, as `keys list` shows it
+    // In base64url, of which one symbol is a hyphen.
+    #[arg(allow_hyphen_values = true)]
     key_id: String,
 
     /// Retire it even though activations rest on it
@@ -113,6 +115,8 @@ once. Then `keys publish`, `keys certify` and `keys accept`: products that pin t
 soon as they have the list, and get new certificates when they refresh.")]
 pub(super) struct RevokeArgs {
     /// The key's id, as `keys list` shows it
+    // In base64url, of which one symbol is a hyphen.
+    #[arg(allow_hyphen_values = true)]
     key_id: String,
 
     #[command(flatten)]
