@@ -75,7 +75,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     errors: Option<PathBuf>,
 
-    /// Stop when so many rows have failed; 0 goes on to the end
+    /// Send no more when so many rows have failed; up to 2000 that are under way are still answered,
+    /// and count. 0 goes on to the end
     #[arg(long, value_name = "N", default_value_t = 1000)]
     max_errors: u64,
 
