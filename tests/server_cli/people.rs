@@ -31,7 +31,7 @@ async fn partners_and_staff_are_added_while_the_server_runs_and_while_it_does_no
         stdout.contains("grpcurl -cacert") && stdout.contains("acme.key"),
         "{stdout}"
     );
-    assert_refused(place.run(&add), 1, &["acme.crt exists"]);
+    assert_refused(place.run(&add), 2, &["acme.crt exists"]);
     assert_refused(
         place.run(&["partner", "add", "acme", "--name", "Acme"]),
         5,

@@ -60,14 +60,14 @@ pub(super) struct Listed {
 /// Issues a certificate with a new key, puts it on record, and writes the files.
 ///
 /// # Errors
-/// As [`files::check_free`]; exit 5 when the server refuses.
+/// As [`files::prepare`]; exit 5 when the server refuses.
 pub(super) async fn issue(
     admin: &mut Admin,
     authority: &Authority,
     identity: &Identity,
     out: &Path,
 ) -> Result<Bundle, Failure> {
-    files::check_free(out, identity.id())?;
+    files::prepare(out, identity.id())?;
     let issued = authority.issue_client(identity, SystemClock.now(), CLIENT_DAYS)?;
     record(admin, issued.certificate_pem()).await?;
     files::lay(authority, identity, &issued, out)
@@ -94,7 +94,7 @@ pub(super) async fn sign(
     requested: &RequestedKey,
     out: &Path,
 ) -> Result<Signed, Failure> {
-    files::check_free(out, identity.id())?;
+    files::prepare(out, identity.id())?;
     let pem = authority.issue_for_key(identity, requested, SystemClock.now(), CLIENT_DAYS)?;
     record(admin, &pem).await?;
     let certificate = out.join(format!("{}.crt", identity.id()));

@@ -1,6 +1,7 @@
 //! Files that commands make: the configuration from its template, and sets of certificates.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -89,25 +90,34 @@ pub(super) struct Bundle {
     pub(super) expires_at: DateTime<Utc>,
 }
 
-/// Where the files of `id` would be in `out`; checked before anything is made.
+/// Makes the directory of `--out` for its owner alone; it may be there already.
 ///
 /// # Errors
-/// Exit 1 when `out` is no directory or one of the files exists.
-pub(super) fn check_free(out: &Path, id: &str) -> Result<(), Failure> {
-    if !out.is_dir() {
-        return Err(Failure::new(
-            Exit::Fault,
+/// Exit 2 when it can't be made.
+pub(super) fn make_out(out: &Path) -> Result<(), Failure> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(out);
+    made.map_err(|e| {
+        Failure::new(
+            Exit::Usage,
             format_args!(
-                "{} is no directory; make it, or name another with --out",
+                "{} can't be made: {e}; name another directory with --out",
                 out.display()
             ),
-        ));
-    }
+        )
+    })
+}
+
+/// Makes `out`, and sees that the files of `id` are not there; before anything is issued.
+///
+/// # Errors
+/// Exit 2 when `out` can't be made or one of the files exists.
+pub(super) fn prepare(out: &Path, id: &str) -> Result<(), Failure> {
+    make_out(out)?;
     for name in [format!("{id}.crt"), format!("{id}.key")] {
         let path = out.join(name);
         if path.exists() {
             return Err(Failure::new(
-                Exit::Fault,
+                Exit::Usage,
                 format_args!(
                     "{} exists and nothing is overwritten; move it away, or name another directory with --out",
                     path.display()
@@ -121,14 +131,14 @@ pub(super) fn check_free(out: &Path, id: &str) -> Result<(), Failure> {
 /// Issues a client certificate and writes `<id>.crt`, `<id>.key` and `ca.crt` into `out`.
 ///
 /// # Errors
-/// As [`check_free`]; what the CA or the file system refuse.
+/// As [`prepare`]; what the CA or the file system refuse.
 pub(super) fn issue(
     authority: &Authority,
     identity: &Identity,
     now: DateTime<Utc>,
     out: &Path,
 ) -> Result<Bundle, Failure> {
-    check_free(out, identity.id())?;
+    prepare(out, identity.id())?;
     let issued = authority.issue_client(identity, now, CLIENT_DAYS)?;
     lay(authority, identity, &issued, out)
 }
@@ -136,7 +146,7 @@ pub(super) fn issue(
 /// Writes `<id>.crt`, `<id>.key` and `ca.crt` of a certificate that was issued into `out`.
 ///
 /// # Errors
-/// As [`check_free`].
+/// As [`prepare`].
 pub(super) fn lay(
     authority: &Authority,
     identity: &Identity,

@@ -194,8 +194,8 @@ async fn add(args: &AddArgs) -> Result<(), Failure> {
     let identity = Identity::new(Role::Partner, &args.id)?;
     let config = args.ask.reach.config()?;
     let keys = open_keys(config.settings())?;
-    // Looked at first: a partner without its certificate helps nobody.
-    files::check_free(&args.out, &args.id)?;
+    // Before all else: a partner without its certificate helps nobody.
+    files::prepare(&args.out, &args.id)?;
     let request = CreatePartnerRequest {
         request_id: uuid_v7(&SystemClock, &SystemRandom).to_string(),
         partner_id: args.id.clone(),

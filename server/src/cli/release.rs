@@ -161,6 +161,7 @@ fn sign(args: &SignArgs) -> Result<(), Failure> {
         key_id: kid.to_string(),
         release_manifest: jws,
     };
+    files::make_out(&args.out)?;
     files::write(
         &signed.armoured,
         &armor::write(&manifest, &signed.release_manifest),

@@ -1,7 +1,6 @@
 //! The offline root: it makes its key on a machine apart, and certifies there which issuing keys a server has. No server and no network is
 //! involved.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::SubjectPublicKeyInfoDer;
@@ -101,7 +100,7 @@ fn create(args: &CreateArgs) -> Result<(), Failure> {
     }
     let root = draw()?;
     let text = root.to_pkcs8_pem().map_err(fault)?;
-    fs::create_dir_all(&args.out).map_err(fault)?;
+    files::make_out(&args.out)?;
     let made = Made {
         key: args.out.join(KEY),
         public_key: args.out.join(PUBLIC),
