@@ -57,3 +57,61 @@ fn the_directory_of_new_files_is_made_for_its_owner() {
     assert_eq!(mode("dist"), 0o700);
     assert_refused(sign("build.key"), 2, &["build.key", "--out"]);
 }
+
+#[test]
+fn a_file_that_is_not_there_is_no_lost_key() {
+    let place = Place::new();
+    let (code, _, stderr) = place.run(&["partner", "add", "acme", "--name", "Acme"]);
+    assert_eq!(code, 0, "{stderr}");
+    for command in [
+        "partner sign-csr acme nothere",
+        "keys accept nothere",
+        "keys accept data/upkeep.toml --root nothere",
+        "health --ca nothere",
+        "audit verify --log-key nothere",
+        "audit verify --witness nothere",
+        "audit check-proof nothere --log-key data/keys/log.pub",
+        "audit check-proof data/upkeep.toml --log-key nothere",
+        "endorsement add nothere --class chip --source web",
+        "endorsement verify --ek nothere",
+    ] {
+        let arguments: Vec<&str> = command.split(' ').collect();
+        let answer = match command.contains("check-proof") {
+            true => run(upkeep_server(arguments).current_dir(place.path(""))),
+            false => place.run(&arguments),
+        };
+        assert!(!answer.2.contains("copy of the keys"), "{}", answer.2);
+        assert_refused(answer, 2, &["nothere is not there; "]);
+    }
+    for command in [
+        "keys certify nothere --root root --out keys.txt",
+        "dev --endorsement-root nothere",
+        "release sign --key nothere --issuer https://vendor.example --product a --version 1 --build-date 2026-03-01",
+    ] {
+        let answer = run(upkeep_server(command.split(' ')).current_dir(place.path("")));
+        assert_refused(answer, 2, &["nothere is not there; "]);
+    }
+}
+
+#[test]
+fn a_data_directory_that_is_not_there_is_named() {
+    let place = Place::new();
+    let typo = place.path("typo").display().to_string();
+    for command in ["partner list", "keys list", "health", "audit verify"] {
+        let arguments = command.split(' ').chain(["--data", &typo]);
+        let answer = run(&mut upkeep_server(arguments));
+        assert!(!answer.2.contains("copy of the keys"), "{}", answer.2);
+        assert_refused(answer, 4, &[&typo, "no data directory", "--data"]);
+    }
+}
+
+#[test]
+fn nothing_is_overwritten_and_no_key_is_spoken_of() {
+    let place = Place::new();
+    let publish = ["keys", "publish", "--out", "keys.json"];
+    let (code, _, stderr) = place.run(&publish);
+    assert_eq!(code, 0, "{stderr}");
+    let answer = place.run(&publish);
+    assert!(!answer.2.contains("keys are never"), "{}", answer.2);
+    assert_refused(answer, 2, &["keys.json exists", "name a new file"]);
+}

@@ -13,7 +13,7 @@ use upkeep::rpc::v1::admin_service_client::AdminServiceClient;
 use crate::cli::connect::{self, ClientCertificate, PATIENCE, Target};
 use crate::cli::exit::Failure;
 use crate::cli::output::Form;
-use crate::cli::place::Place;
+use crate::cli::place::{self, Place};
 use crate::cli::serve;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Settings};
@@ -177,6 +177,7 @@ impl Admin {
 /// # Errors
 /// Exit 4 when they are not there or not usable.
 pub(super) fn open_keys(settings: &Settings) -> Result<Keys, Failure> {
+    place::check_there(&settings.data_dir)?;
     Ok(Keys::open_for(settings)?)
 }
 

@@ -11,8 +11,9 @@ use crate::audit::note::{self, VerifierKey};
 use crate::audit::proof::Proof;
 use crate::audit::{self, AuditError, log, proof};
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::files;
 use crate::cli::output::{self, Form};
-use crate::cli::place::Place;
+use crate::cli::place::{self, Place};
 use crate::cli::progress::{Progress, Unit};
 use crate::keys::log::{LogKey, read_verifier, verifier};
 use crate::random::SystemRandom;
@@ -171,6 +172,9 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     let data = data_of(&args.place)?;
     let key = key_of(&data, args.log_key.as_deref())?;
+    for witness in &args.witnesses {
+        files::read(witness)?;
+    }
     let total = LedgerFiles::open(&data).map_or(0, |ledger| ledger.head().sequence());
     let mut progress = Progress::new("audit", Unit::Entries);
     let report = audit::verify(&data, &key, &args.witnesses, &mut |entry| {
@@ -335,10 +339,9 @@ fn check_proof(args: &CheckProofArgs) -> Result<(), Failure> {
     let unfit = |e: &dyn std::fmt::Display| {
         Failure::new(Exit::Refused, format_args!("{}: {e}", args.proof.display()))
     };
-    let bytes = fs::read(&args.proof)
-        .map_err(|e| Failure::new(Exit::Data, format_args!("{}: {e}", args.proof.display())))?;
+    let bytes = fs::read(&args.proof).map_err(|e| files::unreadable(&args.proof, &e))?;
     let proof: Proof = serde_json::from_slice(&bytes).map_err(|e| unfit(&e))?;
-    let key = read_verifier(&args.log_key)?;
+    let key = read_verifier(&args.log_key).map_err(files::named)?;
     let (payload, tree_size) = proof.check(&key).map_err(|e| unfit(&e))?;
     let entry = Entry::read(&payload)
         .filter(|entry| entry.sequence() == proof.entry)
@@ -365,6 +368,7 @@ fn check_proof(args: &CheckProofArgs) -> Result<(), Failure> {
 fn checkpoint(args: &CheckpointArgs) -> Result<(), Failure> {
     let config = args.place.config(&[])?;
     let settings = config.settings();
+    place::check_there(&settings.data_dir)?;
     let key = LogKey::open_or_create(&settings.data_dir, &settings.issuer, &SystemRandom)?;
     let note = log::checkpoint(&settings.data_dir, &key)?;
     // Read back before it is handed out.
@@ -374,12 +378,14 @@ fn checkpoint(args: &CheckpointArgs) -> Result<(), Failure> {
 }
 
 fn data_of(place: &Place) -> Result<PathBuf, Failure> {
-    Ok(place.config(&[])?.settings().data_dir.clone())
+    let data = place.config(&[])?.settings().data_dir.clone();
+    place::check_there(&data)?;
+    Ok(data)
 }
 
 fn key_of(data: &Path, given: Option<&Path>) -> Result<VerifierKey, Failure> {
     Ok(match given {
-        Some(file) => read_verifier(file)?,
+        Some(file) => read_verifier(file).map_err(files::named)?,
         None => verifier(data)?,
     })
 }

@@ -18,7 +18,6 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::files::{self, Bundle};
 use crate::clock::{Clock, SystemClock};
 use crate::keys::CLIENT_DAYS;
-use crate::keys::file::read_public;
 use crate::pki::{self, Authority, Identity, RequestedKey};
 use crate::random::{SystemRandom, uuid_v7};
 
@@ -78,7 +77,7 @@ pub(super) async fn issue(
 /// # Errors
 /// Exit 2 says what is wrong with it.
 pub(super) fn read_request(path: &Path) -> Result<RequestedKey, Failure> {
-    let pem = read_public(path)?;
+    let pem = files::read(path)?;
     RequestedKey::read(&pem)
         .map_err(|e| Failure::new(Exit::Usage, format_args!("{}: {e}", path.display())))
 }

@@ -9,13 +9,13 @@ use upkeep::level::AssuranceLevel;
 
 use crate::attest::{EndorsedEk, EndorsementClass, EvidenceError, ek_chain};
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::files;
 use crate::cli::output::{self, Form};
 use crate::cli::place::Place;
 use crate::clock::{Clock, SystemClock};
 use crate::endorsement::{
     self, Addition, Authority, Bundle, EndorsementError, EndorsementErrors, certificate_der,
 };
-use crate::keys::file::read_public;
 
 /// List, verify and extend the CAs that vouch for TPMs and dongles
 #[derive(Debug, clap::Subcommand)]
@@ -201,7 +201,7 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
 
 fn add(args: &AddArgs) -> Result<(), Failure> {
     let config = args.place.config(&[])?;
-    let bytes = read(&args.file)?;
+    let bytes = files::read(&args.file)?;
     let addition = Addition {
         bytes: &bytes,
         class: args.class.into(),
@@ -262,7 +262,7 @@ fn verify_ek(
     now: DateTime<Utc>,
 ) -> Result<(), Failure> {
     let der = |path: &PathBuf| {
-        certificate_der(&read(path)?)
+        certificate_der(&files::read(path)?)
             .map_err(|why| Failure::new(Exit::Fault, format_args!("{}: {why}", path.display())))
     };
     let leaf = der(&ek.to_owned())?;
@@ -391,10 +391,6 @@ fn manufacturer(id: u32) -> String {
 /// The bundle of the server that is meant; without one, the built-in CAs.
 fn bundle(place: &Place) -> Result<Bundle, Failure> {
     Ok(Bundle::read(place.any_config(&[])?.settings())?)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    read_public(path).map_err(|e| Failure::new(Exit::Fault, e))
 }
 
 impl From<EndorsementErrors> for Failure {

@@ -1,15 +1,17 @@
 //! Files that commands make: the configuration from its template, and sets of certificates.
 
 use std::fs::{self, DirBuilder};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::config::{self, Settings};
-use crate::keys::file::{self, Access, read_public};
+use crate::keys::file::{self, Access, KeyFileError, read_public, read_secret};
 use crate::keys::{CLIENT_DAYS, admin_dir};
 use crate::pki::{self, Authority, Identity, Issued};
 use crate::signer::token::TokenSettings;
@@ -154,9 +156,7 @@ pub(super) fn lay(
     out: &Path,
 ) -> Result<Bundle, Failure> {
     let ca = lay_ca(authority, out)?;
-    let (certificate, key) = issued
-        .write(out, identity.id())
-        .map_err(|e| Failure::new(Exit::Fault, e))?;
+    let (certificate, key) = issued.write(out, identity.id()).map_err(named)?;
     Ok(Bundle {
         identity: identity.to_string(),
         expires_at: pki::expires_at(issued.certificate_pem())?,
@@ -229,14 +229,93 @@ Try it while the server runs:
 }
 
 /// Writes a new file that anybody may read.
+///
+/// # Errors
+/// As [`named`].
 pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    file::write_new(path, text.as_bytes(), Access::Everyone)
-        .map_err(|e| Failure::new(Exit::Fault, e))
+    file::write_new(path, text.as_bytes(), Access::Everyone).map_err(named)
 }
 
 /// Writes a new file for its owner alone.
+///
+/// # Errors
+/// As [`named`].
 pub(super) fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
-    file::write_new(path, text.as_bytes(), Access::Owner).map_err(|e| Failure::new(Exit::Fault, e))
+    file::write_new(path, text.as_bytes(), Access::Owner).map_err(named)
+}
+
+/// Reads a file that the command line names.
+///
+/// # Errors
+/// As [`named`].
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    read_public(path).map_err(named)
+}
+
+/// As [`read`], for one that nobody else may read.
+///
+/// # Errors
+/// As [`named`].
+pub(super) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    read_secret(path).map_err(named)
+}
+
+/// What is wrong with a file that the command line names: it is none of the data directory's keys, and there need be no copy of it.
+///
+/// Exit 2, or 1 when the operating system fails.
+pub(super) fn named(error: KeyFileError) -> Failure {
+    let message = match &error {
+        KeyFileError::Missing { path } => return missing(path),
+        KeyFileError::Exists { path } => format!(
+            "{} exists and nothing is overwritten; name a new file, or move it away",
+            path.display()
+        ),
+        KeyFileError::Malformed { path, reason } => format!(
+            "{} can't be used: {reason}; name another file",
+            path.display()
+        ),
+        KeyFileError::Loose { .. } | KeyFileError::Io { .. } => error.to_string(),
+    };
+    let exit = match &error {
+        KeyFileError::Io { source, .. } => exit_of(source),
+        _ => Exit::Usage,
+    };
+    Failure::new(exit, message)
+}
+
+/// As [`named`], for a file of any length.
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::NotFound => missing(path),
+        _ => Failure::new(
+            exit_of(error),
+            format_args!(
+                "{} can't be read: {error}; check the path and its owner",
+                path.display()
+            ),
+        ),
+    }
+}
+
+fn missing(path: &Path) -> Failure {
+    Failure::new(
+        Exit::Usage,
+        format_args!(
+            "{} is not there; check its name, and in which directory it is",
+            path.display()
+        ),
+    )
+}
+
+/// Another path helps against these.
+fn exit_of(error: &io::Error) -> Exit {
+    match error.kind() {
+        ErrorKind::NotFound
+        | ErrorKind::PermissionDenied
+        | ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory => Exit::Usage,
+        _ => Exit::Fault,
+    }
 }
 
 #[cfg(test)]

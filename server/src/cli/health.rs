@@ -11,8 +11,9 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::cli::connect::Target;
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::files;
 use crate::cli::output::Form;
-use crate::cli::place::Place;
+use crate::cli::place::{self, Place};
 use crate::cli::serve::block_on;
 use crate::config::Settings;
 use crate::keys::file::read_public;
@@ -74,11 +75,16 @@ async fn ask(args: &Args) -> Result<(), Failure> {
         (Some(_), Some(_)) => Settings::default(),
         _ => args.place.config(&[])?.settings().clone(),
     };
-    let ca = match &args.ca {
-        Some(ca) => ca.clone(),
-        None => keys_dir(&settings.data_dir).join("ca.crt"),
+    let (ca, pem) = match &args.ca {
+        Some(ca) => (ca.clone(), files::read(ca)?),
+        None => {
+            place::check_there(&settings.data_dir)?;
+            let ca = keys_dir(&settings.data_dir).join("ca.crt");
+            let pem = read_public(&ca)?;
+            (ca, pem)
+        }
     };
-    let ca_pem = String::from_utf8(read_public(&ca)?)
+    let ca_pem = String::from_utf8(pem)
         .map_err(|_| Failure::new(Exit::Data, format_args!("{} is no PEM file", ca.display())))?;
     let target = match &args.address {
         Some(address) => Target::at(address, &ca_pem)?,

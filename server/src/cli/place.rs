@@ -92,6 +92,23 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
         .map_err(|e| Failure::new(Exit::Fault, format_args!("{}: {e}", path.display())))
 }
 
+/// Sees that there is a data directory.
+///
+/// # Errors
+/// Exit 4 when there is none.
+pub(super) fn check_there(data: &Path) -> Result<(), Failure> {
+    if data.is_dir() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Data,
+        format_args!(
+            "there is no data directory {0}; name the server's with --data, or make one: `upkeep-server init --data {0}`",
+            data.display()
+        ),
+    ))
+}
+
 fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name)
         .filter(|value| !value.is_empty())

@@ -18,7 +18,6 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::files;
 use crate::cli::output::Form;
 use crate::clock::{Clock, SystemClock};
-use crate::keys::file::read_secret;
 use crate::random::{SystemRandom, bytes32};
 
 /// Make the build key of a product, and sign release manifests with it
@@ -198,7 +197,7 @@ fn open(path: &Path) -> Result<SigningKey, Failure> {
     let unusable = |why: &dyn std::fmt::Display| {
         Failure::new(Exit::Fault, format_args!("{}: {why}", path.display()))
     };
-    let bytes = read_secret(path).map_err(|e| Failure::new(Exit::Fault, e))?;
+    let bytes = files::read_private(path)?;
     let pem = std::str::from_utf8(&bytes).map_err(|_| unusable(&"it is not text"))?;
     SigningKey::from_pkcs8_pem(pem).map_err(|e| unusable(&e))
 }

@@ -27,7 +27,6 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Settings};
 use crate::endorsement::{self, Addition};
 use crate::keys::Keys;
-use crate::keys::file::read_public;
 use crate::pki::{Identity, Role};
 use crate::random::SystemRandom;
 
@@ -97,7 +96,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
 /// Takes the TPMs of a CA for chips.
 fn believe(root: &Path, settings: &Settings) -> Result<(), Failure> {
-    let bytes = read_public(root).map_err(|e| Failure::new(Exit::Fault, e))?;
+    let bytes = files::read(root)?;
     let addition = Addition {
         bytes: &bytes,
         class: EndorsementClass::Chip,

@@ -25,7 +25,6 @@ use crate::cli::place::Place;
 use crate::cli::serve::block_on;
 use crate::clock::{Clock, SystemClock};
 use crate::domain::issuing::LEFT_OUT_AFTER;
-use crate::keys::file::read_public;
 use crate::keys::{SERVER_DAYS, replace_tls, tls_files};
 use crate::logging::{self, LogFormat};
 use crate::pki;
@@ -305,7 +304,7 @@ async fn publish(args: &PublishArgs) -> Result<(), Failure> {
 }
 
 async fn accept(args: &AcceptArgs) -> Result<(), Failure> {
-    let key_list = String::from_utf8(read_public(&args.list)?).map_err(|_| {
+    let key_list = String::from_utf8(files::read(&args.list)?).map_err(|_| {
         Failure::new(
             Exit::Usage,
             format_args!("{} is no key list", args.list.display()),

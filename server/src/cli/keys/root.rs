@@ -17,7 +17,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::files;
 use crate::cli::output::{self, Form};
 use crate::clock::{Clock, SystemClock};
-use crate::keys::file::{Access, read_public, read_secret, replace};
+use crate::keys::file::{Access, replace};
 use crate::random::{SystemRandom, bytes32};
 
 /// Make the offline root key
@@ -91,7 +91,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 fn create(args: &CreateArgs) -> Result<(), Failure> {
     if args.out.exists() {
         return Err(Failure::new(
-            Exit::Fault,
+            Exit::Usage,
             format_args!(
                 "{} exists and nothing is overwritten; name a new directory with --out",
                 args.out.display()
@@ -119,8 +119,8 @@ fn create(args: &CreateArgs) -> Result<(), Failure> {
 }
 
 pub(super) fn certify(args: &CertifyArgs) -> Result<(), Failure> {
-    let root = open(&args.root)?;
     let asked = read(&args.list)?;
+    let root = open(&args.root)?;
     let last = last_sequence(&args.root)?;
     let list = KeyList::new(
         asked.issuer().clone(),
@@ -166,7 +166,7 @@ pub(super) fn certify(args: &CertifyArgs) -> Result<(), Failure> {
 /// # Errors
 /// Exit 2 for anything else.
 pub(super) fn read_public_key(path: &Path) -> Result<PublicKey, Failure> {
-    let text = read_public(path)?;
+    let text = files::read(path)?;
     SubjectPublicKeyInfoDer::from_pem_slice(&text)
         .ok()
         .and_then(|der| PublicKey::from_spki_der(&der).ok())
@@ -183,7 +183,7 @@ pub(super) fn read_public_key(path: &Path) -> Result<PublicKey, Failure> {
 
 fn open(root: &Path) -> Result<SigningKey, Failure> {
     let path = root.join(KEY);
-    let bytes = read_secret(&path)?;
+    let bytes = files::read_private(&path)?;
     std::str::from_utf8(&bytes)
         .ok()
         .and_then(|text| SigningKey::from_pkcs8_pem(text).ok())
@@ -196,7 +196,7 @@ fn open(root: &Path) -> Result<SigningKey, Failure> {
 }
 
 fn read(path: &Path) -> Result<KeyList, Failure> {
-    let text = read_public(path)?;
+    let text = files::read(path)?;
     serde_json::from_slice(&text).map_err(|e| {
         Failure::new(
             Exit::Usage,
@@ -214,7 +214,7 @@ fn last_sequence(root: &Path) -> Result<u64, Failure> {
     if !path.exists() {
         return Ok(0);
     }
-    let text = read_public(&path)?;
+    let text = files::read(&path)?;
     std::str::from_utf8(&text)
         .ok()
         .and_then(|text| text.trim().parse().ok())
