@@ -115,3 +115,40 @@ fn nothing_is_overwritten_and_no_key_is_spoken_of() {
     assert!(!answer.2.contains("keys are never"), "{}", answer.2);
     assert_refused(answer, 2, &["keys.json exists", "name a new file"]);
 }
+
+#[test]
+fn a_withdrawal_says_what_counts_from_now_on() {
+    let place = Place::new();
+    for (holder, name) in [("admin", "admin"), ("support", "evaa")] {
+        let revoke = ["staff", "revoke", holder, name, "--reason", "lost"];
+        let (code, stdout, stderr) = place.run(&revoke);
+        assert_eq!(code, 0, "{stderr}");
+        let said = format!("No certificate of {holder}/{name} issued before ");
+        assert!(
+            stdout.starts_with(&said) && stdout.contains("none of them is on record here"),
+            "{stdout}"
+        );
+    }
+    let (_, stdout, _) = place.run(&["staff", "certificates", "support", "evaa"]);
+    assert!(stdout.contains("of support/evaa"), "{stdout}");
+    let (code, _, stderr) = place.run(&["staff", "add", "support", "eva"]);
+    assert_eq!(code, 0, "{stderr}");
+    let (_, stdout, _) = place.run(&["staff", "revoke", "support", "eva", "--reason", "left"]);
+    assert!(
+        stdout.contains("on record:\n") && stdout.contains("withdrawn"),
+        "{stdout}"
+    );
+    let revoke = ["partner", "revoke", "nobody", "--reason", "lost"];
+    assert_refused(place.run(&revoke), 5, &["no partner nobody"]);
+    let certificates = ["partner", "certificates", "nobody"];
+    assert_refused(place.run(&certificates), 5, &["no partner nobody"]);
+    let (code, _, stderr) = place.run(&["partner", "add", "acme", "--name", "Acme"]);
+    assert_eq!(code, 0, "{stderr}");
+    let one = ["partner", "revoke", "acme", "--reason", "lost"];
+    let one = [&one[..], &["--certificate", "5f0c"]].concat();
+    let parts = [
+        "no certificate 5f0c of partner/acme",
+        "partner certificates",
+    ];
+    assert_refused(place.run(&one), 5, &parts);
+}

@@ -8,17 +8,19 @@ use prost_types::Timestamp;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
+use tonic::Code;
 use upkeep::rpc::v1::{
     ClientCertificate, ListClientCertificatesRequest, RecordClientCertificateRequest,
     RevokeClientCertificatesRequest,
 };
 
-use crate::cli::admin::{Admin, Ask, Why};
+use crate::cli::admin::{Admin, Why};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::files::{self, Bundle};
+use crate::cli::output::Form;
 use crate::clock::{Clock, SystemClock};
 use crate::keys::CLIENT_DAYS;
-use crate::pki::{self, Authority, Identity, RequestedKey};
+use crate::pki::{self, Authority, Identity, RequestedKey, Role};
 use crate::random::{SystemRandom, uuid_v7};
 
 /// Which certificates of somebody are withdrawn.
@@ -35,6 +37,12 @@ pub(super) struct Withdrawal {
 
     #[command(flatten)]
     why: Why,
+}
+
+impl Withdrawal {
+    fn is_all(&self) -> bool {
+        self.certificate.is_empty()
+    }
 }
 
 /// A certificate for a key that its owner keeps.
@@ -110,12 +118,14 @@ pub(super) async fn sign(
 ///
 /// # Errors
 /// Exit 5 when the server refuses.
-pub(super) async fn list(holder: &Identity, ask: &Ask) -> Result<(), Failure> {
-    let mut admin = ask.reach.admin().await?;
+pub(super) async fn list(mut admin: Admin, holder: &Identity, form: Form) -> Result<(), Failure> {
     let found = all(&mut admin, holder).await;
     admin.close()?;
     let found = found?;
-    ask.form.print(&found, || table(&found))
+    form.print(&found, || match found.is_empty() {
+        true => format!("No certificates of {holder} are on record."),
+        false => table(&found),
+    })
 }
 
 /// Withdraws certificates of `holder`, and prints those on record.
@@ -123,15 +133,25 @@ pub(super) async fn list(holder: &Identity, ask: &Ask) -> Result<(), Failure> {
 /// # Errors
 /// Exit 5 when the server refuses.
 pub(super) async fn withdraw(
+    mut admin: Admin,
     holder: &Identity,
     which: &Withdrawal,
-    ask: &Ask,
+    form: Form,
 ) -> Result<(), Failure> {
-    let mut admin = ask.reach.admin().await?;
     let found = revoke(&mut admin, holder, which).await;
     admin.close()?;
     let found = found?;
-    ask.form.print(&found, || table(&found))
+    let now = SystemClock.now().format("%Y-%m-%d %H:%M UTC");
+    form.print(&found, || match (which.is_all(), found.is_empty()) {
+        (false, _) => table(&found),
+        (true, is_none) => {
+            let all = format!("No certificate of {holder} issued before {now} counts any more");
+            match is_none {
+                true => format!("{all}; none of them is on record here."),
+                false => format!("{all}; on record:\n{}", table(&found)),
+            }
+        }
+    })
 }
 
 async fn all(admin: &mut Admin, holder: &Identity) -> Result<Vec<Listed>, Failure> {
@@ -165,16 +185,27 @@ async fn revoke(
         reason: which.why.reason.clone(),
     };
     let revoked = admin.client.revoke_client_certificates(request).await;
-    let revoked = revoked.map_err(|status| admin.refused(&status))?;
+    let revoked = revoked.map_err(|status| match status.code() {
+        // The holder is known: a partner was looked up, of staff there is no record.
+        Code::NotFound => Failure::new(
+            Exit::Refused,
+            format_args!(
+                "no certificate {} of {holder} is on record; `upkeep-server {} certificates` lists those that are",
+                which.certificate,
+                match holder.role() {
+                    Role::Partner => "partner",
+                    Role::Support | Role::Admin => "staff",
+                }
+            ),
+        ),
+        _ => admin.refused(&status),
+    })?;
     let found = revoked.into_inner().certificates;
     Ok(found.into_iter().map(Listed::from).collect())
 }
 
 /// Certificates as lines for people.
 fn table(listed: &[Listed]) -> String {
-    if listed.is_empty() {
-        return "No certificates are on record.".to_owned();
-    }
     let day = |at: Option<DateTime<Utc>>| {
         at.map_or(String::new(), |at| at.format("%Y-%m-%d").to_string())
     };

@@ -240,15 +240,11 @@ async fn certificate(args: &CertificateArgs) -> Result<(), Failure> {
     let config = args.ask.reach.config()?;
     let keys = open_keys(config.settings())?;
     let mut admin = args.ask.reach.open(config.settings(), &keys).await?;
-    let request = GetPartnerRequest {
-        partner_id: args.id.clone(),
-    };
-    let found = admin.client.get_partner(request).await;
-    let issued = match found {
-        Ok(_) => {
+    let issued = match check_known(&mut admin, &args.id).await {
+        Ok(()) => {
             client_certificates::issue(&mut admin, keys.authority(), &identity, &args.out).await
         }
-        Err(status) => Err(not_found(&admin, &args.id, &status)),
+        Err(failure) => Err(failure),
     };
     admin.close()?;
     report(&issued?, config.settings(), args.ask.form)
@@ -260,14 +256,13 @@ async fn sign_csr(args: &SignCsrArgs) -> Result<(), Failure> {
     let keys = open_keys(config.settings())?;
     let requested = client_certificates::read_request(&args.csr)?;
     let mut admin = args.ask.reach.open(config.settings(), &keys).await?;
-    let signed = client_certificates::sign(
-        &mut admin,
-        keys.authority(),
-        &identity,
-        &requested,
-        &args.out,
-    );
-    let signed = signed.await;
+    let authority = keys.authority();
+    let signed = match check_known(&mut admin, &args.id).await {
+        Ok(()) => {
+            client_certificates::sign(&mut admin, authority, &identity, &requested, &args.out).await
+        }
+        Err(failure) => Err(failure),
+    };
     admin.close()?;
     let signed = signed?;
     args.ask.form.print(&signed, || signed.report())
@@ -275,24 +270,41 @@ async fn sign_csr(args: &SignCsrArgs) -> Result<(), Failure> {
 
 async fn certificates(args: &CertificatesArgs) -> Result<(), Failure> {
     let holder = Identity::new(Role::Partner, &args.id)?;
-    client_certificates::list(&holder, &args.ask).await
+    let admin = known(&args.ask, &args.id).await?;
+    client_certificates::list(admin, &holder, args.ask.form).await
 }
 
 async fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
     let holder = Identity::new(Role::Partner, &args.id)?;
-    client_certificates::withdraw(&holder, &args.which, &args.ask).await
+    let admin = known(&args.ask, &args.id).await?;
+    client_certificates::withdraw(admin, &holder, &args.which, args.ask.form).await
 }
 
-fn not_found(admin: &Admin, id: &str, status: &tonic::Status) -> Failure {
-    match status.code() {
+/// AdminService, where there is a partner `id`.
+async fn known(ask: &Ask, id: &str) -> Result<Admin, Failure> {
+    let mut admin = ask.reach.admin().await?;
+    match check_known(&mut admin, id).await {
+        Ok(()) => Ok(admin),
+        Err(failure) => {
+            admin.close()?;
+            Err(failure)
+        }
+    }
+}
+
+async fn check_known(admin: &mut Admin, id: &str) -> Result<(), Failure> {
+    let partner_id = id.to_owned();
+    let found = admin.client.get_partner(GetPartnerRequest { partner_id });
+    let found = found.await;
+    found.map(drop).map_err(|status| match status.code() {
         Code::NotFound => Failure::new(
             Exit::Refused,
             format_args!(
                 "there is no partner {id}; `upkeep-server partner add {id} --name NAME` adds it"
             ),
         ),
-        _ => admin.refused(status),
-    }
+        _ => admin.refused(&status),
+    })
 }
 
 async fn list(args: &ListArgs) -> Result<(), Failure> {

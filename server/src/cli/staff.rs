@@ -144,10 +144,11 @@ async fn add(args: &AddArgs) -> Result<(), Failure> {
 
 async fn certificates(args: &CertificatesArgs) -> Result<(), Failure> {
     let holder = Identity::new(args.role.role(), &args.name)?;
-    client_certificates::list(&holder, &args.ask).await
+    client_certificates::list(args.ask.reach.admin().await?, &holder, args.ask.form).await
 }
 
 async fn revoke(args: &RevokeArgs) -> Result<(), Failure> {
     let holder = Identity::new(args.role.role(), &args.name)?;
-    client_certificates::withdraw(&holder, &args.which, &args.ask).await
+    let admin = args.ask.reach.admin().await?;
+    client_certificates::withdraw(admin, &holder, &args.which, args.ask.form).await
 }
