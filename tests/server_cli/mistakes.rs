@@ -152,3 +152,23 @@ fn a_withdrawal_says_what_counts_from_now_on() {
     ];
     assert_refused(place.run(&one), 5, &parts);
 }
+
+#[test]
+fn a_wrong_flag_is_a_wrong_command_line() {
+    let place = Place::new();
+    for (command, flag) in [
+        ("serve --products nonsense", "--products"),
+        ("serve --log-format xml", "--log-format"),
+        ("serve --ops 0.0.0.0:1", "--ops"),
+    ] {
+        let arguments: Vec<&str> = command.split(' ').collect();
+        assert_refused(place.run(&arguments), 2, &[flag]);
+    }
+    let new = place.path("new").display().to_string();
+    let init = ["init", "--data", &new, "--name", "bad name!"];
+    assert_refused(run(&mut upkeep_server(init)), 2, &["--name"]);
+    // The file's mistakes are the configuration's, whatever the flags say.
+    fs::write(place.path("wrong.toml"), "isuer = \"x\"\n").unwrap();
+    let both = ["serve", "--products", "nonsense", "--config", "wrong.toml"];
+    assert_refused(place.run(&both), 3, &["isuer", "--products"]);
+}

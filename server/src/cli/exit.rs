@@ -79,7 +79,11 @@ impl fmt::Display for Failure {
 
 impl From<ConfigErrors> for Failure {
     fn from(error: ConfigErrors) -> Self {
-        Self::new(Exit::Config, error)
+        let exit = match error.are_of_flags() {
+            true => Exit::Usage,
+            false => Exit::Config,
+        };
+        Self::new(exit, error)
     }
 }
 

@@ -149,6 +149,12 @@ impl ConfigErrors {
         &self.0
     }
 
+    /// Whether nothing but the command line is wrong.
+    pub(crate) fn are_of_flags(&self) -> bool {
+        let is_flag = |mistake: &ConfigError| matches!(mistake.origin, Origin::Flag(_));
+        self.0.iter().all(is_flag)
+    }
+
     /// The defaults themselves do not fit: a mistake of ours that the tests exclude.
     fn defect(error: &dyn fmt::Display) -> Self {
         Self(vec![ConfigError::of(Origin::Default, "", error)])
