@@ -172,3 +172,31 @@ fn a_wrong_flag_is_a_wrong_command_line() {
     let both = ["serve", "--products", "nonsense", "--config", "wrong.toml"];
     assert_refused(place.run(&both), 3, &["isuer", "--products"]);
 }
+
+#[test]
+fn help_has_whole_paragraphs_and_examples_on_one_line() {
+    fn wrong(command: &clap::Command, into: &mut Vec<String>) {
+        let text = command.get_after_help().map(ToString::to_string);
+        let lines: Vec<&str> = text.iter().flat_map(|text| text.lines()).collect();
+        let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+        for (at, line) in lines.iter().enumerate() {
+            let next = lines.get(at + 1).copied().unwrap_or_default();
+            // Prose is wrapped to the terminal; what is to be typed must not be.
+            let is_cut = is_prose(line) && is_prose(next);
+            if is_cut || (!is_prose(line) && line.chars().count() > 100) {
+                into.push(format!("{}: {line}", command.get_name()));
+            }
+        }
+        for inner in command.get_subcommands() {
+            wrong(inner, into);
+        }
+    }
+    let mut found = Vec::new();
+    wrong(&upkeep_server::cli::command(), &mut found);
+    assert_eq!(found, Vec::<String>::new());
+    for help in ["help", "help partner add", "partner help add"] {
+        let (code, stdout, stderr) = run(&mut upkeep_server(help.split(' ')));
+        assert_eq!(code, 0, "{stderr}");
+        assert!(stdout.contains("Examples:") || help == "help", "{stdout}");
+    }
+}

@@ -37,11 +37,12 @@ pub(super) enum Command {
 #[command(after_help = "\
 Examples:
   upkeep-server audit verify --data /var/lib/upkeep
-  upkeep-server audit verify --data /var/lib/upkeep --witness june.note --witness july.note --log-key log.pub
+  upkeep-server audit verify --data /var/lib/upkeep --log-key log.pub \\
+      --witness june.note --witness july.note
 
-Works while the server runs, and while it does not. Without a witness, whoever can write to the
-disk and use its keys could cut the ledger short or write it anew and leave no trace; a checkpoint
-that was kept elsewhere finds both. Take --log-key from where you keep the witness's notes.
+Works while the server runs, and while it does not. Without a witness, whoever can write to the \
+disk and use its keys could cut the ledger short or write it anew and leave no trace; a checkpoint \
+that was kept elsewhere finds both. Take --log-key from where you keep the witness's notes. \
 Exit code 0 when nothing was found, 4 when something was.")]
 pub(super) struct VerifyArgs {
     #[command(flatten)]
@@ -91,7 +92,7 @@ Examples:
   upkeep-server audit export --data /var/lib/upkeep > audit.jsonl
   upkeep-server audit export --data /var/lib/upkeep --from 120000 --to 130000
 
-One JSON object a line: entry, time, transaction, actor, action, outcome, serial, subject, reason,
+One JSON object a line: entry, time, transaction, actor, action, outcome, serial, subject, reason, \
 request_id, hash. No secret and no personal data is in the ledger's events.")]
 pub(super) struct ExportArgs {
     #[command(flatten)]
@@ -113,7 +114,7 @@ Examples:
   upkeep-server audit prove 4711 --data /var/lib/upkeep > entry-4711.json
   upkeep-server audit check-proof entry-4711.json --log-key log.pub
 
-The proof holds the entry, the hashes beside its way up the Merkle tree (RFC 6962), and a signed
+The proof holds the entry, the hashes beside its way up the Merkle tree (RFC 6962), and a signed \
 checkpoint (C2SP tlog-checkpoint) of that tree.")]
 pub(super) struct ProveArgs {
     /// The entry
@@ -150,8 +151,8 @@ pub(super) struct CheckProofArgs {
 Examples:
   upkeep-server audit checkpoint --data /var/lib/upkeep > 2027-03-01.note
 
-Works while the server runs, and while it does not. The server signs one by itself each
-store.checkpoint_minutes and when it stops, under DIR/checkpoints. Keep some of them, and
+Works while the server runs, and while it does not. The server signs one by itself each \
+store.checkpoint_minutes and when it stops, under DIR/checkpoints. Keep some of them, and \
 DIR/keys/log.pub, where nobody who works on the server can change them.")]
 pub(super) struct CheckpointArgs {
     #[command(flatten)]

@@ -37,9 +37,9 @@ Examples:
   upkeep-server backup create --data /var/lib/upkeep --out /backup/upkeep \\
       --with-keys --passphrase-file /root/passphrase
 
-Works while the server runs, and while it does not; it stops nobody. Everything acknowledged before
-it began is in it. Run again on the same directory it adds only what is new. The keys are not in it,
-unless --with-keys seals them under a passphrase: keep a copy of DIR/keys elsewhere, or no backup
+Works while the server runs, and while it does not; it stops nobody. Everything acknowledged before \
+it began is in it. Run again on the same directory it adds only what is new. The keys are not in it, \
+unless --with-keys seals them under a passphrase: keep a copy of DIR/keys elsewhere, or no backup \
 can be served again.")]
 pub(super) struct CreateArgs {
     #[command(flatten)]
@@ -85,10 +85,11 @@ Examples:
   upkeep-server restore /backup/upkeep --to /var/lib/upkeep-2
   upkeep-server restore /backup/upkeep --to /var/lib/upkeep-2 --entry 120000
   upkeep-server restore /backup/upkeep --to /var/lib/upkeep-2 --at 2027-03-01T08:00:00Z
-  upkeep-server restore /backup/upkeep --to /var/lib/upkeep-2 --with-keys --passphrase-file /root/passphrase
+  upkeep-server restore /backup/upkeep --to /var/lib/upkeep-2 \\
+      --with-keys --passphrase-file /root/passphrase
 
-Nothing is ever overwritten: the directory must not exist. What the server acknowledged after the
-entry it is restored to is gone; a new epoch begins, and its first entry, the log of the first start
+Nothing is ever overwritten: the directory must not exist. What the server acknowledged after the \
+entry it is restored to is gone; a new epoch begins, and its first entry, the log of the first start \
 and GetServerInfo say so. Without --with-keys, put your copy of keys/ there before you start it.")]
 pub(super) struct RestoreArgs {
     /// The directory of the backup

@@ -15,6 +15,10 @@ pub(super) enum Command {
     Check(CheckArgs),
     Show(ShowArgs),
     /// Print a configuration file with every default and what it means
+    #[command(after_help = "\
+Examples:
+  upkeep-server config template > upkeep.toml
+  upkeep-server config check --config upkeep.toml")]
     Template,
 }
 

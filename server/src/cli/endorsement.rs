@@ -33,8 +33,8 @@ Examples:
   upkeep-server endorsement list --data /var/lib/upkeep
   upkeep-server endorsement list --json | jq -r '.[] | [.class, .name, .sha256] | @tsv'
 
-The class of the CA that ends its chain decides what evidence is worth: chip counts as hardware,
-cloud_vtpm as cloud_vtpm, software as software, dongle as dongle. Without --data the built-in ones
+The class of the CA that ends its chain decides what evidence is worth: chip counts as hardware, \
+cloud_vtpm as cloud_vtpm, software as software, dongle as dongle. Without --data the built-in ones \
 are shown.")]
 pub(super) struct ListArgs {
     #[command(flatten)]
@@ -52,10 +52,10 @@ Examples:
   upkeep-server endorsement add our-vmware.pem --class software --data /var/lib/upkeep \\
       --source \"export of our vCenter\"
 
-Takes PEM or DER. An intermediate counts like a root: chips often store their own certificate alone,
-and then the CA above it has to be here. Writes DATA/endorsements/; the server takes it at its next
-start. Whoever has the key of a CA can make any number of devices of its class: give chip to makers
-of chips only. A CA of swtpm or libvirt is software. To deny a device, a CA or firmware write
+Takes PEM or DER. An intermediate counts like a root: chips often store their own certificate alone, \
+and then the CA above it has to be here. Writes DATA/endorsements/; the server takes it at its next \
+start. Whoever has the key of a CA can make any number of devices of its class: give chip to makers \
+of chips only. A CA of swtpm or libvirt is software. To deny a device, a CA or firmware write \
 DATA/endorsements/deny.toml (docs/endorsements.md).")]
 pub(super) struct AddArgs {
     /// The certificate
@@ -88,8 +88,8 @@ Examples:
   tpm2_getekcertificate -o ek.der && upkeep-server endorsement verify --ek ek.der
   upkeep-server endorsement verify --ek ek.der --intermediate maker-ica.pem --data /var/lib/upkeep
 
-With --ek it says at what level a device with that certificate counts, or which step of the check
-refuses it (the steps are those of docs/attestation.md). Exit code 0 when all is well, 3 when the
+With --ek it says at what level a device with that certificate counts, or which step of the check \
+refuses it (the steps are those of docs/attestation.md). Exit code 0 when all is well, 3 when the \
 CAs or the deny list are wrong, 5 when a CA is outdated or the EK certificate is refused.")]
 pub(super) struct VerifyArgs {
     /// An endorsement key's certificate, PEM or DER

@@ -27,7 +27,7 @@ Examples:
   upkeep-server health --address licenses.vendor.example:7443 --ca ca.crt
   upkeep-server health --data /var/lib/upkeep --service upkeep.v1.ActivationService --json
 
-Asks the products' listener, over TLS. Exit code 0 when it serves, 5 when it does not or can't be
+Asks the products' listener, over TLS. Exit code 0 when it serves, 5 when it does not or can't be \
 reached.")]
 pub(super) struct Args {
     #[command(flatten)]

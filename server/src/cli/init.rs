@@ -28,9 +28,9 @@ Examples:
       --pkcs11-module /usr/lib/softhsm/libsofthsm2.so --pkcs11-token licenses \\
       --pkcs11-pin-file /etc/upkeep/pin
 
-The first --name also becomes the issuer of what the server signs (https://NAME) and the trust
-domain of staff and partner names, unless --issuer and --trust-domain say otherwise: choose them
-once, before the first license. Nothing is ever overwritten. Keep a copy of DIR/keys in a safe
+The first --name also becomes the issuer of what the server signs (https://NAME) and the trust \
+domain of staff and partner names, unless --issuer and --trust-domain say otherwise: choose them \
+once, before the first license. Nothing is ever overwritten. Keep a copy of DIR/keys in a safe \
 place: no backup of the store contains it.")]
 pub(super) struct Args {
     /// The directory to make

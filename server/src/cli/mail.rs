@@ -38,8 +38,8 @@ Examples:
   upkeep-server mail preview reminder-customer --lang de --data /var/lib/upkeep
   upkeep-server mail preview upgrade-code --serial LS-1000 --data /var/lib/upkeep
 
-Kinds: reminder-customer, reminder-reseller, reminder-vendor, upgrade-code, order-confirmation,
-quote-request, quote-answer. Without a serial number it speaks of sample data; a code in it is a
+Kinds: reminder-customer, reminder-reseller, reminder-vendor, upgrade-code, order-confirmation, \
+quote-request, quote-answer. Without a serial number it speaks of sample data; a code in it is a \
 sample in either case. Mails are plain text.")]
 pub(super) struct PreviewArgs {
     /// Which mail
@@ -75,7 +75,7 @@ pub(super) struct PreviewArgs {
 Examples:
   upkeep-server mail test --to you@vendor.example --data /var/lib/upkeep
 
-Works while the server runs, and while it does not. Exit code 3 when the configuration is wrong, 5
+Works while the server runs, and while it does not. Exit code 3 when the configuration is wrong, 5 \
 when the mail server can't be reached or refuses.")]
 pub(super) struct TestArgs {
     /// Where it goes

@@ -86,7 +86,6 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     name = "upkeep-server",
     version,
     max_term_width = 100,
-    disable_help_subcommand = true,
     after_help = AFTER_HELP
 )]
 struct Cli {

@@ -35,7 +35,8 @@ pub(super) enum Command {
 #[command(after_help = "\
 Examples:
   upkeep-server partner add acme --name \"Acme GmbH\" --data /var/lib/upkeep --out ./for-acme
-  upkeep-server partner add acme --name \"Acme GmbH\" --email sales@acme.example --language de --data /var/lib/upkeep
+  upkeep-server partner add acme --name \"Acme GmbH\" --data /var/lib/upkeep \\
+      --email sales@acme.example --language de
   upkeep-server partner add acme --name \"Acme GmbH\" --data /var/lib/upkeep --address localhost:7444
 
 Works while the server runs, and while it does not. Writes ID.crt, ID.key and ca.crt.")]
@@ -83,7 +84,7 @@ pub(super) struct AddArgs {
 Examples:
   upkeep-server partner certificate acme --data /var/lib/upkeep --out ./for-acme-2027
 
-A certificate lasts a year. Issuing another does not withdraw the one before: that is
+A certificate lasts a year. Issuing another does not withdraw the one before: that is \
 `partner revoke`.")]
 pub(super) struct CertificateArgs {
     /// The partner's id
@@ -101,11 +102,12 @@ pub(super) struct CertificateArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout acme.key -out acme.csr -subj /
+  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \\
+      -keyout acme.key -out acme.csr -subj /
   upkeep-server partner sign-csr acme acme.csr --data /var/lib/upkeep --out ./for-acme
 
-The first line is run by the partner, who sends acme.csr. Only the key in the request counts, which must
-be P-256 and have signed the request; the names in it are ignored, and the certificate names ID. Writes
+openssl is run by the partner, who sends acme.csr. Only the key in the request counts, which must \
+be P-256 and have signed the request; the names in it are ignored, and the certificate names ID. Writes \
 ID.crt and ca.crt.")]
 pub(super) struct SignCsrArgs {
     /// The partner's id
@@ -129,7 +131,7 @@ Examples:
   upkeep-server partner certificates acme --data /var/lib/upkeep
   upkeep-server partner certificates acme --data /var/lib/upkeep --json | jq -r '.[].serial_number'
 
-Certificates that were issued before servers kept them on record are not listed; `partner revoke` without
+Certificates that were issued before servers kept them on record are not listed; `partner revoke` without \
 --certificate withdraws them too.")]
 pub(super) struct CertificatesArgs {
     /// The partner's id
@@ -143,11 +145,12 @@ pub(super) struct CertificatesArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  upkeep-server partner revoke acme --reason \"laptop stolen\" --certificate 5f0c... --data /var/lib/upkeep
+  upkeep-server partner revoke acme --reason \"laptop stolen\" --data /var/lib/upkeep \\
+      --certificate 5f0c...
   upkeep-server partner revoke acme --reason \"contract ended\" --data /var/lib/upkeep
 
-It counts at once, also on connections that are open: their calls are refused, and seconds later they are
-closed. Certificates that are issued later count again, so a partner whose key was stolen gets another by
+It counts at once, also on connections that are open: their calls are refused, and seconds later they are \
+closed. Certificates that are issued later count again, so a partner whose key was stolen gets another by \
 `partner certificate` or `partner sign-csr`.")]
 pub(super) struct RevokeArgs {
     /// The partner's id

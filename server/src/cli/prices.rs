@@ -39,8 +39,8 @@ The first line names the columns:
   amount        in major units, such as 399.00; or the column amount_minor, such as 39900
   valid_from    the first day on which the price holds, YYYY-MM-DD
 
-Every bad row is named, and nothing is written unless all are good. Importing the same rows again
-changes nothing. A price that has held since a day in the past is never changed: add one with a
+Every bad row is named, and nothing is written unless all are good. Importing the same rows again \
+changes nothing. A price that has held since a day in the past is never changed: add one with a \
 later day.")]
 pub(super) struct ImportArgs {
     /// The file

@@ -33,8 +33,8 @@ pub(super) enum Command {
 Examples:
   upkeep-server release keygen --out label-studio.build.key
 
-Prints the public half. Give it to CreateProduct as build_key_spki: from then on a product of that
-name is activated with a release manifest only. Keep the key where the builds are signed, apart
+Prints the public half. Give it to CreateProduct as build_key_spki: from then on a product of that \
+name is activated with a release manifest only. Keep the key where the builds are signed, apart \
 from the license server.")]
 pub(super) struct KeygenArgs {
     /// The file to make
@@ -52,8 +52,8 @@ Examples:
   upkeep-server release sign --key label-studio.build.key --issuer https://vendor.example \\
       --product label-studio --version 11.0.2 --build-date 2026-03-01 --out dist
 
-Writes PRODUCT-VERSION.release.txt, readable with the manifest in armour, and PRODUCT-
-VERSION.release.jws, the bare signed text. Ship either with the build.")]
+Writes PRODUCT-VERSION.release.txt, readable with the manifest in armour, and \
+PRODUCT-VERSION.release.jws, the bare signed text. Ship either with the build.")]
 pub(super) struct SignArgs {
     /// The build key, from `release keygen`
     #[arg(long, value_name = "FILE")]

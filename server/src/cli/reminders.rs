@@ -23,8 +23,8 @@ Examples:
   upkeep-server reminders run --dry-run --on 2026-12-24 --data /var/lib/upkeep --json
   upkeep-server reminders run --data /var/lib/upkeep
 
-A serving server does this by itself each minute. A dry run writes nothing; for a later day it lists
-what would be due then if nothing were sent before. Works while the server runs, and while it does
+A serving server does this by itself each minute. A dry run writes nothing; for a later day it lists \
+what would be due then if nothing were sent before. Works while the server runs, and while it does \
 not.")]
 pub(super) struct RunArgs {
     /// List who would get what, and send nothing

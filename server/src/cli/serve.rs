@@ -23,9 +23,9 @@ Examples:
   upkeep-server serve --data /var/lib/upkeep
   upkeep-server serve --config /etc/upkeep.toml --products 0.0.0.0:7443 --staff 0.0.0.0:7444
 
-A flag wins over an environment variable (UPKEEP_LISTEN_PRODUCTS, ...), and that over the file.
-Logs go to standard error; the line \"ready\" has the addresses. The first signal stops cleanly:
-running calls finish, within drain_secs. A second one stops at once; nothing acknowledged is lost
+A flag wins over an environment variable (UPKEEP_LISTEN_PRODUCTS, ...), and that over the file. \
+Logs go to standard error; the line \"ready\" has the addresses. The first signal stops cleanly: \
+running calls finish, within drain_secs. A second one stops at once; nothing acknowledged is lost \
 in either case.")]
 pub(super) struct Args {
     #[command(flatten)]

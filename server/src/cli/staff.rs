@@ -27,8 +27,8 @@ Examples:
   upkeep-server staff add support eva --data /var/lib/upkeep --out ./for-eva
   upkeep-server staff add admin root --data /var/lib/upkeep --out ./for-root
 
-Works while the server runs, and while it does not. Writes NAME.crt, NAME.key and ca.crt. The name
-stands in the record of whatever its holder does: one name for one person. A certificate lasts a
+Works while the server runs, and while it does not. Writes NAME.crt, NAME.key and ca.crt. The name \
+stands in the record of whatever its holder does: one name for one person. A certificate lasts a \
 year.")]
 pub(super) struct AddArgs {
     /// What the person may do
@@ -66,7 +66,8 @@ pub(super) struct CertificatesArgs {
 #[command(after_help = "\
 Examples:
   upkeep-server staff revoke support eva --reason \"left the company\" --data /var/lib/upkeep
-  upkeep-server staff revoke admin root --reason \"laptop stolen\" --certificate 5f0c... --data /var/lib/upkeep
+  upkeep-server staff revoke admin root --reason \"laptop stolen\" --data /var/lib/upkeep \\
+      --certificate 5f0c...
 
 It counts at once, also on connections that are open. Certificates that are issued later count again.")]
 pub(super) struct RevokeArgs {

@@ -25,9 +25,9 @@ Examples:
   upkeep-server verify --data /var/lib/upkeep
   upkeep-server verify --data /var/lib/upkeep --json
 
-Checks the chain of the ledger, its checkpoints, that snapshots and index are what a replay gives,
-and the invariants of the records: seats, proofs, codes, terms, answers to retries. Changes nothing
-in the directory: works on a likeness of it in TMPDIR, which needs the space of the index and of a
+Checks the chain of the ledger, its checkpoints, that snapshots and index are what a replay gives, \
+and the invariants of the records: seats, proofs, codes, terms, answers to retries. Changes nothing \
+in the directory: works on a likeness of it in TMPDIR, which needs the space of the index and of a \
 few snapshots there. Needs keys/. Exit code 0 when all holds, 4 when something does not: it is named.")]
 pub(super) struct Args {
     #[command(flatten)]

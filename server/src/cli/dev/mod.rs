@@ -39,8 +39,8 @@ Examples:
   upkeep-server dev --keep ./try
   upkeep-server dev --endorsement-root /var/lib/swtpm-localca/issuercert.pem
 
-Prints lines to copy: the client's and grpcurl's. DIR/samples.json has all serials, credentials,
-certificates and addresses for scripts; --json prints the same on standard output. Ctrl-C stops
+Prints lines to copy: the client's and grpcurl's. DIR/samples.json has all serials, credentials, \
+certificates and addresses for scripts; --json prints the same on standard output. Ctrl-C stops \
 the server and removes what it made, unless --keep names a directory for it.")]
 pub(super) struct Args {
     /// Where products and customers connect; port 0 takes any free one

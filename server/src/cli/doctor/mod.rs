@@ -24,9 +24,9 @@ Examples:
   upkeep-server doctor --data /var/lib/upkeep
   upkeep-server doctor --data /var/lib/upkeep --json | jq '.findings[] | select(.level != \"ok\")'
 
-Reads and changes nothing; run it as the server's user, while the server runs or while it does not.
-Each finding is ok, a note, a warning (it will hurt later) or a problem (a start is refused, or
-something is lost already), and says what to do. Exit code 0 without problems, otherwise that of
+Reads and changes nothing; run it as the server's user, while the server runs or while it does not. \
+Each finding is ok, a note, a warning (it will hurt later) or a problem (a start is refused, or \
+something is lost already), and says what to do. Exit code 0 without problems, otherwise that of \
 the gravest kind: 4 data directory or keys, 3 configuration, 6 address, 1 machine.")]
 pub(super) struct Args {
     #[command(flatten)]

@@ -35,18 +35,19 @@ use crate::logging::{self, LogFormat};
 Examples:
   upkeep-server import --mapping-template > mapping.toml
   upkeep-server import licenses.csv --mapping mapping.toml --dry-run --data /var/lib/upkeep
-  upkeep-server import licenses.csv --mapping mapping.toml --errors errors.csv --data /var/lib/upkeep
+  upkeep-server import licenses.csv --mapping mapping.toml --data /var/lib/upkeep \\
+      --errors errors.csv
   upkeep-server import licenses.jsonl --data /var/lib/upkeep
 
-Each row is a license; its fields are those of LicenseRow in the API. In CSV the first line names
+Each row is a license; its fields are those of LicenseRow in the API. In CSV the first line names \
 the columns: fields, or with --mapping those of your system. In JSON lines each line is an object.
 
-A row is imported once: it is known by its external_id, or without one by its serial. Run it again
-after an interruption, or after correcting rows: what was imported is left as it is. A row whose
+A row is imported once: it is known by its external_id, or without one by its serial. Run it again \
+after an interruption, or after correcting rows: what was imported is left as it is. A row whose \
 id was imported with other content is an error, never a change.
 
-Each row is decided by the rules for new licenses, and for itself. Customers and partners are
-matched by id or external id, and created where a name is given. Products have to be there. Seats
+Each row is decided by the rules for new licenses, and for itself. Customers and partners are \
+matched by id or external id, and created where a name is given. Products have to be there. Seats \
 are free at first: an activation is bound to a device key, so devices activate again.
 
 Exit code 5 when rows failed; the others were imported.")]

@@ -50,9 +50,10 @@ pub(super) enum Command {
 #[command(after_help = "\
 Examples:
   upkeep-server keys list --data /var/lib/upkeep
-  upkeep-server keys list --data /var/lib/upkeep --json | jq -r '.keys[] | select(.state == \"signing\").key_id'
+  upkeep-server keys list --data /var/lib/upkeep --json \\
+      | jq -r '.keys[] | select(.state == \"signing\").key_id'
 
-States: next (published, does not sign yet), signing, verifying (signs no more; what it signed counts),
+States: next (published, does not sign yet), signing, verifying (signs no more; what it signed counts), \
 retired and revoked (what it signed counts no more).")]
 pub(super) struct ListArgs {
     #[command(flatten)]
@@ -67,8 +68,8 @@ Examples:
   upkeep-server keys rotate --lead-days 30 --data /var/lib/upkeep
   upkeep-server keys rotate --lead-days 0 --data /var/lib/upkeep       # a published key begins now
 
-Works while the server runs. During the lead the new key is published and the old one signs; afterwards
-the old one goes on verifying, until `keys retire`. So there is time to have the key certified
+Works while the server runs. During the lead the new key is published and the old one signs; afterwards \
+the old one goes on verifying, until `keys retire`. So there is time to have the key certified \
 (`keys publish`) and for products to learn it.")]
 pub(super) struct RotateArgs {
     /// For how many days the key is published before it signs
@@ -86,8 +87,8 @@ Examples:
   upkeep-server keys retire x4qTj4... --data /var/lib/upkeep
   upkeep-server keys retire x4qTj4... --in-use --data /var/lib/upkeep
 
-Refused while activations have their certificate from this key, unless --in-use is given: they are refused
-from then on until they refresh. A key that is published and does not sign yet may be retired too: the
+Refused while activations have their certificate from this key, unless --in-use is given: they are refused \
+from then on until they refresh. A key that is published and does not sign yet may be retired too: the \
 rotation is undone.")]
 pub(super) struct RetireArgs {
     /// The key's id, as `keys list` shows it
@@ -109,8 +110,8 @@ pub(super) struct RetireArgs {
 Examples:
   upkeep-server keys revoke x4qTj4... --reason \"backup tape lost\" --data /var/lib/upkeep
 
-Nothing that the key signed counts any more, whatever date it bears. If it signed, the next key signs at
-once. Then `keys publish`, `keys certify` and `keys accept`: products that pin the root refuse the key as
+Nothing that the key signed counts any more, whatever date it bears. If it signed, the next key signs at \
+once. Then `keys publish`, `keys certify` and `keys accept`: products that pin the root refuse the key as \
 soon as they have the list, and get new certificates when they refresh.")]
 pub(super) struct RevokeArgs {
     /// The key's id, as `keys list` shows it
@@ -150,7 +151,7 @@ Examples:
   upkeep-server keys accept keys.txt --root root.pub --data /var/lib/upkeep     # the first time
   upkeep-server keys accept keys.txt --data /var/lib/upkeep
 
-The list must have the key that signs now, and a higher number than the one before. Give the same file to
+The list must have the key that signs now, and a higher number than the one before. Give the same file to \
 products without a network: `upkeep keys import keys.txt`.")]
 pub(super) struct AcceptArgs {
     /// The certified list
@@ -170,7 +171,7 @@ pub(super) struct AcceptArgs {
 Examples:
   upkeep-server keys renew-tls --data /var/lib/upkeep
 
-From the server's own CA, with a new key, into keys/tls.crt and keys/tls.key. A server that runs takes it
+From the server's own CA, with a new key, into keys/tls.crt and keys/tls.key. A server that runs takes it \
 up within seconds, and its connections go on. A certificate of another CA may be put there instead.")]
 pub(super) struct RenewTlsArgs {
     #[command(flatten)]

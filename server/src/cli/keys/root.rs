@@ -32,8 +32,8 @@ pub(in crate::cli) enum Command {
 Examples:
   upkeep-server keys root create --out ./root
 
-Run it on a machine that is in no network, and keep DIR there and in a safe: root.key (secret), root.pub,
-and the number of the last list that was certified. Build root.pub into the product, or hand it to
+Run it on a machine that is in no network, and keep DIR there and in a safe: root.key (secret), root.pub, \
+and the number of the last list that was certified. Build root.pub into the product, or hand it to \
 `upkeep enroll --root`.")]
 pub(in crate::cli) struct CreateArgs {
     /// The directory to make
@@ -50,7 +50,7 @@ pub(in crate::cli) struct CreateArgs {
 Examples:
   upkeep-server keys certify keys.json --root ./root --out keys.txt
 
-Shows on standard error what is certified; read it before you carry the file away. The number of the list
+Shows on standard error what is certified; read it before you carry the file away. The number of the list \
 is higher than that of every list before, as DIR remembers it.")]
 pub(in crate::cli) struct CertifyArgs {
     /// What `keys publish` wrote

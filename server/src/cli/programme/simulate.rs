@@ -27,10 +27,10 @@ A story is a TOML file:
     { on = 2019-07-01, action = \"renew\", expect = { price = \"199.50 USD\" } },
   ]
 
-Lines behind a dot are what follows from the dates alone: reminders, the renewal window, the end of
+Lines behind a dot are what follows from the dates alone: reminders, the renewal window, the end of \
 cover, automatic extension. Nothing is stored and no server is asked.
 
-Exit code 3 when something is wrong with a file, with every mistake; 5 when an expectation does not
+Exit code 3 when something is wrong with a file, with every mistake; 5 when an expectation does not \
 hold, or a step is refused that does not expect it.")]
 pub(in crate::cli) struct Args {
     /// A programme file, or the id of a programme that comes with the server
