@@ -200,3 +200,25 @@ fn help_has_whole_paragraphs_and_examples_on_one_line() {
         assert!(stdout.contains("Examples:") || help == "help", "{stdout}");
     }
 }
+
+#[test]
+fn entries_that_the_ledger_does_not_have_are_named() {
+    let place = Place::new();
+    // The log's key and a checkpoint.
+    assert_eq!(place.run(&["audit", "checkpoint"]).0, 0);
+    assert_refused(place.run(&["audit", "prove", "0"]), 2, &["1"]);
+    let beyond = place.run(&["audit", "prove", "99999"]);
+    assert!(!beyond.2.contains("audit checkpoint"), "{}", beyond.2);
+    assert_refused(beyond, 5, &["has no entry 99999", "audit tail"]);
+    let beyond = ["audit", "export", "--from", "400000"];
+    assert_refused(place.run(&beyond), 5, &["has no entry 400000"]);
+    let backwards = ["audit", "export", "--from", "4", "--to", "3"];
+    assert_refused(place.run(&backwards), 2, &["--from", "--to"]);
+    // Whoever exports what is new may find nothing new.
+    let next = ["audit", "export", "--from", "1"];
+    assert_eq!(place.run(&next).0, 0);
+    let foreign = ["audit", "check-proof", "data/upkeep.toml"];
+    let foreign = [&foreign[..], &["--log-key", "data/keys/log.pub"]].concat();
+    let answer = run(upkeep_server(foreign).current_dir(place.path("")));
+    assert_refused(answer, 5, &["upkeep.toml is no proof", "audit prove"]);
+}

@@ -98,7 +98,7 @@ pub(super) struct ExportArgs {
     #[command(flatten)]
     place: Place,
 
-    /// The first entry
+    /// The first entry, at most the one after the newest
     #[arg(long, value_name = "N", default_value_t = 1)]
     from: u64,
 
@@ -117,8 +117,8 @@ Examples:
 The proof holds the entry, the hashes beside its way up the Merkle tree (RFC 6962), and a signed \
 checkpoint (C2SP tlog-checkpoint) of that tree.")]
 pub(super) struct ProveArgs {
-    /// The entry
-    #[arg(value_name = "ENTRY")]
+    /// The entry, from 1
+    #[arg(value_name = "ENTRY", value_parser = clap::value_parser!(u64).range(1..))]
     entry: u64,
 
     #[command(flatten)]
@@ -310,7 +310,17 @@ fn newest_change(data: &Path) -> Option<SystemTime> {
 }
 
 fn export(args: &ExportArgs) -> Result<(), Failure> {
+    if let Some(to) = args.to.filter(|to| *to < args.from) {
+        return Err(Failure::new(
+            Exit::Usage,
+            format_args!("--from {} is after --to {to}; exchange them", args.from),
+        ));
+    }
     let ledger = LedgerFiles::open(&data_of(&args.place)?)?;
+    // Whoever exports what was added may begin right behind the newest.
+    if args.from > ledger.head().sequence().saturating_add(1) {
+        return Err(not_held(&ledger, args.from));
+    }
     for entry in ledger.entries(args.from.max(1)) {
         let entry = entry?;
         if args.to.is_some_and(|to| entry.sequence() > to) {
@@ -323,6 +333,10 @@ fn export(args: &ExportArgs) -> Result<(), Failure> {
 
 fn prove(args: &ProveArgs) -> Result<(), Failure> {
     let data = data_of(&args.place)?;
+    let ledger = LedgerFiles::open(&data)?;
+    if args.entry > ledger.head().sequence() {
+        return Err(not_held(&ledger, args.entry));
+    }
     let key = verifier(&data)?;
     output::json(&proof::prove(&data, &key, args.entry)?)
 }
@@ -340,9 +354,17 @@ fn check_proof(args: &CheckProofArgs) -> Result<(), Failure> {
     let unfit = |e: &dyn std::fmt::Display| {
         Failure::new(Exit::Refused, format_args!("{}: {e}", args.proof.display()))
     };
-    let bytes = fs::read(&args.proof).map_err(|e| files::unreadable(&args.proof, &e))?;
-    let proof: Proof = serde_json::from_slice(&bytes).map_err(|e| unfit(&e))?;
     let key = read_verifier(&args.log_key).map_err(files::named)?;
+    let bytes = fs::read(&args.proof).map_err(|e| files::unreadable(&args.proof, &e))?;
+    let proof: Proof = serde_json::from_slice(&bytes).map_err(|e| {
+        Failure::new(
+            Exit::Refused,
+            format_args!(
+                "{} is no proof: {e}; name a file that `upkeep-server audit prove` printed",
+                args.proof.display()
+            ),
+        )
+    })?;
     let (payload, tree_size) = proof.check(&key).map_err(|e| unfit(&e))?;
     let entry = Entry::read(&payload)
         .filter(|entry| entry.sequence() == proof.entry)
@@ -376,6 +398,16 @@ fn checkpoint(args: &CheckpointArgs) -> Result<(), Failure> {
     note::open(&note, key.verifier()).map_err(|e| Failure::new(Exit::Fault, e))?;
     output::line(note.trim_end());
     Ok(())
+}
+
+fn not_held(ledger: &LedgerFiles, entry: u64) -> Failure {
+    Failure::new(
+        Exit::Refused,
+        format_args!(
+            "the ledger has no entry {entry}: it ends with {}; `upkeep-server audit tail` shows the last",
+            ledger.head().sequence()
+        ),
+    )
 }
 
 fn data_of(place: &Place) -> Result<PathBuf, Failure> {
