@@ -120,7 +120,7 @@ fn every_kind_of_bad_row_is_named_with_its_field() {
         ),
         (
             wrong(json!({ "seats": 0 })),
-            "MISSING_FIELD seats: is required",
+            "INVALID_FIELD seats: must be 1 or more",
         ),
         (
             wrong(json!({ "seats": 1_000_001 })),
@@ -371,6 +371,15 @@ fn it_stops_after_so_many_errors_and_says_what_failed() {
         stderr.contains("the rest was not read (--max-errors); correct them and run it again"),
         "{stderr}"
     );
+
+    let twenty = (0..20).map(|number| with(row(number), json!({ "seats": 0 })));
+    let (_, _, stderr) = vendor.import("twenty.jsonl", lines(twenty), &[]);
+    assert_eq!(
+        stderr.matches("seats: must be 1 or more").count(),
+        20,
+        "{stderr}"
+    );
+    assert!(!stderr.contains("not shown"), "{stderr}");
 
     let errors = vendor.place.path("errors.csv").display().to_string();
     let (code, stdout, stderr) = vendor.import(

@@ -222,3 +222,12 @@ fn entries_that_the_ledger_does_not_have_are_named() {
     let answer = run(upkeep_server(foreign).current_dir(place.path("")));
     assert_refused(answer, 5, &["upkeep.toml is no proof", "audit prove"]);
 }
+
+#[test]
+fn json_lines_take_no_mapping() {
+    let place = Place::new();
+    fs::write(place.path("licenses.jsonl"), "{}\n").unwrap();
+    fs::write(place.path("mapping.toml"), "").unwrap();
+    let mapped = ["import", "licenses.jsonl", "--mapping", "mapping.toml"];
+    assert_refused(place.run(&mapped), 2, &["--mapping", "CSV"]);
+}

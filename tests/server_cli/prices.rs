@@ -89,7 +89,11 @@ async fn a_price_file_is_imported_as_a_whole() {
     );
     let changed = "product,item,per,amount_minor,currency,valid_from,edition\n\
                    mail,license,seat,49900,USD,2020-01-01,e7\n";
-    assert_refused(import(changed, &[]), 5, &["line 2, amount", "399.00 USD"]);
+    assert_refused(
+        import(changed, &[]),
+        5,
+        &["line 2, amount", "399.00 USD", "--replace"],
+    );
     // It has held since a day in the past.
     assert_refused(import(changed, &["--replace"]), 5, &["later day"]);
     serving.stop();

@@ -28,7 +28,7 @@ It has names and addresses of customers, and no secret. A server that imports it
                                         was before the first license, the old ones stay good
 Activations, orders, quotes and history are not in it; a backup has them all.")]
 pub(super) struct Args {
-    /// The form; without it by the name of --out, else JSON lines
+    /// The form; without it CSV where --out ends in .csv, .tsv or .txt, else JSON lines
     #[arg(long, value_enum)]
     format: Option<Format>,
 

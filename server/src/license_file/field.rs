@@ -83,7 +83,16 @@ impl Field {
     /// # Errors
     /// What the text has to be.
     pub fn set(self, row: &mut LicenseRow, text: &str) -> Result<(), String> {
-        self.of(row).read(text)
+        self.of(row).read(text)?;
+        self.check_given(row)
+    }
+
+    /// A number that says nothing stands for one that is left out, and is not to be taken for it.
+    pub(super) fn check_given(self, row: &LicenseRow) -> Result<(), String> {
+        match self {
+            Self::Seats if row.seats == 0 => Err("must be 1 or more".to_owned()),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -69,7 +69,12 @@ pub fn parse_line(content: &[u8]) -> (LicenseRow, Vec<Problem>) {
             continue;
         }
         seen.push(field);
-        if let Err(why) = field.of(&mut row).read_json(value) {
+        let is_given = !value.is_null();
+        let mut read = field.of(&mut row).read_json(value);
+        if read.is_ok() && is_given {
+            read = field.check_given(&row);
+        }
+        if let Err(why) = read {
             problems.push(Problem::new(field.name(), why));
         }
     }

@@ -153,8 +153,7 @@ impl Errors {
                             field => format!("{field}: "),
                         };
                         output::note(format_args!("line {}: {field}{}", line.line, line.what));
-                    }
-                    if *shown == MAX_SHOWN {
+                    } else if *shown == MAX_SHOWN + 1 {
                         output::note("more are not shown; --errors FILE writes all of them");
                     }
                 }

@@ -56,7 +56,7 @@ pub(super) struct Args {
     #[arg(required_unless_present = "mapping_template")]
     file: Option<PathBuf>,
 
-    /// The form of the file, where its name does not end in .csv, .jsonl or .ndjson
+    /// The form of the file, where its name does not end in .csv, .tsv, .txt, .jsonl or .ndjson
     #[arg(long, value_enum)]
     format: Option<Format>,
 
@@ -114,8 +114,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
 async fn import(args: &Args, file: &Path) -> Result<(), Failure> {
     // What the file and the mapping alone tell needs no server.
+    let format = source::format_of(file, args.format)?;
+    if args.mapping.is_some() && format != Format::Csv {
+        let why = "--mapping is for CSV; the keys of JSON lines are the names of the fields";
+        return Err(Failure::new(Exit::Usage, why));
+    }
     let mapping = mapping(args)?;
-    let source = Source::open(file, args.format, &mapping)?;
+    let source = Source::open(file, format, &mapping)?;
     let errors = Errors::create(args.errors.as_deref())?;
     let mut admin = args.reach.admin().await?;
     let mut run = Run {

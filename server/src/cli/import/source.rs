@@ -74,24 +74,30 @@ impl Control {
     }
 }
 
+/// The form of the file: what `given` says, or its name.
+///
+/// # Errors
+/// Exit 2 when it is not known.
+pub(super) fn format_of(path: &Path, given: Option<Format>) -> Result<Format, Failure> {
+    let named = || Format::of_name(&path.display().to_string());
+    given.or_else(named).ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            format_args!(
+                "the form of {} is not known from its name; give --format csv or --format jsonl",
+                path.display()
+            ),
+        )
+    })
+}
+
 impl Source {
     /// Opens the file and reads its header.
     ///
     /// # Errors
-    /// Exit 2 when it can't be opened or its form is not known, exit 5 when its columns are not known.
-    pub(super) fn open(
-        path: &Path,
-        format: Option<Format>,
-        mapping: &Mapping,
-    ) -> Result<Self, Failure> {
+    /// Exit 2 when it can't be opened, exit 5 when its columns are not known.
+    pub(super) fn open(path: &Path, format: Format, mapping: &Mapping) -> Result<Self, Failure> {
         let is_stdin = path == Path::new("-");
-        let named = || Format::of_name(&path.display().to_string());
-        let format = format.or_else(named).ok_or_else(|| {
-            Failure::new(
-                Exit::Usage,
-                format_args!("the form of {} is not known from its name; give --format csv or --format jsonl", path.display()),
-            )
-        })?;
         let (file, length): (Box<dyn Read + Send>, _) = if is_stdin {
             (Box::new(io::stdin()), None)
         } else {
