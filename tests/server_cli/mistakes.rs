@@ -231,3 +231,24 @@ fn json_lines_take_no_mapping() {
     let mapped = ["import", "licenses.jsonl", "--mapping", "mapping.toml"];
     assert_refused(place.run(&mapped), 2, &["--mapping", "CSV"]);
 }
+
+#[test]
+fn the_first_key_list_asks_for_the_root() {
+    let place = Place::new();
+    for command in [
+        "keys root create --out root",
+        "keys publish --out keys.json",
+        "keys certify keys.json --root root --out keys.txt",
+    ] {
+        let mut command = upkeep_server(command.split(' '));
+        command.current_dir(place.path(""));
+        command.env("UPKEEP_DATA_DIR", place.data());
+        let (code, _, stderr) = run(&mut command);
+        assert_eq!(code, 0, "{stderr}");
+    }
+    let answer = place.run(&["keys", "accept", "keys.txt"]);
+    assert!(!answer.2.contains("root_spki"), "{}", answer.2);
+    assert_refused(answer, 5, &["--root root.pub"]);
+    let (code, _, stderr) = place.run(&["keys", "accept", "keys.txt", "--root", "root/root.pub"]);
+    assert_eq!(code, 0, "{stderr}");
+}

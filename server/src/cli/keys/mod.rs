@@ -316,6 +316,16 @@ async fn accept(args: &AcceptArgs) -> Result<(), Failure> {
         None => Vec::new(),
     };
     let mut admin = args.ask.reach.admin().await?;
+    if args.root.is_none() && ask(&mut admin).await?.root_key_id.is_empty() {
+        admin.close()?;
+        return Err(Failure::new(
+            Exit::Refused,
+            format_args!(
+                "this server knows no root yet; the first list takes its public key: `upkeep-server keys accept {} --root root.pub`",
+                args.list.display()
+            ),
+        ));
+    }
     let request = PublishKeyListRequest {
         request_id: request_id(),
         key_list,
