@@ -134,7 +134,7 @@ fn every_kind_of_bad_row_is_named_with_its_field() {
         ),
         (
             wrong(json!({ "seats": 0 })),
-            "MISSING_FIELD seats: is required",
+            "INVALID_FIELD seats: must be 1 or more",
         ),
         (
             wrong(json!({ "seats": 1_000_001 })),

@@ -104,7 +104,7 @@ fn init_names_every_mistake_before_it_makes_anything() {
     let answer = run(upkeep_server(arguments).arg("--data").arg(&data));
     assert_refused(
         answer,
-        3,
+        2,
         &["tls.names", "issuer", "listen.products", "trust_domain"],
     );
     assert!(!data.exists());

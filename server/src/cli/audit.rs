@@ -352,6 +352,7 @@ fn check_proof(args: &CheckProofArgs) -> Result<(), Failure> {
     let unfit = |e: &dyn std::fmt::Display| {
         Failure::new(Exit::Refused, format_args!("{}: {e}", args.proof.display()))
     };
+    let key = read_verifier(&args.log_key).map_err(files::named)?;
     let bytes = fs::read(&args.proof).map_err(|e| files::unreadable(&args.proof, &e))?;
     let proof: Proof = serde_json::from_slice(&bytes).map_err(|e| {
         Failure::new(
@@ -362,7 +363,6 @@ fn check_proof(args: &CheckProofArgs) -> Result<(), Failure> {
             ),
         )
     })?;
-    let key = read_verifier(&args.log_key).map_err(files::named)?;
     let (payload, tree_size) = proof.check(&key).map_err(|e| unfit(&e))?;
     let entry = Entry::read(&payload)
         .filter(|entry| entry.sequence() == proof.entry)
@@ -395,6 +395,16 @@ fn checkpoint(args: &CheckpointArgs) -> Result<(), Failure> {
     // Read back before it is handed out.
     note::open(&note, key.verifier()).map_err(|e| Failure::new(Exit::Fault, e))?;
     output::line(note.trim_end())
+}
+
+fn not_held(ledger: &LedgerFiles, entry: u64) -> Failure {
+    Failure::new(
+        Exit::Refused,
+        format_args!(
+            "the ledger has no entry {entry}: it ends with {}; `upkeep-server audit tail` shows the last",
+            ledger.head().sequence()
+        ),
+    )
 }
 
 fn not_held(ledger: &LedgerFiles, entry: u64) -> Failure {

@@ -21,7 +21,7 @@ impl Place {
     /// The configuration of the server that is meant, under `flags`.
     ///
     /// # Errors
-    /// Exit 2 when no server is named, 3 with every mistake.
+    /// Exit 2 when no server is named, 3 with every mistake, 2 when all are in flags.
     pub(super) fn config(&self, flags: &[Flag]) -> Result<Config, Failure> {
         if self.data_dir().is_none() && self.config_file().is_none() {
             return Err(Failure::new(
@@ -35,7 +35,7 @@ impl Place {
     /// As [`Self::config`], but without either the defaults and the environment count.
     ///
     /// # Errors
-    /// Exit 3 with every mistake.
+    /// Exit 3 with every mistake, 2 when all are in flags.
     pub(super) fn any_config(&self, flags: &[Flag]) -> Result<Config, Failure> {
         let data = self.data_dir();
         let own_file = data

@@ -83,12 +83,6 @@ pub enum ServeError {
 }
 
 impl ServeError {
-    /// There is no store in `data_dir`.
-    pub(super) fn no_store(data_dir: &Path) -> Self {
-        let dir = data_dir.to_owned();
-        StoreError::Missing { dir }.into()
-    }
-
     /// A listener's task has ended although nobody asked it to.
     pub(super) fn of_listener(ended: Result<Result<(), listener::ServeError>, JoinError>) -> Self {
         match ended {

@@ -130,9 +130,7 @@ impl Server {
         let (stationery, mailer) = open_mail(settings)?;
         let endorsements = open_endorsements(settings, &*clock)?;
         let data_dir = &settings.data_dir;
-        if !Store::exists(data_dir)? {
-            return Err(ServeError::no_store(data_dir));
-        }
+        Store::check_exists(data_dir)?;
         let certificate_read = Stamp::of(data_dir);
         let keys = Keys::open_for(settings)?;
         warn_of_expiry(&keys, &*clock);

@@ -37,11 +37,9 @@ impl Home {
     /// [`StoreError::Missing`], [`StoreError::Locked`], [`StoreError::Newer`],
     /// [`StoreError::Damaged`], [`StoreError::Io`].
     pub(super) fn take(fs: Arc<dyn Fs>, dir: &Path, create: bool) -> Result<Self, StoreError> {
-        let exists = Self::is_store(&*fs, dir)?;
-        if !exists && !create {
-            return Err(no_store(&*fs, dir));
-        }
-        if !exists {
+        if !create {
+            check_store(&*fs, dir)?;
+        } else if !Self::is_store(&*fs, dir)? {
             fs.create_dir(dir)
                 .map_err(|error| StoreError::io("create", dir, error))?;
         }
@@ -187,21 +185,27 @@ pub(super) fn check_format(fs: &dyn Fs, dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// What a directory is that has no `meta`: nothing of ours, unless a ledger lies in it.
-pub(super) fn no_store(fs: &dyn Fs, dir: &Path) -> StoreError {
+/// Refuses a directory that has no `meta`. One in which a ledger lies has lost it.
+///
+/// # Errors
+/// [`StoreError::Missing`], [`StoreError::Damaged`], [`StoreError::Io`].
+pub(super) fn check_store(fs: &dyn Fs, dir: &Path) -> Result<(), StoreError> {
+    if Home::is_store(fs, dir)? {
+        return Ok(());
+    }
     let ledger = fs.list(&dir.join("ledger")).unwrap_or_default();
     if ledger.is_empty() {
-        return StoreError::Missing {
+        return Err(StoreError::Missing {
             dir: dir.to_owned(),
-        };
+        });
     }
-    StoreError::Damaged {
+    Err(StoreError::Damaged {
         file: dir.join("meta"),
         why: "it is not there, although a ledger is".into(),
         what_to_do: format!(
             "put it back, it is one line: `{META}{FORMAT}`; only after an `upkeep-server init` that was interrupted, run that again"
         ),
-    }
+    })
 }
 
 /// Says in a directory that holds a whole ledger that a store is there.

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::error::StoreError;
 use super::fs::RealFs;
-use super::home::Home;
+use super::home;
 use super::look::IndexState;
 use super::marker::Marker;
 use super::segment;
@@ -32,11 +32,7 @@ impl Likeness {
     /// # Errors
     /// [`StoreError::Missing`], [`StoreError::Locked`], [`StoreError::Io`].
     pub fn of(data: &Path) -> Result<Self, StoreError> {
-        if !Home::is_store(&RealFs, data)? {
-            return Err(StoreError::Missing {
-                dir: data.to_owned(),
-            });
-        }
+        home::check_store(&RealFs, data)?;
         let lock = lock(data)?;
         let io = |error| StoreError::io("resolve", data, error);
         let whole = fs::canonicalize(data).map_err(io)?;

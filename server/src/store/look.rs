@@ -46,10 +46,8 @@ pub enum IndexState {
 /// # Errors
 /// [`StoreError::Missing`], [`StoreError::Damaged`], [`StoreError::Newer`], [`StoreError::Io`].
 pub fn look(dir: &Path) -> Result<Look, StoreError> {
-    if !super::Store::exists(dir)? {
-        return Err(home::no_store(&RealFs, dir));
-    }
     let fs = Untouched;
+    home::check_store(&fs, dir)?;
     home::check_format(&fs, dir)?;
     let (head, written_at_unix_ms) = Ledger::look(&fs, &dir.join("ledger"))?;
     Ok(Look {

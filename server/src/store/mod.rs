@@ -275,6 +275,14 @@ impl Store {
         Home::is_store(&RealFs, dir)
     }
 
+    /// Refuses a directory that holds none.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`]; [`StoreError::Damaged`] if there was one; [`StoreError::Io`].
+    pub fn check_exists(dir: &Path) -> Result<(), StoreError> {
+        home::check_store(&RealFs, dir)
+    }
+
     /// The durable value under a key.
     ///
     /// # Errors
