@@ -407,16 +407,6 @@ fn not_held(ledger: &LedgerFiles, entry: u64) -> Failure {
     )
 }
 
-fn not_held(ledger: &LedgerFiles, entry: u64) -> Failure {
-    Failure::new(
-        Exit::Refused,
-        format_args!(
-            "the ledger has no entry {entry}: it ends with {}; `upkeep-server audit tail` shows the last",
-            ledger.head().sequence()
-        ),
-    )
-}
-
 fn data_of(place: &Place) -> Result<PathBuf, Failure> {
     let data = place.config(&[])?.settings().data_dir.clone();
     place::check_there(&data)?;
