@@ -20,11 +20,15 @@ use super::merge::Merge;
 use super::snapshot::Snapshot;
 use super::snapshots::Snapshots;
 use super::tree::Frontier;
-use super::tx::{MAX_BYTES, MAX_KEYS};
+use super::tx::MAX_BYTES;
 use super::write_behind::WriteBehind;
 
 /// A line is logged each time so many entries were replayed.
 const PROGRESS_ENTRIES: u64 = 50_000;
+
+/// A replay writes so many changes at once; an entry has 500 at most.
+const REPLAYED_KEYS: usize = 32 * 1024;
+const REPLAYED_BYTES: usize = 16 << 20;
 
 /// A line is logged each time so many records were loaded.
 const PROGRESS_RECORDS: u64 = 500_000;
@@ -458,7 +462,7 @@ fn refusal(home: &Path, error: OpenError) -> StoreError {
     }
 }
 
-/// Applies the entries after `applied` up to `head`, in batches no larger than a group commit's.
+/// Applies the entries after `applied` up to `head`, many at once: sorted, and a record that changes often only once.
 fn replay(ledger: &Ledger, index: &Index, applied: Head, head: Head) -> Result<(), StoreError> {
     let mut changes: Changes = BTreeMap::new();
     let mut bytes = 0;
@@ -468,7 +472,7 @@ fn replay(ledger: &Ledger, index: &Index, applied: Head, head: Head) -> Result<(
         if entry.sequence() > head.sequence() {
             break;
         }
-        if changes.len() + entry.changes().len() > MAX_KEYS || bytes > MAX_BYTES {
+        if changes.len() >= REPLAYED_KEYS || bytes >= REPLAYED_BYTES {
             index.apply(&changes, &reached)?;
             changes.clear();
             bytes = 0;
