@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use upkeep_server::store::backup::{self, BackupError, Manifest, SEALED_KEYS};
-use upkeep_server::store::restore::{Restored, Unseal, Until, restore};
+use upkeep_server::store::backup::{self, BackupError, KeysFault, Manifest, SEALED_KEYS};
+use upkeep_server::store::restore::{LayDown, Restored, Unseal, Until, restore};
 use upkeep_server::store::{LedgerFiles, Store, StoreError, verify};
 
 use crate::place::{Place, all, files, fill, options, replayed, run};
@@ -319,9 +319,9 @@ fn a_backup_that_fails_at_the_manifest_has_touched_nothing_of_the_older_one() {
     assert_eq!(backup::verify(&out, &mut |_| {}).unwrap().entries, 40);
     let to = place.root().join("old");
     let mut unsealed = Vec::new();
-    let mut unseal = |bytes: &[u8], _: &Path| {
+    let mut unseal = |bytes: &[u8]| -> Result<LayDown<'_>, KeysFault> {
         unsealed = bytes.to_vec();
-        Ok(())
+        Ok(Box::new(|_| Ok(())))
     };
     back_with(&out, &to, &mut unseal).unwrap();
     assert_eq!(unsealed, b"old keys");
@@ -364,13 +364,24 @@ fn a_restore_that_cannot_unseal_the_keys_makes_nothing() {
     place.with_entries(1, 20).close().unwrap();
     let (out, to) = (place.root().join("backup"), place.root().join("to"));
     take(&place, &out).unwrap();
-    let mut unseal = |_: &[u8], _: &Path| Ok(());
+    let mut unseal =
+        |_: &[u8]| -> Result<LayDown<'_>, KeysFault> { Ok(Box::new(|_| Err("not yet".into()))) };
     let refused = back_with(&out, &to, &mut unseal);
     assert!(matches!(refused, Err(BackupError::NoKeys { .. })));
     let mut seal = || Ok(b"keys".to_vec());
     backup::create(&place.dir(), &out, Some(&mut seal), &mut |_| {}).unwrap();
-    let mut wrong = |_: &[u8], _: &Path| Err("a wrong passphrase".into());
+    let mut wrong =
+        |_: &[u8]| -> Result<LayDown<'_>, KeysFault> { Err("a wrong passphrase".into()) };
     let refused = back_with(&out, &to, &mut wrong);
+    assert!(matches!(refused, Err(BackupError::Keys(_))));
+    // Opened, they are laid down when all else is there, and what fails then leaves nothing either.
+    let mut late = |_: &[u8]| -> Result<LayDown<'_>, KeysFault> {
+        Ok(Box::new(|dir| {
+            assert!(dir.join("meta").exists(), "keys lie in what is half made");
+            Err("no room".into())
+        }))
+    };
+    let refused = back_with(&out, &to, &mut late);
     assert!(matches!(refused, Err(BackupError::Keys(_))));
     let manifest = Manifest::read(&out).unwrap();
     let sealed = out.join(manifest.known(SEALED_KEYS).unwrap().stored());

@@ -20,7 +20,7 @@ use crate::record;
 use crate::record::event::Event;
 use crate::store::Epoch;
 use crate::store::backup::{self, BackupError, SEALED_KEYS, Seal};
-use crate::store::restore::{self, Unseal, Until};
+use crate::store::restore::{self, LayDown, Unseal, Until};
 
 /// Take a backup of the data directory, or check one
 #[derive(Debug, clap::Subcommand)]
@@ -255,7 +255,11 @@ pub(super) fn run_restore(args: &RestoreArgs) -> Result<(), Failure> {
         let mut progress = Progress::new("restoring", Unit::Bytes);
         let mut watch = |at: backup::Progress<'_>| progress.at(at.done, at.total);
         let mut unseal = passphrase.as_ref().map(|passphrase| {
-            |sealed: &[u8], to: &Path| Ok(sealed::unseal(sealed, passphrase, to)?)
+            |sealed: &[u8]| {
+                let keys = sealed::unseal(sealed, passphrase)?;
+                let lay_down: LayDown<'_> = Box::new(move |to| Ok(keys.lay_down(to)?));
+                Ok(lay_down)
+            }
         });
         let restored = restore::restore(
             &args.backup,

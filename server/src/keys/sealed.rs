@@ -103,15 +103,14 @@ fn room(path: &Path) -> usize {
         .saturating_add(8)
 }
 
-/// Lays the sealed keys down as `keys/` of a data directory that has none.
+/// Keys that were unsealed, in memory.
+pub struct Unsealed(Zeroizing<Vec<u8>>);
+
+/// Opens sealed keys.
 ///
 /// # Errors
-/// [`SealError`]; nothing is there then.
-pub fn unseal(sealed: &[u8], passphrase: &str, data_dir: &Path) -> Result<(), SealError> {
-    let target = keys_dir(data_dir);
-    if target.exists() {
-        return Err(KeyFileError::Exists { path: target }.into());
-    }
+/// [`SealError::Closed`] for another passphrase; [`SealError::Malformed`].
+pub fn unseal(sealed: &[u8], passphrase: &str) -> Result<Unsealed, SealError> {
     let rest = sealed.strip_prefix(FORMAT).ok_or(SealError::Malformed)?;
     let (salt, rest) = rest
         .split_first_chunk::<SALT_BYTES>()
@@ -123,41 +122,56 @@ pub fn unseal(sealed: &[u8], passphrase: &str, data_dir: &Path) -> Result<(), Se
     let key = key(passphrase, salt)?;
     let mut plain = Zeroizing::new(body.to_vec());
     let opened = key.open_in_place(Nonce::from(nonce), Aad::from(bound), &mut plain);
-    let mut left: &[u8] = opened.map_err(|_| SealError::Closed)?;
+    let length = opened.map_err(|_| SealError::Closed)?.len();
+    plain.truncate(length);
+    Ok(Unsealed(plain))
+}
 
-    let beside = Beside::new(data_dir)?;
-    // One sync for all files of a directory: there is a key for each customer.
-    let mut files: BTreeMap<(PathBuf, bool), Vec<File<'_>>> = BTreeMap::new();
-    while !left.is_empty() {
-        let (name, rest) = part(left).ok_or(SealError::Malformed)?;
-        let (secret, rest) = part(rest).ok_or(SealError::Malformed)?;
-        left = rest;
-        let name = Path::new(std::str::from_utf8(name).map_err(|_| SealError::Malformed)?);
-        if !name
-            .components()
-            .all(|one| matches!(one, Component::Normal(_)))
-        {
-            return Err(SealError::Malformed);
+impl Unsealed {
+    /// Lays them down as `keys/` of a data directory that has none.
+    ///
+    /// # Errors
+    /// [`SealError`]; nothing is there then.
+    pub fn lay_down(&self, data_dir: &Path) -> Result<(), SealError> {
+        let target = keys_dir(data_dir);
+        if target.exists() {
+            return Err(KeyFileError::Exists { path: target }.into());
         }
-        let path = beside.directory().join(name);
-        let dir = path.parent().unwrap_or(beside.directory()).to_owned();
-        let place = files.entry((dir, is_public(name))).or_default();
-        place.push((path, secret));
+        let beside = Beside::new(data_dir)?;
+        let mut left: &[u8] = &self.0;
+        // One sync for all files of a directory: there is a key for each customer.
+        let mut files: BTreeMap<(PathBuf, bool), Vec<File<'_>>> = BTreeMap::new();
+        while !left.is_empty() {
+            let (name, rest) = part(left).ok_or(SealError::Malformed)?;
+            let (secret, rest) = part(rest).ok_or(SealError::Malformed)?;
+            left = rest;
+            let name = Path::new(std::str::from_utf8(name).map_err(|_| SealError::Malformed)?);
+            if !name
+                .components()
+                .all(|one| matches!(one, Component::Normal(_)))
+            {
+                return Err(SealError::Malformed);
+            }
+            let path = beside.directory().join(name);
+            let dir = path.parent().unwrap_or(beside.directory()).to_owned();
+            let place = files.entry((dir, is_public(name))).or_default();
+            place.push((path, secret));
+        }
+        for ((dir, is_public), files) in &files {
+            file::make_directory(dir)?;
+            let access = match is_public {
+                true => Access::Everyone,
+                false => Access::Owner,
+            };
+            let files: Vec<_> = files
+                .iter()
+                .map(|(path, secret)| (path.as_path(), *secret))
+                .collect();
+            file::write_new_all(dir, &files, access)?;
+        }
+        beside.rename(&target)?;
+        Ok(())
     }
-    for ((dir, is_public), files) in &files {
-        file::make_directory(dir)?;
-        let access = match is_public {
-            true => Access::Everyone,
-            false => Access::Owner,
-        };
-        let files: Vec<_> = files
-            .iter()
-            .map(|(path, secret)| (path.as_path(), *secret))
-            .collect();
-        file::write_new_all(dir, &files, access)?;
-    }
-    beside.rename(&target)?;
-    Ok(())
 }
 
 fn key(passphrase: &str, salt: &[u8; SALT_BYTES]) -> Result<RandomizedNonceKey, SealError> {
@@ -246,18 +260,16 @@ mod tests {
         ));
 
         let to = tempfile::tempdir().unwrap();
-        let refused = unseal(&sealed, "another passphrase", to.path());
+        let refused = unseal(&sealed, "another passphrase").map(drop);
         assert!(matches!(refused, Err(SealError::Closed)));
         for at in [0, 25, 40, sealed.len() - 1] {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            assert!(
-                unseal(&changed, PASSPHRASE, to.path()).is_err(),
-                "byte {at}"
-            );
+            assert!(unseal(&changed, PASSPHRASE).is_err(), "byte {at}");
         }
         assert!(!keys_dir(to.path()).exists());
-        unseal(&sealed, PASSPHRASE, to.path()).unwrap();
+        let unsealed = unseal(&sealed, PASSPHRASE).unwrap();
+        unsealed.lay_down(to.path()).unwrap();
         let laid = keys_dir(to.path());
         assert_eq!(*file::read_secret(&laid.join("pepper")).unwrap(), [1; 32]);
         assert_eq!(
@@ -267,7 +279,7 @@ mod tests {
         assert_eq!(file::read_public(&laid.join("ca.crt")).unwrap(), b"PEM");
         assert!(!laid.join("customers/.new-half").exists());
         assert!(matches!(
-            unseal(&sealed, PASSPHRASE, to.path()),
+            unsealed.lay_down(to.path()),
             Err(SealError::File(KeyFileError::Exists { .. }))
         ));
     }

@@ -297,7 +297,7 @@ fn is_digest_name(name: &str) -> bool {
 fn lock(out: &Path) -> Result<File, BackupError> {
     let path = out.join(LOCK);
     let file = private(&path).map_err(BackupError::io("create", &path))?;
-    match file.try_lock() {
+    match home::take_lock(&file) {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(BackupError::Busy {
             dir: out.to_owned(),

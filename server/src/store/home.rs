@@ -4,12 +4,17 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use super::error::{StoreError, is_full};
 use super::fs::{self, Access, Fs};
 
 /// The format of the data directory that this release reads and writes.
 pub const FORMAT: u32 = 1;
+
+const LOCK_ATTEMPTS: u32 = 10;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(20);
 
 /// What stands before the number in `meta`.
 const META: &str = "upkeep store, format ";
@@ -220,6 +225,23 @@ fn write_meta(fs: &dyn Fs, dir: &Path) -> Result<(), StoreError> {
     written.map_err(|error| StoreError::io("write", &meta, error))
 }
 
+/// Locks a file for this process alone, as long as it is open.
+///
+/// A child of this process has its locks, too, from the moment of its fork until it is another program, so what is held is tried
+/// again for a fifth of a second.
+///
+/// # Errors
+/// [`TryLockError::WouldBlock`] when another process has it.
+pub(super) fn take_lock(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(BETWEEN_ATTEMPTS),
+            locked => return locked,
+        }
+    }
+    file.try_lock()
+}
+
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join("lock");
     let file = OpenOptions::new()
@@ -228,7 +250,7 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         .write(true)
         .open(&path);
     let file = file.map_err(|error| StoreError::io("open", &path, error))?;
-    match file.try_lock() {
+    match take_lock(&file) {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked {
             dir: dir.to_owned(),

@@ -121,7 +121,7 @@ fn lock(data: &Path) -> Result<Option<File>, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(|error| StoreError::io("open", &path, error))?,
     };
-    match file.try_lock() {
+    match home::take_lock(&file) {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked {
             dir: data.to_owned(),

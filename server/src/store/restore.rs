@@ -42,12 +42,15 @@ pub struct Restored {
     pub head: Head,
 }
 
-/// Lays sealed keys down in a directory.
-pub type Unseal<'a> = dyn FnMut(&[u8], &Path) -> Result<(), KeysFault> + 'a;
+/// Lays keys that were unsealed down in a directory.
+pub type LayDown<'a> = Box<dyn FnOnce(&Path) -> Result<(), KeysFault> + 'a>;
+
+/// Opens sealed keys, which writes nothing yet.
+pub type Unseal<'a> = dyn FnMut(&[u8]) -> Result<LayDown<'a>, KeysFault> + 'a;
 
 /// Restores a backup into `to`, which must not exist.
 ///
-/// * `unseal` - lays the sealed keys down, if they are wanted; told their bytes and the directory, before it gets its name.
+/// * `unseal` - opens the sealed keys, if they are wanted; they are laid down last, before the directory gets its name.
 /// * `clock` - milliseconds since 1970 UTC.
 /// * `event` - the event of the entry that announces it, opaque to the store; told the epoch.
 ///
@@ -76,10 +79,13 @@ pub async fn restore(
         .tempdir_in(parent)
         .map_err(BackupError::io("create a directory in", parent))?;
     // First: a wrong passphrase is told before anything is copied.
-    if let Some(unseal) = unseal {
-        let sealed = backup::sealed_keys(from, &manifest)?;
-        unseal(&sealed, beside.path()).map_err(BackupError::Keys)?;
-    }
+    let keys = match unseal {
+        Some(unseal) => {
+            let sealed = backup::sealed_keys(from, &manifest)?;
+            Some(unseal(&sealed).map_err(BackupError::Keys)?)
+        }
+        None => None,
+    };
     unpack(from, &manifest, &ledger, kept, beside.path(), watch)?;
 
     let at = clock();
@@ -105,6 +111,10 @@ pub async fn restore(
     // A directory that appeared meanwhile is not renamed over: only an empty one could be.
     if to.symlink_metadata().is_ok() {
         return Err(BackupError::Exists { dir: to.to_owned() });
+    }
+    // Last: a restore that is killed before leaves no key in a directory that nobody knows of.
+    if let Some(lay_down) = keys {
+        lay_down(beside.path()).map_err(BackupError::Keys)?;
     }
     fs::rename(beside.path(), to).map_err(BackupError::io("name", to))?;
     let _renamed = beside.keep();

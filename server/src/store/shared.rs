@@ -24,14 +24,21 @@ pub(super) struct Core {
 
 impl Core {
     /// Reads from the engine, unless the store has stopped: what it holds then may lack what is on
-    /// disk.
+    /// disk. An index that cannot be read or written any more stops it: a start repairs that from the ledger, going on does not.
     pub(super) fn read<T>(
         &self,
         read: impl FnOnce(&dyn Engine) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
         match engine.as_deref() {
-            Some(engine) if self.stopped.get().is_none() => read(engine),
+            Some(engine) if self.stopped.get().is_none() => read(engine).map_err(|fault| {
+                if !matches!(fault, StoreError::Index { .. }) {
+                    return fault;
+                }
+                tracing::error!(%fault, "the store stops");
+                self.stop(&fault.to_string());
+                self.stopped()
+            }),
             _ => Err(self.stopped()),
         }
     }

@@ -134,7 +134,12 @@ impl WriteBehind {
         })
     }
 
+    /// # Errors
+    /// [`StoreError::Index`], also once the index could not be written.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if let Some(fault) = self.shared.fault.get() {
+            return Err(fault.clone());
+        }
         let layers = self.shared.read();
         if let Some(newer) = layers::get(&[&layers.fresh, &layers.leaving], key) {
             return Ok(newer.map(<[u8]>::to_vec));
@@ -497,6 +502,8 @@ mod tests {
         behind.shared.fault.get_or_init(fault);
         let newer = changes(&[("a", Some("1"))]);
         assert!(behind.add(newer, Head::new(1, [1; 32])).is_err());
+        // A server looks whether its store answers, and ends, though nobody writes.
+        assert!(behind.get(b"a").is_err());
         assert!(behind.drain().is_err());
         assert!(behind.close().is_err());
     }
