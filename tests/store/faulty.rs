@@ -301,20 +301,26 @@ fn g3_a_snapshot_that_finds_the_disk_full_gives_its_space_back() {
     assert_eq!(snapshots(&life.place), NOTHING);
 }
 
-/// What a killed server left of one is gone before the start asks for space.
+/// What a killed server, or a killed check, had begun is gone before the start asks for space.
 #[test]
-fn g3_a_start_on_a_full_disk_begins_with_removing_parts_of_snapshots() {
+fn g3_a_start_on_a_full_disk_begins_with_removing_what_was_begun() {
     let mut life = Life::new(0, Flavour::Persisted);
     run(life.play()).unwrap();
     let whole = snapshots(&life.place);
     for part in ["00000000000000000099.new", "000001-0.run"] {
         std::fs::write(life.place.dir().join("snapshots").join(part), [0; 100]).unwrap();
     }
+    let begun = ["index.old", "index.check"].map(|name| life.place.dir().join(name));
+    for dir in &begun {
+        std::fs::create_dir(dir).unwrap();
+        std::fs::write(dir.join("part"), [0; 100]).unwrap();
+    }
     std::fs::remove_file(life.place.dir().join("reserve")).unwrap();
     life.rig.fill();
     let fault = Store::open(life.options()).err().unwrap();
     assert!(matches!(fault, StoreError::Full { .. }), "{fault}");
     assert_eq!(snapshots(&life.place), whole);
+    assert!(begun.iter().all(|dir| !dir.exists()));
 }
 
 const NOTHING: [&str; 0] = [];

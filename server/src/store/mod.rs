@@ -552,6 +552,7 @@ fn open_engine(options: &Options) -> Result<(Home, SledEngine), StoreError> {
     let home = Home::take(Arc::clone(fs), dir, options.create)?;
     // What a killed server had begun to make may be what fills the disk.
     Snapshots::of(Arc::clone(fs), dir).remove_parts()?;
+    sled_engine::remove_leftovers(&**fs, dir)?;
     home.mind_space(options.reserve_bytes)?;
     if !home.is_established() {
         Ledger::create(&**fs, &dir.join("ledger"))?;

@@ -82,7 +82,7 @@ impl SledEngine {
             None => opening.anew(&mut marker)?,
         };
         index.sync()?;
-        opening.remove_old()?;
+        remove_leftovers(&*fs, dir)?;
         fs.sync_dir(dir)
             .map_err(|error| StoreError::io("sync", dir, error))?;
         Ok(Self {
@@ -106,17 +106,11 @@ impl SledEngine {
         dir: &Path,
         passed: &mut dyn FnMut(&Entry),
     ) -> Result<Checked, StoreError> {
-        let scratch = dir.join("index.check");
-        let remove = || match self.fs.exists(&scratch) {
-            Ok(true) => self.fs.remove_tree(&scratch),
-            other => other.map(|_| ()),
-        };
-        let io = |error| StoreError::io("remove", &scratch, error);
-        remove().map_err(io)?;
+        let scratch = dir.join(SCRATCH);
         let made = self.fs.create_dir(&scratch);
         made.map_err(|error| StoreError::io("create", &scratch, error))?;
         let checked = self.compare(dir, &scratch, passed);
-        remove().map_err(io)?;
+        remove_leftovers(&*self.fs, dir)?;
         checked
     }
 
@@ -310,14 +304,12 @@ impl Opening<'_> {
     /// Sets the index aside and makes a new one from the whole ledger.
     fn anew(&self, marker: &mut Marker) -> Result<Index, StoreError> {
         let dir = self.index_dir();
-        self.remove_old()?;
-        let old = self.old_dir();
         if self
             .fs
             .exists(&dir)
             .map_err(|error| StoreError::io("look for", &dir, error))?
         {
-            let renamed = self.fs.rename(&dir, &old);
+            let renamed = self.fs.rename(&dir, &self.dir.join(SET_ASIDE));
             renamed.map_err(|error| StoreError::io("set aside", &dir, error))?;
             self.fs
                 .sync_dir(self.dir)
@@ -417,22 +409,27 @@ impl Opening<'_> {
         Ok(entry.map(|entry| entry.hash()))
     }
 
-    fn remove_old(&self) -> Result<(), StoreError> {
-        let old = self.old_dir();
-        let removed = match self.fs.exists(&old) {
-            Ok(true) => self.fs.remove_tree(&old),
-            other => other.map(|_| ()),
-        };
-        removed.map_err(|error| StoreError::io("remove", &old, error))
-    }
-
     fn index_dir(&self) -> PathBuf {
         self.dir.join("index")
     }
+}
 
-    fn old_dir(&self) -> PathBuf {
-        self.dir.join("index.old")
+/// Where the index stands that a new one replaces.
+const SET_ASIDE: &str = "index.old";
+/// Where [`SledEngine::verify`] replays the ledger.
+const SCRATCH: &str = "index.check";
+
+/// Removes what a rebuild or a check had begun when it was killed.
+pub(super) fn remove_leftovers(fs: &dyn Fs, dir: &Path) -> Result<(), StoreError> {
+    for name in [SET_ASIDE, SCRATCH] {
+        let path = dir.join(name);
+        let removed = match fs.exists(&path) {
+            Ok(true) => fs.remove_tree(&path),
+            other => other.map(|_| ()),
+        };
+        removed.map_err(|error| StoreError::io("remove", &path, error))?;
     }
+    Ok(())
 }
 
 /// Opens an index where nothing stands yet.
