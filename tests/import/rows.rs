@@ -98,18 +98,27 @@ fn a_row_that_stands_twice_in_one_file_counts_once() {
     vendor.check_records();
 }
 
-/// Not even for another row of its batch.
+/// Not even for another row of its batch, nor does it give one its name.
 #[test]
 fn a_refused_row_makes_no_customer() {
     let vendor = Vendor::new();
     let party = |name: Value| json!({ "customer_id": "new", "customer_external_id": null, "customer_name": name });
-    let nameless = with(row(1), party(Value::Null));
-    let refused = with(
-        with(row(2), party("Baker".into())),
-        json!({ "product": "none" }),
-    );
-    let (code, report) = vendor.report("both.jsonl", &lines([nameless, refused]), &[]);
+    let nameless = || with(row(1), party(Value::Null));
+    let refused = || {
+        with(
+            with(row(2), party("Baker".into())),
+            json!({ "product": "none" }),
+        )
+    };
+    let (code, report) = vendor.report("both.jsonl", &lines([nameless(), refused()]), &[]);
     assert_eq!((code, counts(&report)), (5, [2, 0, 0, 2]));
+
+    let made = with(row(3), party("Cook".into()));
+    let file = lines([refused(), nameless(), made, nameless()]);
+    let (code, report) = vendor.report("three.jsonl", &file, &[]);
+    assert_eq!((code, counts(&report)), (5, [4, 2, 0, 2]));
+    assert_eq!(vendor.export(&[]).matches("Cook").count(), 2);
+    vendor.check_records();
 }
 
 #[test]

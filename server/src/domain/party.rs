@@ -32,7 +32,7 @@ pub struct Partner {
 }
 
 /// How to write to a party.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Contact {
     /// A BCP 47 tag; empty where nobody said.
     pub(crate) language: String,

@@ -26,7 +26,7 @@ pub(crate) struct OpenedPartner {
 }
 
 /// How a new party is written to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Reached {
     /// May be empty.
     pub(crate) email: String,

@@ -1,7 +1,6 @@
 //! Customers and partners of imported licenses: matched, or created with the license.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -13,7 +12,7 @@ use crate::domain::party::{Customer, Partner};
 use crate::domain::refusal::{Reason, Refusal, Violation};
 use crate::flow::party::{self, Reached};
 use crate::flow::{Deps, Fault, Outcome};
-use crate::personal::Owner;
+use crate::personal::{Owner, OwnerKey};
 use crate::record::{Reads, Record, Records, keys, save};
 use crate::store::{Pair, Tx};
 
@@ -38,7 +37,7 @@ pub(crate) enum Naming {
 }
 
 /// A party that is to be created.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NewParty {
     pub(crate) name: String,
     pub(crate) reached: Reached,
@@ -46,7 +45,7 @@ pub(crate) struct NewParty {
 
 /// What customers and partners have in common here.
 pub(super) trait PartyRecord: Record + Clone {
-    type Id: Named + Eq + Hash;
+    type Id: Named + Ord;
     /// `customer` or `partner`.
     const WORD: &'static str;
 
@@ -162,11 +161,14 @@ fn absent<R: PartyRecord>() -> Refusal {
     Refusal::invalid(vec![Violation::new(format!("{word}_id"), why)])
 }
 
-/// The records of parties that a batch may have to create, sealed under keys of their own.
+/// The records of parties that a batch may have to create, sealed under keys of their own. Rows may describe one party in two ways,
+/// and the first of them may be refused: each description has its record.
 pub(super) struct Fresh {
-    customers: HashMap<CustomerId, Arc<Customer>>,
-    partners: HashMap<PartnerId, Arc<Partner>>,
+    customers: Described<CustomerId, Customer>,
+    partners: Described<PartnerId, Partner>,
 }
+
+type Described<Id, R> = BTreeMap<Id, HashMap<NewParty, Arc<R>>>;
 
 impl Fresh {
     /// Makes them for the parties that are not there yet.
@@ -178,28 +180,18 @@ impl Fresh {
         now: DateTime<Utc>,
         rehearsed: bool,
     ) -> Result<Self, Outcome> {
-        let mut store = &deps.store;
-        let mut customers: HashMap<CustomerId, NewParty> = HashMap::new();
-        let mut partners: HashMap<PartnerId, NewParty> = HashMap::new();
+        let mut customers = BTreeMap::new();
+        let mut partners = BTreeMap::new();
         for row in rows {
-            if let Some(new) = &row.customer.new
-                && !customers.contains_key(&row.customer.id)
-                && store.value(&keys::customer(&row.customer.id))?.is_none()
-            {
-                customers.insert(row.customer.id.clone(), new.clone());
-            }
-            if let Some(partner) = &row.partner
-                && let Some(new) = &partner.new
-                && !partners.contains_key(&partner.id)
-                && store.value(&keys::partner(&partner.id))?.is_none()
-            {
-                partners.insert(partner.id.clone(), new.clone());
+            describe::<Customer>(deps, &mut customers, &row.customer)?;
+            if let Some(partner) = &row.partner {
+                describe::<Partner>(deps, &mut partners, partner)?;
             }
         }
         if customers.is_empty() && partners.is_empty() {
             return Ok(Self {
-                customers: HashMap::new(),
-                partners: HashMap::new(),
+                customers: BTreeMap::new(),
+                partners: BTreeMap::new(),
             });
         }
         let inner = Arc::clone(deps);
@@ -211,21 +203,42 @@ impl Fresh {
 
     /// What a row may create: nothing, if it gives no name itself.
     pub(super) fn customer(&self, of: &Party<CustomerId>) -> Option<Arc<Customer>> {
-        of.new.as_ref()?;
-        self.customers.get(&of.id).cloned()
+        described(&self.customers, of)
     }
 
     /// As [`Fresh::customer`].
     pub(super) fn partner(&self, of: &Party<PartnerId>) -> Option<Arc<Partner>> {
-        of.new.as_ref()?;
-        self.partners.get(&of.id).cloned()
+        described(&self.partners, of)
     }
+}
+
+/// Remembers how a row describes a party that is not there.
+fn describe<R: PartyRecord>(
+    deps: &Deps,
+    parties: &mut BTreeMap<R::Id, HashSet<NewParty>>,
+    party: &Party<R::Id>,
+) -> Result<(), Outcome> {
+    let Some(new) = &party.new else {
+        return Ok(());
+    };
+    if let Some(known) = parties.get_mut(&party.id) {
+        if !known.contains(new) {
+            known.insert(new.clone());
+        }
+    } else if (&deps.store).value(&R::place(&party.id))?.is_none() {
+        parties.insert(party.id.clone(), HashSet::from([new.clone()]));
+    }
+    Ok(())
+}
+
+fn described<Id: Ord, R>(of: &Described<Id, R>, party: &Party<Id>) -> Option<Arc<R>> {
+    of.get(&party.id)?.get(party.new.as_ref()?).cloned()
 }
 
 fn make(
     deps: &Deps,
-    customers: HashMap<CustomerId, NewParty>,
-    partners: HashMap<PartnerId, NewParty>,
+    customers: BTreeMap<CustomerId, HashSet<NewParty>>,
+    partners: BTreeMap<PartnerId, HashSet<NewParty>>,
     now: DateTime<Utc>,
     rehearsed: bool,
 ) -> Result<Fresh, Outcome> {
@@ -240,47 +253,48 @@ fn make(
         deps.personal.prepare_all(&owners)?
     }
     .into_iter();
-    let mut seal = |owner: Owner<'_>, texts: &[(&str, &str)]| match sealers.next() {
-        None => Ok(vec![Vec::new(); texts.len()]),
-        Some(key) => texts
-            .iter()
-            .map(|(field, text)| deps.personal.seal_with(&key, owner, field, text))
-            .collect::<Result<Vec<_>, _>>(),
+    let seal = |key: Option<&OwnerKey>, owner: Owner<'_>, field, text: &str| match key {
+        None => Ok(Vec::new()),
+        Some(key) => deps.personal.seal_with(key, owner, field, text),
     };
     let mut fresh = Fresh {
-        customers: HashMap::with_capacity(customers.len()),
-        partners: HashMap::with_capacity(partners.len()),
+        customers: BTreeMap::new(),
+        partners: BTreeMap::new(),
     };
     // In the order of the keys above.
-    for (id, new) in &customers {
-        let texts = [
-            (party::NAME, new.name.as_str()),
-            (party::EMAIL, &new.reached.email),
-        ];
-        let mut sealed = seal(Owner::Customer(id), &texts)?.into_iter();
-        let customer = Customer {
-            id: id.clone(),
-            display_name: sealed.next().unwrap_or_default(),
-            email: sealed.next().unwrap_or_default(),
-            partner: None,
-            contact: new.reached.contact.clone(),
-            external: None,
-            created_at: now,
-        };
-        fresh.customers.insert(id.clone(), Arc::new(customer));
+    for (id, all) in customers {
+        let (key, owner) = (sealers.next(), Owner::Customer(&id));
+        let mut records = HashMap::with_capacity(all.len());
+        for new in all {
+            let customer = Customer {
+                id: id.clone(),
+                display_name: seal(key.as_ref(), owner, party::NAME, &new.name)?,
+                email: seal(key.as_ref(), owner, party::EMAIL, &new.reached.email)?,
+                partner: None,
+                contact: new.reached.contact.clone(),
+                external: None,
+                created_at: now,
+            };
+            records.insert(new, Arc::new(customer));
+        }
+        fresh.customers.insert(id, records);
     }
-    for (id, new) in &partners {
-        let texts = [(party::PARTNER_EMAIL, new.reached.email.as_str())];
-        let mut sealed = seal(Owner::Partner(id), &texts)?.into_iter();
-        let partner = Partner {
-            id: id.clone(),
-            display_name: new.name.clone(),
-            email: sealed.next().unwrap_or_default(),
-            contact: new.reached.contact.clone(),
-            external: None,
-            created_at: now,
-        };
-        fresh.partners.insert(id.clone(), Arc::new(partner));
+    for (id, all) in partners {
+        let (key, owner) = (sealers.next(), Owner::Partner(&id));
+        let mut records = HashMap::with_capacity(all.len());
+        for new in all {
+            let email = &new.reached.email;
+            let partner = Partner {
+                id: id.clone(),
+                display_name: new.name.clone(),
+                email: seal(key.as_ref(), owner, party::PARTNER_EMAIL, email)?,
+                contact: new.reached.contact.clone(),
+                external: None,
+                created_at: now,
+            };
+            records.insert(new, Arc::new(partner));
+        }
+        fresh.partners.insert(id, records);
     }
     Ok(fresh)
 }
