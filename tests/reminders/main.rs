@@ -20,6 +20,7 @@ mod days;
 mod dry_run;
 mod expiring;
 mod extension;
+mod left_out;
 #[allow(dead_code, reason = "the store's tests use the rest of it")]
 #[path = "../store/rig.rs"]
 mod rig;

@@ -196,7 +196,7 @@ fn look(deps: &Deps, tx: &mut Tx<'_>, key: &[u8], now: DateTime<Utc>) -> Result<
 }
 
 impl Batch {
-    /// Does what is due. A license that contradicts itself is left out: it must not hold up all others.
+    /// Does what is due. A license that contradicts itself or can't be read is left out: it must not hold up all others.
     fn take(
         &mut self,
         deps: &Deps,
@@ -228,8 +228,9 @@ impl Batch {
     /// # Errors
     /// What is no fault of the license.
     fn leave_out(&mut self, key: &[u8], outcome: Outcome) -> Result<(), Outcome> {
-        let Outcome::Failed(Fault::Inconsistent(what)) = outcome else {
-            return Err(outcome);
+        let what = match outcome {
+            Outcome::Failed(fault @ (Fault::Inconsistent(_) | Fault::Record(_))) => fault,
+            other => return Err(other),
         };
         self.pass.faulty = self.pass.faulty.saturating_add(1);
         self.faults.push(format!("{}: {what}", key.escape_ascii()));
