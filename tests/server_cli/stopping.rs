@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -88,10 +89,10 @@ async fn a_call_in_work_is_finished_before_the_server_ends() {
     serving.program.signal("TERM");
     serving.program.line("running calls finish");
     serving.program.line("\"listener\":\"staff\"");
-    assert!(
-        connect(&serving.products, &place.ca(), None).await.is_err(),
-        "new calls are refused"
-    );
+    // The line is written a moment before nobody accepts any more.
+    let refused = async { while connect(&serving.products, &place.ca(), None).await.is_ok() {} };
+    let refused = tokio::time::timeout(Duration::from_secs(20), refused).await;
+    refused.expect("new calls are refused");
     let answer = begun.finish("late").await.unwrap();
     assert_eq!(answer.into_inner().partner.unwrap().partner_id, "late");
     assert_eq!(serving.program.wait().code(), Some(0));
@@ -109,4 +110,19 @@ async fn a_second_signal_stops_at_once() {
     assert_eq!(serving.program.wait().code(), Some(1));
     assert!(begun.finish("late").await.is_err());
     assert_eq!(place.partners(), Vec::<String>::new());
+}
+
+/// As `timeout` sends them: to the process, then to its group.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_that_comes_twice_at_once_counts_once() {
+    let place = Place::new();
+    let mut serving = place.serve();
+    let begun = Begun::new(place.admin(&serving).await).await;
+    serving.program.signal("TERM");
+    serving.program.line("running calls finish");
+    serving.program.signal("TERM");
+    serving.program.line("taken for the first");
+    begun.finish("late").await.unwrap();
+    assert_eq!(serving.program.wait().code(), Some(0));
+    assert_eq!(place.partners(), ["late"]);
 }

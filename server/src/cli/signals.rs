@@ -2,11 +2,15 @@
 
 use std::future::pending;
 use std::io;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::exit::{Exit, Failure};
 use crate::serve::Running;
+
+/// How long after the first signal SIGTERM counts as the same.
+const ECHO: Duration = Duration::from_secs(1);
 
 /// SIGINT, SIGTERM and SIGHUP.
 pub(super) struct Signals {
@@ -57,6 +61,19 @@ impl Signals {
         }
     }
 
+    /// The signal after the first, which came at `told`. A supervisor such as `timeout` signals its child and then the child's whole
+    /// group: a SIGTERM so soon is no second one.
+    async fn second(&mut self, told: Instant) -> &'static str {
+        loop {
+            match self.next().await {
+                "SIGTERM" if told.elapsed() < ECHO => {
+                    tracing::info!("SIGTERM again at once, taken for the first");
+                }
+                second => return second,
+            }
+        }
+    }
+
     /// Lets the server work until the first signal, then stops it cleanly; the second signal stops it at once.
     ///
     /// # Errors
@@ -74,9 +91,10 @@ impl Signals {
             signal = first,
             "stopping: running calls finish; a second signal stops at once"
         );
+        let told = Instant::now();
         tokio::select! {
             stopped = running.stop() => Ok(stopped?),
-            second = self.next() => {
+            second = self.second(told) => {
                 tracing::warn!(signal = second, "stopping at once");
                 Err(Failure::new(
                     Exit::Fault,
