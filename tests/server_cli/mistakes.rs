@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use serde_json::Value;
+
 use crate::binaries::{run, upkeep_server};
 use crate::world::{Place, assert_refused};
 
@@ -12,6 +14,27 @@ fn the_name_of_the_commands_themselves_is_given_to_nobody() {
     let answer = place.run(&["staff", "add", "admin", "cli"]);
     assert_refused(answer, 2, &["admin/cli", "could never be withdrawn"]);
     assert!(!place.path("cli.crt").exists());
+}
+
+#[test]
+fn with_json_a_failure_is_one_line_of_json() {
+    let missing = ["verify", "--data", "/nowhere", "--json"];
+    let wrong = ["verify", "--json", "--unknown"];
+    for (arguments, exit, name, part) in [
+        (&missing[..], 4, "DATA", "/nowhere"),
+        (&wrong[..], 2, "USAGE", "unexpected argument '--unknown'"),
+    ] {
+        let (code, stdout, stderr) = run(&mut upkeep_server(arguments));
+        assert_eq!((code, stdout.as_str()), (exit, ""));
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        let failure: Value = serde_json::from_str(&stderr).unwrap();
+        assert_eq!(failure["error"]["code"], name);
+        assert_eq!(failure["error"]["exit"], exit);
+        let message = failure["error"]["message"].as_str().unwrap();
+        assert!(message.contains(part), "{message}");
+    }
+    let (_, _, stderr) = run(&mut upkeep_server(&missing[..3]));
+    assert!(stderr.starts_with("error: "), "{stderr}");
 }
 
 #[test]

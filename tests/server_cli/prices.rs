@@ -92,7 +92,7 @@ async fn a_price_file_is_imported_as_a_whole() {
     assert_refused(
         import(changed, &[]),
         5,
-        &["line 2, amount", "399.00 USD", "--replace"],
+        &["line 2, amount", "399.00 USD", "`replace`"],
     );
     // It has held since a day in the past.
     assert_refused(import(changed, &["--replace"]), 5, &["later day"]);

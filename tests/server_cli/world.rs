@@ -134,7 +134,10 @@ pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, u32)> {
 pub(crate) fn assert_refused(answer: (i32, String, String), code: i32, parts: &[&str]) {
     let (found, stdout, stderr) = answer;
     assert_eq!(found, code, "{stdout}{stderr}");
+    // With `--json` it is quoted.
+    let failure: Value = serde_json::from_str(&stderr).unwrap_or_default();
+    let said = failure["error"]["message"].as_str().unwrap_or(&stderr);
     for part in parts {
-        assert!(stderr.contains(part), "no {part:?} in: {stderr}");
+        assert!(said.contains(part), "no {part:?} in: {said}");
     }
 }

@@ -45,6 +45,20 @@ impl Exit {
             Self::Stopped => 7,
         }
     }
+
+    /// What it is called in JSON.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Fault => "FAULT",
+            Self::Usage => "USAGE",
+            Self::Config => "CONFIG",
+            Self::Data => "DATA",
+            Self::Refused => "REFUSED",
+            Self::Address => "ADDRESS",
+            Self::Stopped => "STOPPED",
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -68,6 +82,13 @@ impl Failure {
 
     pub(super) fn exit(&self) -> Exit {
         self.exit
+    }
+
+    /// The failure as programs read it on standard error.
+    pub(super) fn to_json(&self) -> String {
+        let (code, exit) = (self.exit.name(), self.exit.code());
+        let error = serde_json::json!({ "code": code, "exit": exit, "message": self.message });
+        serde_json::json!({ "error": error }).to_string()
     }
 }
 

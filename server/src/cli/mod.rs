@@ -1,7 +1,7 @@
 //! The command line `upkeep-server`: one file per command, each from its arguments to an exit code.
 //!
-//! Data goes to standard output, with `--json` as one JSON value; what went wrong and all logs go to standard error. Commands
-//! decide nothing about licenses: those that change records call AdminService, over the network or inside this process.
+//! Data goes to standard output, with `--json` as one JSON value; what went wrong, then as one line of JSON, and all logs go to
+//! standard error. Commands decide nothing about licenses: those that change records call AdminService, over the network or inside this process.
 
 mod admin;
 mod audit;
@@ -58,28 +58,39 @@ pub(crate) fn is_price_file(bytes: &[u8]) -> bool {
 
 /// Runs the program with `arguments`, the program's name first.
 fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let json = arguments.iter().any(|argument| argument == "--json");
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            let exit = if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Ok
-            };
-            // A closed terminal changes nothing.
-            let _ = error.print();
-            return exit.into();
-        }
+        Err(error) => return not_understood(&error, json),
     };
     match cli.command.run() {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => {
             if failure.exit() != Exit::Ok {
-                output::error(&failure);
+                output::error(&failure, json);
             }
             failure.exit().into()
         }
     }
+}
+
+/// Shows what clap has to say: help and version, or what is wrong with the command line.
+fn not_understood(error: &clap::Error, json: bool) -> ExitCode {
+    if !error.use_stderr() {
+        // A closed terminal changes nothing.
+        let _ = error.print();
+        return Exit::Ok.into();
+    }
+    if json {
+        let text = error.render().to_string();
+        let what = text.split("\n\nUsage:").next().unwrap_or(&text);
+        let what = what.strip_prefix("error: ").unwrap_or(what).trim();
+        output::error(&Failure::new(Exit::Usage, what), true);
+    } else {
+        let _ = error.print();
+    }
+    Exit::Usage.into()
 }
 
 /// The license server of Upkeep: activations, maintenance, deactivation against proof, upgrade codes.
@@ -178,7 +189,10 @@ Exit codes:
   4  the data directory is missing, in use, damaged, or of a newer format
   5  refused by the server's rules, or the server can't be reached or is not serving
   6  an address to listen on is taken or not this machine's
-  7  the store stopped while serving, after a failed write; start again, it recovers";
+  7  the store stopped while serving, after a failed write; start again, it recovers
+
+With --json a failure is one line on standard error, such as
+  {\"error\":{\"code\":\"DATA\",\"exit\":4,\"message\":\"...\"}}";
 
 #[cfg(test)]
 mod tests {

@@ -61,8 +61,11 @@ pub(super) fn line(text: impl fmt::Display) -> Result<(), Failure> {
 }
 
 /// Says on standard error why the command failed.
-pub(super) fn error(failure: &Failure) {
-    note(format_args!("error: {failure}"));
+pub(super) fn error(failure: &Failure, json: bool) {
+    match json {
+        true => note(failure.to_json()),
+        false => note(format_args!("error: {failure}")),
+    }
 }
 
 /// Says something on standard error.

@@ -202,10 +202,7 @@ fn remarks(batch: &[Row], found: Vec<PriceProblem>) -> Vec<Remark> {
         Remark {
             line: batch.get(index).map_or(0, |row| row.line),
             column: column_of(&problem.field).to_owned(),
-            // The API speaks to programs.
-            description: problem
-                .description
-                .replace("ask for a replacement", "add --replace"),
+            description: problem.description,
         }
     };
     found.into_iter().map(remark).collect()

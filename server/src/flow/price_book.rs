@@ -184,7 +184,7 @@ fn judge(
                 let today = programme.today(call.now).map_err(|_| CLOCK)?;
                 if change == Change::Refused {
                     let text = format!(
-                        "the book has {} from that day on; ask for a replacement, or give a later day",
+                        "the book has {} from that day on, which only `replace` changes; or give a later day",
                         known.amount
                     );
                     wrong("amount", text, Reason::InvalidField);
