@@ -165,6 +165,11 @@ fn worlds() -> Config {
     config(u32::try_from(calls.div_ceil(WORLD)).unwrap())
 }
 
+fn say(which: &str) {
+    let calls = worlds().cases as usize * WORLD;
+    println!("G9: {calls} calls {which}, each with a defined answer");
+}
+
 #[test]
 fn g9_every_message_that_is_right_by_type_has_a_defined_answer() {
     let grammar = Grammar::read();
@@ -190,6 +195,7 @@ fn g9_every_message_that_is_right_by_type_has_a_defined_answer() {
             Ok(())
         })
         .unwrap();
+    say("right by type");
 }
 
 #[test]
@@ -217,6 +223,7 @@ fn g9_every_damaged_message_has_a_defined_answer() {
             Ok(())
         })
         .unwrap();
+    say("damaged");
 }
 
 /// What was answered is sent again, by others, to other methods, in any order.
@@ -253,6 +260,7 @@ fn g9_every_sequence_has_defined_answers() {
             Ok(())
         })
         .unwrap();
+    say("in any order");
 }
 
 fn damage(message: &mut Vec<u8>, dice: &mut Dice) {
