@@ -324,6 +324,12 @@ pub(crate) async fn settle(
     let mut settled = Settled::default();
     let mut running = JoinSet::new();
     for life in lives {
+        // However slow the disk is, a server refuses none of so few for load.
+        if running.len() == AT_ONCE
+            && let Some(keeps) = running.join_next().await
+        {
+            settled.live += usize::from(keeps.unwrap()?);
+        }
         settled.acknowledged += life.acknowledged.len();
         let (line, key) = (line.clone(), key.clone());
         running.spawn(async move { life.settle(line, &key).await });
@@ -333,3 +339,6 @@ pub(crate) async fn settle(
     }
     Ok(settled)
 }
+
+/// How many clients ask again together.
+const AT_ONCE: usize = 32;
