@@ -137,6 +137,31 @@ fn success_clears_the_serial_but_not_the_network() {
     );
 }
 
+/// As many as are free come back in an hour: a busy network with a slip now and then never waits.
+#[test]
+fn time_makes_up_for_failures() {
+    let mut limiter = GuessLimiter::new(limits());
+    let home = ip("192.0.2.1");
+    let slip = |limiter: &mut GuessLimiter, at| {
+        let name = serial(&format!("SER-{at}"));
+        assert_eq!(limiter.check(after(at), &name, home), Ok(()), "{at}");
+        limiter.fail(after(at), &name, home);
+    };
+    for n in 0..300 {
+        slip(&mut limiter, n * 130);
+    }
+    // All at once, no more than are free; and after that one in two minutes.
+    let now = 300 * 130;
+    for n in 0..30 {
+        slip(&mut limiter, now + n);
+    }
+    let fresh = serial("SER-FRESH");
+    limiter.fail(after(now + 30), &fresh, home);
+    assert!(limiter.check(after(now + 30), &fresh, home).is_err());
+    slip(&mut limiter, now + 300);
+    assert_eq!(limiter.check(after(now + 300), &fresh, home), Ok(()));
+}
+
 #[test]
 fn a_quiet_day_forgets() {
     let mut limiter = GuessLimiter::new(limits());
@@ -206,17 +231,18 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 0..300)
 }
 
-/// What the limiter promises, kept without bounds: when each key failed, in time that never runs back.
+/// What the limiter promises, kept without bounds: what is left of each key's failures, when the last was, and since when one more is
+/// being made up for; in seconds that never run back.
 #[derive(Default)]
 struct Model {
-    serials: BTreeMap<u8, (u32, u64)>,
-    networks: BTreeMap<u8, (u32, u64)>,
+    serials: BTreeMap<u8, (u32, u64, u64)>,
+    networks: BTreeMap<u8, (u32, u64, u64)>,
 }
 
 impl Model {
     fn wait(&self, limits: &GuessLimits, now: u64, serial: u8, network: u8) -> u64 {
-        let of = |kept: Option<&(u32, u64)>, backoff: u64, free: u32| match kept {
-            Some((failures, at)) if now - at < limits.forget_after.as_secs() => {
+        let of = |kept: Option<&(u32, u64, u64)>, backoff: u64, free: u32| match kept {
+            Some((failures, at, _)) if now - at < limits.forget_after.as_secs() => {
                 let beyond = failures.saturating_sub(free);
                 let wait = if beyond == 0 {
                     0
@@ -233,12 +259,22 @@ impl Model {
 
     fn fail(&mut self, limits: &GuessLimits, now: u64, serial: u8, network: u8) {
         let forget = limits.forget_after.as_secs();
-        for (map, key) in [(&mut self.serials, serial), (&mut self.networks, network)] {
-            let entry = map.entry(key).or_insert((0, now));
-            if now - entry.1 >= forget {
-                entry.0 = 0;
+        for (map, key, each) in [
+            (&mut self.serials, serial, 3_600 / 5),
+            (&mut self.networks, network, 3_600 / 30),
+        ] {
+            let (mut left, at, mut since) = map.get(&key).copied().unwrap_or((0, now, now));
+            if now - at >= forget {
+                left = 0;
             }
-            *entry = (entry.0 + 1, now);
+            while left > 0 && now - since >= each {
+                left -= 1;
+                since += each;
+            }
+            if left == 0 {
+                since = now;
+            }
+            map.insert(key, (left + 1, now, since));
         }
     }
 }

@@ -6,7 +6,7 @@ use upkeep::rpc::v1::admin_service_client::AdminServiceClient;
 use upkeep::rpc::v1::support_service_client::SupportServiceClient;
 use upkeep_server::pki::Role;
 
-use super::{Calls, Shop, ask, quote, reason, refused, software};
+use super::{Calls, Shop, ask, on_dongle, quote, reason, refused, software};
 use crate::device::{Device, Wish, request_id};
 
 /// Every call about the license `serial`, once.
@@ -234,5 +234,31 @@ async fn a_product_code_asks_and_does_not_order() {
     let cancelled = shop.customer.cancel_maintenance(request).await;
     assert_eq!(reason(&cancelled.unwrap_err()), "CREDENTIAL_KIND_MISMATCH");
     shop.customer.place_order(by(&own)).await.unwrap();
+    shop.stop().await;
+}
+
+/// A hardware key's number is printed on it: whoever reads it makes up for no guess at a code.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_number_of_a_hardware_key_buys_no_guesses() {
+    let mut shop = Shop::open("2019-06-01").await;
+    let number = shop
+        .sell(on_dongle("VOL-1", "volocity", "VH-1", "2018-09-01"))
+        .await;
+    let guess = v1::Credential {
+        secret: Some(v1::credential::Secret::DongleNumber("VH-2".into())),
+    };
+    let mut told = Vec::new();
+    for _ in 0..12 {
+        for credential in [&guess, &number] {
+            let asked = v1::GetMaintenanceRequest {
+                serial: "VOL-1".into(),
+                credential: Some(credential.clone()),
+            };
+            let answer = shop.customer.get_maintenance(asked).await;
+            told.push(answer.map_or_else(|refused| reason(&refused), |_| String::new()));
+        }
+    }
+    assert_eq!(told[1], "", "{told:?}");
+    assert_eq!(told.last().unwrap(), "TOO_MANY_TRIES", "{told:?}");
     shop.stop().await;
 }

@@ -2,7 +2,8 @@
 //!
 //! Failures are counted three times: per canonical serial number, so that ten spellings of a serial count as one; per network
 //! (/24 in IPv4, /48 in IPv6); and for the whole server in a minute. It does not know whether a serial exists: unknown ones are
-//! counted alike, so the limiter tells nobody which do. Memory is bounded: the key that failed longest ago is forgotten first.
+//! counted alike, so the limiter tells nobody which do. Failures are made up for by time, as many in an hour as are free: who mistypes
+//! now and then, or shares a network with many who do, is not locked out in the end. Memory is bounded: the key that failed longest ago is forgotten first.
 //!
 //! Pure: time is a parameter. Flows keep one behind a lock, ask [`GuessLimiter::check`] right before they compare a credential
 //! (after any queue, because tries that wait together are not counted against each other), and report what came of it.
@@ -24,7 +25,7 @@ mod tracked;
 /// How many failures are free, and how the waiting grows after them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// Failures without any wait.
+    /// Failures without any wait. As many are made up for in an hour, one by one.
     pub free: u32,
     /// The wait after the next one; each further failure doubles it.
     pub first: Duration,
@@ -133,8 +134,9 @@ impl GuessLimiter {
     /// Counts a wrong credential for `serial` from `ip`.
     pub fn fail(&mut self, now: DateTime<Utc>, serial: &SerialNumber, ip: IpAddr) {
         let now = self.time.at(now);
-        self.serials.fail(now, serial);
-        self.networks.fail(now, &Network::of(ip));
+        self.serials.fail(now, serial, &self.limits.serial);
+        self.networks
+            .fail(now, &Network::of(ip), &self.limits.network);
         self.minute.fail(now);
     }
 
@@ -158,7 +160,8 @@ impl GuessLimiter {
     /// Counts a failure from `ip` of a call that names no serial number.
     pub fn fail_network(&mut self, now: DateTime<Utc>, ip: IpAddr) {
         let now = self.time.at(now);
-        self.networks.fail(now, &Network::of(ip));
+        self.networks
+            .fail(now, &Network::of(ip), &self.limits.network);
         self.minute.fail(now);
     }
 

@@ -17,10 +17,34 @@ pub(super) struct Tracked<K> {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
+    /// Those that are not made up for.
     failures: u32,
     failed_at: Duration,
+    /// Since when one more is being made up for.
+    since: Duration,
     turn: u64,
 }
+
+impl Entry {
+    /// What is left of its failures at `now`, and since when one more is being made up for: as many as are free come back in an hour,
+    /// one by one.
+    fn left(&self, now: Duration, free: u32) -> (u32, Duration) {
+        let Some(each) = HOUR.checked_div(free) else {
+            return (self.failures, self.since);
+        };
+        let passed = now.saturating_sub(self.since).as_nanos();
+        let made_up = passed.checked_div(each.as_nanos()).unwrap_or_default();
+        match u32::try_from(made_up) {
+            Ok(made_up) if made_up < self.failures => (
+                self.failures.saturating_sub(made_up),
+                self.since.saturating_add(each.saturating_mul(made_up)),
+            ),
+            _ => (0, now),
+        }
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 impl<K: Ord + Clone> Tracked<K> {
     pub(super) fn new(most: usize, forget_after: Duration) -> Self {
@@ -45,7 +69,7 @@ impl<K: Ord + Clone> Tracked<K> {
         backoff.wait_after(entry.failures).saturating_sub(passed)
     }
 
-    pub(super) fn fail(&mut self, now: Duration, key: &K) {
+    pub(super) fn fail(&mut self, now: Duration, key: &K, backoff: &Backoff) {
         let before = self.forget(key).filter(|entry| {
             let passed = now.saturating_sub(entry.failed_at);
             passed < self.forget_after
@@ -58,10 +82,11 @@ impl<K: Ord + Clone> Tracked<K> {
         }
         let turn = self.next_turn;
         self.next_turn = turn.saturating_add(1);
-        let failures = before.map_or(0, |entry| entry.failures).saturating_add(1);
+        let (failures, since) = before.map_or((0, now), |entry| entry.left(now, backoff.free));
         let entry = Entry {
-            failures,
+            failures: failures.saturating_add(1),
             failed_at: now,
+            since,
             turn,
         };
         self.entries.insert(key.clone(), entry);
