@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -160,6 +160,7 @@ where
                 request.extensions_mut().insert(Deadline(deadline));
             }
             let mut turn = None;
+            let waited = AtomicBool::new(false);
             let is_paced = admitted.is_paced;
             let work = async {
                 if is_paced && !pace::is_streamed(&method) {
@@ -171,7 +172,7 @@ where
                 if is_paced {
                     turn = Some(rules.turn()?);
                 }
-                let Ok(response) = inner.call(request).await;
+                let Ok(response) = noticed(inner.call(request), &waited).await;
                 Ok(response)
             };
             let answer = caught(work);
@@ -182,7 +183,7 @@ where
                     .unwrap_or_else(|_| Ok(Ok(too_late().into_http()))),
             };
             if let Some(turn) = turn
-                && !answer.as_ref().is_ok_and(is_malformed)
+                && waited.into_inner()
             {
                 turn.ended();
             }
@@ -260,12 +261,17 @@ impl Rules {
     }
 }
 
-/// Whether the call went no further than its form: it waited for no disk, so it tells nothing of the pace of those that do.
-fn is_malformed(answer: &Result<Response<Body>, Busy>) -> bool {
-    let Ok(response) = answer else { return false };
-    let status = Status::from_header_map(response.headers());
-    let malformed = [Code::InvalidArgument, Code::Unimplemented];
-    status.is_some_and(|status| malformed.contains(&status.code()))
+/// Says whether the call waited for anything: one that was refused by its form did not, and tells nothing of the pace of those that do.
+async fn noticed<F: Future>(call: F, waited: &AtomicBool) -> F::Output {
+    let mut call = pin!(call);
+    poll_fn(|cx| {
+        let polled = call.as_mut().poll(cx);
+        if polled.is_pending() {
+            waited.store(true, Ordering::Relaxed);
+        }
+        polled
+    })
+    .await
 }
 
 /// As many calls are in work as there may be.
@@ -480,12 +486,13 @@ mod tests {
         assert_eq!(at(Some("soon")), Some(10_000));
     }
 
-    #[test]
-    fn a_call_that_fails_by_its_form_says_nothing_of_the_pace() {
-        let answer = |code| is_malformed(&Ok(Status::new(code, "").into_http()));
-        assert!(answer(Code::InvalidArgument) && answer(Code::Unimplemented));
-        assert!(!answer(Code::ResourceExhausted) && !answer(Code::Ok));
-        assert!(!is_malformed(&Err(Busy)));
+    #[tokio::test]
+    async fn a_call_that_waited_for_nothing_says_nothing_of_the_pace() {
+        let waited = AtomicBool::new(false);
+        noticed(async {}, &waited).await;
+        assert!(!waited.load(Ordering::Relaxed));
+        noticed(tokio::task::yield_now(), &waited).await;
+        assert!(waited.load(Ordering::Relaxed));
     }
 
     #[tokio::test]
