@@ -13,7 +13,7 @@ use upkeep_server::pki::Role;
 
 use crate::grammar::{Dice, Grammar, Method, Pool, call};
 use crate::size;
-use crate::world::{As, Device, World, defined, details, fresh_id, license, run};
+use crate::world::{As, Device, World, defined, details, fresh_id, license, reason, run};
 
 const PARTNERS: [&str; 3] = ["acme", "other", "third"];
 const NOBODY: &str = "00000000-0000-4000-8000-ffffffffffff";
@@ -138,6 +138,43 @@ async fn ask(
 }
 
 /// Three partners, and for each as many licenses, every one with a seat, a request, a quote and an order.
+/// Nor is there anything of a partner in the history of another's license, or of one that does not exist.
+#[test]
+fn a_partner_writes_nothing_about_what_is_anothers() {
+    run(async {
+        let world = World::selling().await;
+        populate(&world, 1).await;
+        let mut calls = MaintenanceServiceClient::new(world.named(Role::Partner, "acme"));
+        let head = world.store().head();
+        for serial in ["SM-OTHER-000", "SM-9999"] {
+            let serial = serial.to_owned();
+            let ordered = v1::PlaceOrderRequest {
+                request_id: fresh_id(),
+                serial: serial.clone(),
+                quote_id: NOBODY.to_owned(),
+                ..Default::default()
+            };
+            let cancelled = v1::CancelMaintenanceRequest {
+                request_id: fresh_id(),
+                serial: serial.clone(),
+                ..Default::default()
+            };
+            let unlocked = v1::GetUnlockCodeRequest {
+                serial,
+                ..Default::default()
+            };
+            for refused in [
+                calls.place_order(ordered).await.map(drop),
+                calls.cancel_maintenance(cancelled).await.map(drop),
+                calls.get_unlock_code(unlocked).await.map(drop),
+            ] {
+                assert_eq!(reason(&refused.unwrap_err()), "NOT_YOUR_CUSTOMER");
+            }
+        }
+        assert_eq!(world.store().head(), head);
+    });
+}
+
 async fn populate(world: &World, each: usize) -> Vec<Thing> {
     third_partner(world).await;
     let mut things = Vec::new();

@@ -8,7 +8,7 @@ use upkeep::serial::SerialNumber;
 
 use super::authenticate::{Credential, authenticate};
 use super::once::Principal;
-use super::{Call, Caller, Deps, Outcome};
+use super::{Call, Caller, Deps, Outcome, whole_micros};
 use crate::domain::license::License;
 use crate::domain::machine::{LicenseState, Role, SmaEvent, SmaState, step};
 use crate::domain::order::Order;
@@ -27,10 +27,11 @@ pub(crate) struct Asker {
     kind: Option<CredentialKind>,
 }
 
-/// Finds out who asks. A client certificate says it by itself; without one the serial needs its secret.
+/// Finds out who asks. A client certificate says it by itself; without one the serial needs its secret. What a partner may not speak for
+/// is refused here, without a transaction: it leaves nothing in the history of another's license.
 ///
 /// # Errors
-/// MISSING_FIELD without a secret, then as [`authenticate`].
+/// MISSING_FIELD without a secret, then as [`authenticate`]; with a certificate as [`Asker::license`].
 pub(crate) async fn prove(
     deps: &Arc<Deps>,
     call: &Call,
@@ -45,12 +46,16 @@ pub(crate) async fn prove(
         }
         _ => (None, None),
     };
-    Ok(Asker {
+    let asker = Asker {
         caller: call.caller.clone(),
         serial: serial.clone(),
         generation,
         kind,
-    })
+    };
+    if call.caller.role != Role::EndUser {
+        asker.license(deps, &mut &deps.store, whole_micros(call.now))?;
+    }
+    Ok(asker)
 }
 
 /// Refuses a role that may never cause `event`, before anything is looked up (N-10).
