@@ -1,5 +1,6 @@
 //! A license that can't be decided holds up no other.
 
+use upkeep::rpc::v1;
 use upkeep_server::flow::due;
 use upkeep_server::store::{StoreError, Tx};
 
@@ -29,6 +30,12 @@ fn what_cannot_be_decided_holds_up_nobody() {
         garble(&world, b'c', "alone").await;
         garble(&world, b'l', "TK-2").await;
         world.clock.set(noon("2025-10-31"));
+        let dry = v1::RunRemindersRequest {
+            dry_run: true,
+            ..Default::default()
+        };
+        let listed = world.admin().run_reminders(dry).await.unwrap();
+        assert_eq!(listed.into_inner().reminders.len(), 1);
         let pass = due::run(world.deps(), u64::MAX).await.unwrap();
         assert_eq!((pass.faulty, pass.settled), (2, 1));
         assert_eq!(mails(&world), ["TK-3/2026-01-14/75/partner/acme"]);

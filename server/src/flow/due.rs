@@ -228,10 +228,7 @@ impl Batch {
     /// # Errors
     /// What is no fault of the license.
     fn leave_out(&mut self, key: &[u8], outcome: Outcome) -> Result<(), Outcome> {
-        let what = match outcome {
-            Outcome::Failed(fault @ (Fault::Inconsistent(_) | Fault::Record(_))) => fault,
-            other => return Err(other),
-        };
+        let what = own_fault(outcome)?;
         self.pass.faulty = self.pass.faulty.saturating_add(1);
         self.faults.push(format!("{}: {what}", key.escape_ascii()));
         Ok(())
@@ -365,37 +362,68 @@ pub(crate) fn preview(
     let mut planned = Vec::new();
     let mut store = &deps.store;
     for key in found {
-        let Some((_, serial)) = keys::due_parts(&key) else {
-            continue;
-        };
-        let stored: Option<License> = store.load(&keys::license(&serial))?;
-        let Some(stored) = stored else { continue };
-        let programme = deps.programme(&stored)?;
-        let today = match on {
-            Some(day) => day,
-            None => deps.today(&stored, now)?,
-        };
-        let license = stored.at(programme, today);
-        let due = decide(programme, &license, today);
-        if due.is_empty() {
-            continue;
+        match plan(deps, &mut store, &key, on, now) {
+            Ok(found) => planned.extend(found),
+            Err(outcome) => {
+                let fault = own_fault(outcome)?;
+                let key = key.escape_ascii();
+                tracing::error!(%key, %fault, "a license is left out of the preview, as the pass will do");
+            }
         }
-        let mut mails = Vec::new();
-        for notice in due.notices {
-            let to = recipient(deps, &mut store, &license, notice.to)?;
-            mails.push(PlannedMail {
-                language: language(&mut store, &to)?,
-                notice,
-                to,
-            });
-        }
-        planned.push(Planned {
-            serial,
-            mails,
-            extension: due.extension,
-        });
     }
     Ok((planned, next))
+}
+
+/// What a pass would do for the license behind a key of the index, if anything.
+fn plan(
+    deps: &Deps,
+    reads: &mut impl Records,
+    key: &[u8],
+    on: Option<CivilDate>,
+    now: DateTime<Utc>,
+) -> Result<Option<Planned>, Outcome> {
+    let Some((_, serial)) = keys::due_parts(key) else {
+        return Ok(None);
+    };
+    let stored: Option<License> = reads.load(&keys::license(&serial))?;
+    let Some(stored) = stored else {
+        return Ok(None);
+    };
+    let programme = deps.programme(&stored)?;
+    let today = match on {
+        Some(day) => day,
+        None => deps.today(&stored, now)?,
+    };
+    let license = stored.at(programme, today);
+    let due = decide(programme, &license, today);
+    if due.is_empty() {
+        return Ok(None);
+    }
+    let mut mails = Vec::new();
+    for notice in due.notices {
+        let to = recipient(deps, reads, &license, notice.to)?;
+        mails.push(PlannedMail {
+            language: language(reads, &to)?,
+            notice,
+            to,
+        });
+    }
+    Ok(Some(Planned {
+        serial,
+        mails,
+        extension: due.extension,
+    }))
+}
+
+/// What is wrong with one license alone.
+///
+/// # Errors
+/// The outcome, if it is no fault of a license.
+fn own_fault(outcome: Outcome) -> Result<Fault, Outcome> {
+    match outcome {
+        Outcome::Failed(fault @ (Fault::Inconsistent(_) | Fault::Record(_))) => Ok(fault),
+        other => Err(other),
+    }
 }
 
 fn language(reads: &mut impl Records, to: &Recipient) -> Result<String, Outcome> {
