@@ -86,6 +86,14 @@ impl Pepper {
         mac(&self.0, &[b"body", method.as_bytes(), body])
     }
 
+    /// Tells keys apart: the code stands for the code key, `first` is the id of the first issuing key.
+    pub(crate) fn keys(&self, code: &Code, first: &str) -> [u8; 32] {
+        mac(
+            &self.0,
+            &[b"keys", code.canonical().as_bytes(), first.as_bytes()],
+        )
+    }
+
     /// Authenticates a challenge.
     pub(crate) fn challenge(&self, fields: &[u8]) -> [u8; 32] {
         mac(&self.0, &[b"challenge", fields])

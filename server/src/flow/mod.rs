@@ -35,7 +35,7 @@ pub(crate) mod new_license;
 pub(crate) mod once;
 pub(crate) mod order;
 pub(crate) mod outbox;
-mod own_keys;
+pub(crate) mod own_keys;
 pub(crate) mod page_token;
 pub mod parts;
 pub(crate) mod party;

@@ -1,37 +1,75 @@
 //! Whether the keys are those that the records were made with: somebody may have put back another server's.
+//!
+//! The first start puts a digest on record that depends on each of them, before anything else is. So another server's keys are known
+//! for what they are in a store of any age, and never make a record that the right ones could not read.
 
+use chrono::{DateTime, Utc};
 use upkeep::id::ActivationId;
-use upkeep::jws::SigningInput;
 
-use super::{Deps, Fault};
-use crate::domain::activation::Activation;
-use crate::record::{Reads, Records, keys};
+use super::Fault;
+use crate::keys::Keys;
+use crate::record::event::Event;
+use crate::record::{self, keys};
+use crate::secrets::{Codes, Pepper};
+use crate::store::{Committed, Store, StoreError, Tx};
 
-impl Deps {
-    /// Whether the secrets and the issuing keys fit the first seat on record; with no seat, any keys do.
-    ///
-    /// A seat's product code follows from the code key, the place where its digest stands from the pepper, and its certificate names
-    /// the issuing key.
+/// What the keys leave on record. It tells nothing of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark([u8; 32]);
+
+impl Mark {
+    /// That of `keys`.
     ///
     /// # Errors
-    /// Faults.
-    pub(crate) fn keys_are_own(&self) -> Result<bool, Fault> {
-        let mut store = &self.store;
-        let codes = keys::table(b'q');
-        let Some((place, id)) = store.range(&codes.from, &codes.to, 1)?.pop() else {
-            return Ok(true);
-        };
-        let id = ActivationId::from_slice(&id).map_err(|_| MALFORMED)?;
-        let seat: Option<Activation> = store.load(&keys::activation(&id))?;
-        let seat = seat.ok_or(MALFORMED)?;
-        let mac = self
-            .pepper
-            .product_code(&seat.serial, &self.codes.product(&id));
-        let issued_by = SigningInput::parse(&seat.certificate)?.kid();
-        let known = self.ring.load().keys();
-        Ok(place == keys::product_code(&seat.serial, &mac)
-            && known.iter().any(|key| key.kid() == issued_by))
+    /// [`Fault::Inconsistent`], never.
+    pub(crate) fn of(keys: &Keys) -> Result<Self, Fault> {
+        // The product code of a seat that nobody has.
+        let nobody = ActivationId::from_slice(&[0; 16]).map_err(|_| NO_ID)?;
+        let code = Codes::new(keys.code_key()).product(&nobody);
+        let signer = keys.signer();
+        let mark = Pepper::new(keys.pepper()).keys(&code, signer.key_id());
+        Ok(Self(mark))
+    }
+
+    /// That of the keys that the records were made with; none before the first start.
+    ///
+    /// # Errors
+    /// Store faults.
+    pub(crate) fn on_record(store: &Store) -> Result<Option<Self>, Fault> {
+        match store.get(&keys::own_keys())? {
+            None => Ok(None),
+            Some(bytes) => bytes
+                .try_into()
+                .map(|mark| Some(Self(mark)))
+                .map_err(|_| MALFORMED),
+        }
+    }
+
+    /// Puts it on record, with an event; one that is there stays as it is.
+    ///
+    /// # Errors
+    /// Store faults.
+    pub(crate) async fn keep(self, store: &Store, now: DateTime<Utc>) -> Result<(), Fault> {
+        let kept = store.transact(ACTION, move |tx| self.stage(tx, now));
+        Ok(kept.await.map(Committed::into_inner)?)
+    }
+
+    fn stage(self, tx: &mut Tx<'_>, now: DateTime<Utc>) -> Result<(), StoreError> {
+        if tx.get(&keys::own_keys())?.is_some() {
+            return Ok(());
+        }
+        tx.put(keys::own_keys(), self.0.to_vec());
+        tx.event(record::encode(&Event {
+            at: now.timestamp_micros(),
+            actor: "system".to_owned(),
+            action: ACTION.to_owned(),
+            outcome: "ok".to_owned(),
+            ..Event::default()
+        }));
+        Ok(())
     }
 }
 
-const MALFORMED: Fault = Fault::Inconsistent("a product code names no seat");
+const ACTION: &str = "MarkKeys";
+const NO_ID: Fault = Fault::Inconsistent("sixteen zero bytes are no id");
+const MALFORMED: Fault = Fault::Inconsistent("the mark of the keys is no digest");

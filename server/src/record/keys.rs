@@ -46,6 +46,8 @@
 //! | `H/ek nv serial` | the live activation (16 bytes) of a license on a counter |
 //! | `Y/key 0 kid` | issuing key, without its private half |
 //! | `Y/list 0` | the newest key list that the root certified |
+//! | `W/t ek`, `W/d dongle` | the enrollments that wait for their activation on one TPM or dongle |
+//! | `d/keys` | a digest (32 bytes) that depends on the keys of the server whose records these are |
 //! | `V/certificate 0 holder 0 sha256` | client certificate that was issued |
 //! | `V/holder 0 holder` | since when none of a holder's earlier certificates counts |
 
@@ -117,6 +119,10 @@ pub(crate) fn table(letter: u8) -> Range {
 /// The serial at the end of a `.../serial` index key whose prefix is `range.from`.
 pub(crate) fn tail<'a>(key: &'a [u8], prefix: &Range) -> &'a [u8] {
     key.get(prefix.from.len()..).unwrap_or_default()
+}
+
+pub(crate) fn own_keys() -> Vec<u8> {
+    Key::table(b'd').raw(b"keys").done()
 }
 
 pub(crate) fn product(id: &ProductId) -> Vec<u8> {

@@ -4,6 +4,7 @@
 //! [`Server::start`] takes two bound sockets and serves; [`Running::stop`] ends it without losing a call. Signals, exit codes
 //! and log set-up are the command line's.
 
+mod apart;
 mod at_work;
 mod background;
 mod certificate;
@@ -14,6 +15,7 @@ mod programmes;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ use crate::clock::Clock;
 use crate::config::{GuessLimits, Settings};
 use crate::domain::guess::{self, Backoff};
 use crate::endorsement::{Bundle, EndorsementErrors};
+use crate::flow::own_keys::Mark;
 use crate::flow::parts::{Parts, PasswordRule};
 use crate::flow::{Deps, Fault};
 use crate::keys::log::LogKey;
@@ -149,6 +152,8 @@ impl Server {
         let products = listener(ListenerKind::Products, messages.products)?;
         let staff = listener(ListenerKind::Staff(keys.client_trust()), messages.staff)?;
 
+        let store = Store::open(watched(store, &metrics))?;
+        check_keys(&store, (&keys, keys_dir(data_dir)), &*clock, purpose)?;
         let personal_dir = keys_dir(data_dir).join("customers");
         let log_key = match purpose {
             Purpose::Serve => {
@@ -158,7 +163,6 @@ impl Server {
             Purpose::Check => LogKey::open_or_passing(data_dir, &settings.issuer, &*random),
         };
         let log_key = log_key.map_err(KeysError::from)?;
-        let store = Store::open(watched(store, &metrics))?;
         let programmes = programmes::with_kept(&store, &files, &*clock, purpose)?;
         let parts = Parts {
             store,
@@ -180,10 +184,6 @@ impl Server {
             Fault::Keys(error) => ServeError::Keys(error),
             fault => ServeError::Parts(fault),
         })?;
-        if !deps.keys_are_own().map_err(ServeError::Parts)? {
-            let dir = keys_dir(data_dir);
-            return Err(KeysError::Foreign { dir }.into());
-        }
         Ok(Self {
             settings: settings.clone(),
             mailer,
@@ -412,6 +412,24 @@ fn open_mail(settings: &Settings) -> Result<(Stationery, Option<Mailer>), MailEr
     Ok((stationery, Mailer::open(&settings.mail)?))
 }
 
+/// Refuses another server's keys, before anything is written with them; what the own ones leave on record is there from the first start
+/// on.
+fn check_keys(
+    store: &Store,
+    (keys, dir): (&Keys, PathBuf),
+    clock: &dyn Clock,
+    purpose: Purpose,
+) -> Result<(), ServeError> {
+    let own = Mark::of(keys).map_err(ServeError::Parts)?;
+    match Mark::on_record(store).map_err(ServeError::Parts)? {
+        Some(known) if known != own => Err(KeysError::Foreign { dir }.into()),
+        None if purpose == Purpose::Serve => {
+            apart::wait(own.keep(store, clock.now()))?.map_err(ServeError::Parts)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The settings' limits in the form of the domain: as many failures are free as the settings allow in an hour.
 fn guess_limits(limits: &GuessLimits) -> guess::GuessLimits {
     let backoff = |free| Backoff {
@@ -426,7 +444,7 @@ fn guess_limits(limits: &GuessLimits) -> guess::GuessLimits {
         serial: backoff(limits.per_serial_per_hour),
         network: backoff(limits.per_network_per_hour),
         global_per_minute: limits.per_minute,
-        // A wait that is not over is not forgotten, and nobody gets the free ones again by waiting some hours.
+        // A wait that is not over is not forgotten.
         forget_after: limits.lockout_max.max(DAY),
         tracked: usize::try_from(tracked)
             .unwrap_or(MOST_TRACKED)

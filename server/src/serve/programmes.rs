@@ -1,13 +1,11 @@
 //! Programmes at the start of a server: its files, and the revisions that its store keeps.
 
-use std::thread;
-
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::programme::{Programme, Programmes, built_in_files};
 use crate::flow::programme;
-use crate::serve::Purpose;
 use crate::serve::error::ServeError;
+use crate::serve::{Purpose, apart};
 use crate::store::Store;
 
 /// Reads the programme files, or takes the built-in programmes.
@@ -67,17 +65,7 @@ pub(super) fn with_kept(
     }
     if !new.is_empty() && purpose == Purpose::Serve {
         let now = clock.now();
-        // The store answers to a task; this may be one already, so the wait has a thread of its own.
-        let kept = thread::scope(|scope| {
-            let wait = scope.spawn(|| -> Result<(), ServeError> {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .build()
-                    .map_err(ServeError::Resources)?;
-                Ok(runtime.block_on(programme::keep(store, now, new))?)
-            });
-            wait.join()
-        });
-        kept.map_err(|_| ServeError::Panicked)??;
+        apart::wait(programme::keep(store, now, new))??;
     }
     Ok(programmes)
 }
