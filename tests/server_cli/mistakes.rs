@@ -37,6 +37,21 @@ fn with_json_a_failure_is_one_line_of_json() {
     assert!(stderr.starts_with("error: "), "{stderr}");
 }
 
+/// Nothing is issued that could not be handed out.
+#[test]
+fn a_certificate_does_not_go_beside_another_servers() {
+    let place = Place::new();
+    let (code, _, stderr) = place.run(&["partner", "add", "acme", "--name", "Acme"]);
+    assert_eq!(code, 0, "{stderr}");
+    fs::create_dir(place.path("foreign")).unwrap();
+    fs::write(place.path("foreign/ca.crt"), "another").unwrap();
+    let again = ["partner", "certificate", "acme", "--out", "foreign"];
+    assert_refused(place.run(&again), 2, &["another server's"]);
+    let (_, listed, _) = place.run(&["partner", "certificates", "acme", "--json"]);
+    let listed: Vec<Value> = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed.len(), 1, "{listed:?}");
+}
+
 #[test]
 fn an_id_may_begin_with_a_hyphen() {
     let place = Place::new();

@@ -119,6 +119,12 @@ fn a_store_is_not_served_without_its_configuration() {
     let name = file.display().to_string();
     assert_refused(place.run(&["serve"]), 3, &[&name, "--config"]);
     assert_refused(place.run(&["config", "check"]), 3, &[&name]);
+    // Nor does a command sign with them, or put them on record.
+    let add = ["partner", "add", "acme", "--name", "Acme"];
+    for command in [&add[..], &["audit", "checkpoint"], &["keys", "rotate"]] {
+        assert_refused(place.run(command), 3, &[&name]);
+    }
+    assert!(!place.data().join("keys/log.key").exists());
     fs::write(&file, text).unwrap();
     place.serve().stop();
 }
@@ -147,7 +153,13 @@ fn a_full_disk_under_standard_output_is_told_and_a_reader_that_has_gone_is_none(
     assert!(exporting.rest().contains("is not whole"));
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut exporting = Running::start(&mut export(), writer.into());
+    let mut exporting = Running::start(&mut export(), writer.try_clone().unwrap().into());
     assert_eq!(exporting.wait().code(), Some(0));
     assert_eq!(exporting.rest(), "");
+    // Nor does it change a verdict.
+    fs::remove_file(place.data().join("upkeep.toml")).unwrap();
+    let mut doctor = upkeep_server(["doctor", "--data"]);
+    doctor.arg(place.data());
+    let mut doctor = Running::start(&mut doctor, writer.into());
+    assert_eq!(doctor.wait().code(), Some(3));
 }

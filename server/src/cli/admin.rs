@@ -43,7 +43,7 @@ impl Reach {
     /// # Errors
     /// Exit 2 when no server is named, 3 with every mistake.
     pub(super) fn config(&self) -> Result<Config, Failure> {
-        self.place.config(&[])
+        self.place.own_config(&[])
     }
 
     /// AdminService of that server.
@@ -59,7 +59,7 @@ impl Reach {
     /// # Errors
     /// As [`Admin::open`].
     pub(super) async fn admin(&self) -> Result<Admin, Failure> {
-        let config = self.place.config(&[])?;
+        let config = self.place.own_config(&[])?;
         let keys = open_keys(config.settings())?;
         self.open(config.settings(), &keys).await
     }

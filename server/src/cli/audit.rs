@@ -12,7 +12,7 @@ use crate::audit::proof::Proof;
 use crate::audit::{self, AuditError, log, proof};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::files;
-use crate::cli::output::{self, Form};
+use crate::cli::output::{self, Form, Reader};
 use crate::cli::place::{self, Place};
 use crate::cli::progress::{Progress, Unit};
 use crate::keys::log::{LogKey, read_verifier, verifier};
@@ -248,7 +248,7 @@ impl Line {
         }
     }
 
-    fn print(&self, form: Form) -> Result<(), Failure> {
+    fn print(&self, form: Form) -> Result<Reader, Failure> {
         if form.is_json() {
             return self.print_json();
         }
@@ -262,17 +262,17 @@ impl Line {
             true => &self.transaction,
             false => &self.action,
         };
-        output::line(format_args!(
+        output::next_line(format_args!(
             "{:>8}  {}  {:<20} {:<24} {:<24} {about}",
             self.entry, self.time, self.actor, action, self.outcome
         ))
     }
 
-    fn print_json(&self) -> Result<(), Failure> {
+    fn print_json(&self) -> Result<Reader, Failure> {
         let text = serde_json::to_string(self).map_err(|e| {
             Failure::new(Exit::Fault, format_args!("JSON could not be written: {e}"))
         })?;
-        output::line(text)
+        output::next_line(text)
     }
 }
 
@@ -282,7 +282,9 @@ fn tail(args: &TailArgs) -> Result<(), Failure> {
     let ledger = LedgerFiles::open(&data)?;
     let last = ledger.head().sequence();
     for entry in ledger.entries(last.saturating_sub(args.lines).saturating_add(1)) {
-        Line::of(&entry?).print(args.form)?;
+        if Line::of(&entry?).print(args.form)? == Reader::Gone {
+            return Ok(());
+        }
     }
     if !args.follow {
         return Ok(());
@@ -294,7 +296,9 @@ fn tail(args: &TailArgs) -> Result<(), Failure> {
         if changed != seen {
             seen = changed;
             for entry in follower.look()? {
-                Line::of(&entry).print(args.form)?;
+                if Line::of(&entry).print(args.form)? == Reader::Gone {
+                    return Ok(());
+                }
             }
         }
     }
@@ -324,7 +328,9 @@ fn export(args: &ExportArgs) -> Result<(), Failure> {
         if args.to.is_some_and(|to| entry.sequence() > to) {
             break;
         }
-        Line::of(&entry).print_json()?;
+        if Line::of(&entry).print_json()? == Reader::Gone {
+            break;
+        }
     }
     Ok(())
 }
@@ -387,7 +393,7 @@ fn check_proof(args: &CheckProofArgs) -> Result<(), Failure> {
 }
 
 fn checkpoint(args: &CheckpointArgs) -> Result<(), Failure> {
-    let config = args.place.config(&[])?;
+    let config = args.place.own_config(&[])?;
     let settings = config.settings();
     place::check_there(&settings.data_dir)?;
     let key = LogKey::open_or_create(&settings.data_dir, &settings.issuer, &SystemRandom)?;

@@ -74,7 +74,7 @@ pub(super) async fn issue(
     identity: &Identity,
     out: &Path,
 ) -> Result<Bundle, Failure> {
-    files::prepare(out, identity.id())?;
+    files::prepare(authority, out, identity.id())?;
     let issued = authority.issue_client(identity, SystemClock.now(), CLIENT_DAYS)?;
     record(admin, issued.certificate_pem()).await?;
     files::lay(authority, identity, &issued, out)
@@ -101,7 +101,7 @@ pub(super) async fn sign(
     requested: &RequestedKey,
     out: &Path,
 ) -> Result<Signed, Failure> {
-    files::prepare(out, identity.id())?;
+    files::prepare(authority, out, identity.id())?;
     let pem = authority.issue_for_key(identity, requested, SystemClock.now(), CLIENT_DAYS)?;
     record(admin, &pem).await?;
     let certificate = out.join(format!("{}.crt", identity.id()));

@@ -4,8 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{self, Form};
-use crate::cli::place::Place;
-use crate::cli::serve::without_file;
+use crate::cli::place::{self, Place};
 use crate::config::{self, Config};
 use crate::endorsement::load_endorsements;
 use crate::serve;
@@ -59,7 +58,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
 
 fn check(args: &CheckArgs) -> Result<(), Failure> {
     if let Some(file) = args.place.missing_file() {
-        return Err(without_file(&file));
+        return Err(place::without_file(&file));
     }
     let config = args.place.any_config(&[])?;
     let mail = serve::check_mail(config.settings());

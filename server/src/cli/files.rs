@@ -109,11 +109,11 @@ pub(super) fn make_out(out: &Path) -> Result<(), Failure> {
     })
 }
 
-/// Makes `out`, and sees that the files of `id` are not there; before anything is issued.
+/// Makes `out` with the CA's certificate, and sees that the files of `id` are not there; before anything is issued.
 ///
 /// # Errors
-/// Exit 2 when `out` can't be made or one of the files exists.
-pub(super) fn prepare(out: &Path, id: &str) -> Result<(), Failure> {
+/// Exit 2 when `out` can't be made, one of the files exists, or another server's CA lies there.
+pub(super) fn prepare(authority: &Authority, out: &Path, id: &str) -> Result<(), Failure> {
     make_out(out)?;
     for name in [format!("{id}.crt"), format!("{id}.key")] {
         let path = out.join(name);
@@ -127,7 +127,7 @@ pub(super) fn prepare(out: &Path, id: &str) -> Result<(), Failure> {
             ));
         }
     }
-    Ok(())
+    lay_ca(authority, out).map(|_ca| ())
 }
 
 /// Issues a client certificate and writes `<id>.crt`, `<id>.key` and `ca.crt` into `out`.
@@ -140,7 +140,7 @@ pub(super) fn issue(
     now: DateTime<Utc>,
     out: &Path,
 ) -> Result<Bundle, Failure> {
-    prepare(out, identity.id())?;
+    prepare(authority, out, identity.id())?;
     let issued = authority.issue_client(identity, now, CLIENT_DAYS)?;
     lay(authority, identity, &issued, out)
 }
@@ -169,7 +169,7 @@ pub(super) fn lay(
 /// Writes the CA's certificate into `out`, unless it lies there.
 ///
 /// # Errors
-/// Exit 1 when another server's lies there.
+/// Exit 2 when another server's lies there.
 pub(super) fn lay_ca(authority: &Authority, out: &Path) -> Result<PathBuf, Failure> {
     let ca = out.join("ca.crt");
     let pem = authority.certificate_pem();
@@ -177,7 +177,7 @@ pub(super) fn lay_ca(authority: &Authority, out: &Path) -> Result<PathBuf, Failu
         Ok(found) if found == pem => {}
         Ok(_) => {
             return Err(Failure::new(
-                Exit::Fault,
+                Exit::Usage,
                 format_args!(
                     "{} is another server's; name another directory with --out",
                     ca.display()

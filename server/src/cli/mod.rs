@@ -67,9 +67,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command.run() {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => {
-            if failure.exit() != Exit::Ok {
-                output::error(&failure, json);
-            }
+            output::error(&failure, json);
             failure.exit().into()
         }
     }

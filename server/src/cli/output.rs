@@ -1,4 +1,4 @@
-//! Standard output and standard error. Who reads it and goes away has seen enough, which ends a command and is no error.
+//! Standard output and standard error. Who reads it and goes away has seen enough, which is no error and changes no verdict.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -45,19 +45,34 @@ pub(super) fn pretty<T: Serialize>(value: &T) -> Result<String, Failure> {
 /// Prints a line, or several.
 ///
 /// # Errors
-/// Exit 1 when it could not be written: what stands in a file is not whole. [`Exit::Ok`] when nobody reads any more.
+/// Exit 1 when it could not be written: what stands in a file is not whole.
 pub(super) fn line(text: impl fmt::Display) -> Result<(), Failure> {
+    next_line(text).map(|_reader| ())
+}
+
+/// Whether anybody reads what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    Reads,
+    Gone,
+}
+
+/// As [`line`], for a command that has many and stops when nobody reads any more.
+///
+/// # Errors
+/// As [`line`].
+pub(super) fn next_line(text: impl fmt::Display) -> Result<Reader, Failure> {
     let mut out = io::stdout().lock();
-    let written = writeln!(out, "{text}").and_then(|()| out.flush());
-    written.map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::new(Exit::Ok, "nobody reads any more"),
-        _ => Failure::new(
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Ok(()) => Ok(Reader::Reads),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(Failure::new(
             Exit::Fault,
             format_args!(
                 "standard output cannot be written: {error}; what was written is not whole"
             ),
-        ),
-    })
+        )),
+    }
 }
 
 /// Says on standard error why the command failed.

@@ -198,7 +198,7 @@ async fn add(args: &AddArgs) -> Result<(), Failure> {
     let config = args.ask.reach.config()?;
     let keys = open_keys(config.settings())?;
     // Before all else: a partner without its certificate helps nobody.
-    files::prepare(&args.out, &args.id)?;
+    files::prepare(keys.authority(), &args.out, &args.id)?;
     let request = CreatePartnerRequest {
         request_id: uuid_v7(&SystemClock, &SystemRandom).to_string(),
         partner_id: args.id.clone(),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::exit::{Exit, Failure};
 use crate::config::{self, Config, Flag};
+use crate::store::Store;
 
 /// Which server is meant.
 #[derive(Debug, clap::Args)]
@@ -30,6 +31,18 @@ impl Place {
             ));
         }
         self.any_config(flags)
+    }
+
+    /// As [`Self::config`], for a command that acts as the server: the issuer, the trust domain and the programmes must be its own.
+    ///
+    /// # Errors
+    /// As [`Self::config`]; exit 3 when a data directory that is in use has lost its file.
+    pub(super) fn own_config(&self, flags: &[Flag]) -> Result<Config, Failure> {
+        let config = self.config(flags)?;
+        match self.missing_file() {
+            Some(file) if Store::exists(&config.settings().data_dir)? => Err(without_file(&file)),
+            _ => Ok(config),
+        }
     }
 
     /// As [`Self::config`], but without either the defaults and the environment count.
@@ -66,6 +79,18 @@ impl Place {
     fn config_file(&self) -> Option<PathBuf> {
         self.config.clone().or_else(|| variable("UPKEEP_CONFIG"))
     }
+}
+
+/// Why nobody acts as a server, or calls one good, with the defaults.
+pub(super) fn without_file(file: &Path) -> Failure {
+    Failure::new(
+        Exit::Config,
+        format_args!(
+            "{} is not there, and the defaults have another issuer and another trust domain; put your copy of it back, or name one \
+             with --config (`upkeep-server config template` has all settings)",
+            file.display()
+        ),
+    )
 }
 
 /// A flag that sets a key of the configuration.

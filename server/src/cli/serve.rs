@@ -1,7 +1,6 @@
 //! `serve`: the server, until a signal.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use crate::config::Settings;
 use crate::logging;
 use crate::random::SystemRandom;
 use crate::serve::{ServeError, Server};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 use crate::telemetry::Exporter;
 
 /// Run the server until SIGTERM or SIGINT
@@ -64,13 +63,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         ("log.format", &args.log_format, "--log-format"),
         ("log.filter", &args.log_filter, "--log-filter"),
     ]);
-    let config = args.place.config(&flags)?;
+    let config = args.place.own_config(&flags)?;
     let settings = config.settings();
-    if let Some(file) = args.place.missing_file()
-        && Store::exists(&settings.data_dir)?
-    {
-        return Err(without_file(&file));
-    }
     let _exporter = start_logging(settings)?;
     let runtime = start_runtime()?;
     let hang_ups = {
@@ -105,18 +99,6 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         );
         signals.watch(running).await
     })
-}
-
-/// Why a server is not run, or called good, with the defaults.
-pub(super) fn without_file(file: &Path) -> Failure {
-    Failure::new(
-        Exit::Config,
-        format_args!(
-            "{} is not there, and the defaults have another issuer and another trust domain; put your copy of it back, or name one \
-             with --config (`upkeep-server config template` has all settings)",
-            file.display()
-        ),
-    )
 }
 
 /// As [`open_server`], but a store in use may be a command's, which is over soon: a start that follows a crash at once is not given up

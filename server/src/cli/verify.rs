@@ -75,7 +75,7 @@ fn not_looked_at(fault: StoreError) -> Failure {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let config = args.place.config(&[])?;
+    let config = args.place.own_config(&[])?;
     let settings = config.settings();
     let data = &settings.data_dir;
     logging::init(LogFormat::Text, "warn").map_err(|e| Failure::new(Exit::Fault, e))?;

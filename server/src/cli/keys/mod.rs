@@ -348,7 +348,7 @@ async fn accept(args: &AcceptArgs) -> Result<(), Failure> {
 }
 
 fn renew_tls(args: &RenewTlsArgs) -> Result<(), Failure> {
-    let config = args.place.config(&[])?;
+    let config = args.place.own_config(&[])?;
     let settings = config.settings();
     let keys = open_keys(settings)?;
     let names = settings.tls_names.clone();
