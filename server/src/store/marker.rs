@@ -10,8 +10,9 @@
 //! Device and inode are those of the directory `index`: one that was copied while it was open is a
 //! mixture of pages too, and a copy is another directory.
 //!
-//! `clean` is also a witness that the ledger once reached that entry.
+//! `clean` is also a witness that the ledger once reached that entry. The file is removed once the index has failed: it says `open` then.
 
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -81,6 +82,19 @@ impl Marker {
     pub(super) fn set_clean(&mut self, fs: &dyn Fs, head: &Head) -> Result<(), StoreError> {
         let hash = data_encoding::HEXLOWER.encode(&head.hash());
         self.write(fs, &format!("clean {} {hash}\n", head.sequence()))
+    }
+
+    /// No more vouches for the index, which is open and has failed, as far as the disk takes it: it has no room for another line, maybe.
+    pub(super) fn forget(&mut self, fs: &dyn Fs) {
+        self.state = State::Unknown;
+        let removed = match fs.remove_file(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => self.path.parent().map_or(Ok(()), |dir| fs.sync_dir(dir)),
+        };
+        if let Err(error) = removed {
+            tracing::error!(%error, file = %self.path.display(), "remove this file before the next start: the index that it vouches for has failed");
+        }
     }
 
     /// What an index that is open now is known by: the machine's run, and which directory it is.

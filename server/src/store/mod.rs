@@ -19,7 +19,7 @@
 //! index is never durable by itself: sled writes its pages back about twice a second and everything
 //! is synced only after opening and at [`Store::close`]. After a clean close, or a crash of the
 //! process alone, nothing up to its head is missing in it, and a start replays the rest. After a power cut it is not believed whatever it
-//! says, and is made anew from the ledger (see `marker.rs`). This costs a slower start after a
+//! says, and is made anew from the ledger (see `marker.rs`); nor is one that has failed. This costs a slower start after a
 //! power cut, in proportion to the ledger, and buys that no torn page of the index is ever served.
 //!
 //! # What it does not do

@@ -114,6 +114,16 @@ impl SledEngine {
         checked
     }
 
+    /// Hands on what the index said. One that has failed is not believed again: opening it finds no bad page, for sled reads each when
+    /// it is asked for.
+    fn heed<T>(&self, said: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::Index { .. }) = said {
+            let mut marker = self.marker.lock().unwrap_or_else(PoisonError::into_inner);
+            marker.forget(&*self.fs);
+        }
+        said
+    }
+
     fn compare(
         &self,
         dir: &Path,
@@ -154,16 +164,22 @@ impl SledEngine {
                 base = Some(computed);
                 continue;
             }
-            return match state == self.index.state_hash()? {
-                true => Ok(Checked {
+            let differs = match self.state_hash() {
+                Ok(found) if found == state => None,
+                Ok(_) => Some("it differs from what a replay of the whole ledger gives".into()),
+                Err(StoreError::Index { why, .. }) => Some(why),
+                Err(fault) => return Err(fault),
+            };
+            return match differs {
+                None => Ok(Checked {
                     segments: self.ledger.segments(),
                     snapshots: count,
                     state,
                     tree: computed.frontier().clone(),
                 }),
-                false => Err(StoreError::Damaged {
+                Some(why) => Err(StoreError::Damaged {
                     file: dir.join("index"),
-                    why: "it differs from what a replay of the whole ledger gives".into(),
+                    why,
                     what_to_do:
                         "stop the server and remove the directory, the next start makes it anew"
                             .into(),
@@ -184,7 +200,7 @@ pub(super) struct Checked {
 
 impl Engine for SledEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.index.get(key)
+        self.heed(self.index.get(key))
     }
 
     fn scan(
@@ -194,7 +210,7 @@ impl Engine for SledEngine {
         limit: usize,
         order: Order,
     ) -> Result<Vec<Pair>, StoreError> {
-        self.index.scan(from, to, limit, order)
+        self.heed(self.index.scan(from, to, limit, order))
     }
 
     fn head(&self) -> Head {
@@ -212,8 +228,7 @@ impl Engine for SledEngine {
         self.ledger
             .append(expected, &batch.entries)
             .map_err(CommitError::Unknown)?;
-        self.index
-            .add(batch.changes, batch.head)
+        self.heed(self.index.add(batch.changes, batch.head))
             .map_err(CommitError::Unknown)?;
         *self.head.lock().unwrap_or_else(PoisonError::into_inner) = batch.head;
         Ok(())
@@ -229,7 +244,7 @@ impl Engine for SledEngine {
     }
 
     fn state_hash(&self) -> Result<[u8; 32], StoreError> {
-        self.index.state_hash()
+        self.heed(self.index.state_hash())
     }
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {
@@ -237,11 +252,14 @@ impl Engine for SledEngine {
         let Self {
             fs, index, marker, ..
         } = *self;
-        index.close()?;
-        marker
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-            .set_clean(&*fs, &head)
+        let mut marker = marker.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match index.close() {
+            Ok(()) => marker.set_clean(&*fs, &head),
+            Err(fault) => {
+                marker.forget(&*fs);
+                Err(fault)
+            }
+        }
     }
 }
 
@@ -297,8 +315,14 @@ impl Opening<'_> {
             return Ok(None);
         }
         marker.set_open(self.fs)?;
-        replay(self.ledger, &index, applied, self.head)?;
-        Ok(Some(index))
+        match replay(self.ledger, &index, applied, self.head) {
+            Ok(()) => Ok(Some(index)),
+            Err(StoreError::Index { why, .. }) => {
+                tracing::warn!(index = %dir.display(), why, "the index failed while it was brought up");
+                Ok(None)
+            }
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Sets the index aside and makes a new one from the whole ledger.
