@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 
-use upkeep_server::store::{Store, StoreError, Tx, Watch, verify, verify_with};
+use upkeep_server::store::{Store, StoreError, Tx, Watch, Writer, verify, verify_with};
 
-use crate::world::{Place, put, run};
+use crate::world::{Place, hold, put, queue, run};
 
 /// So many records take several of sled's segments.
 const RECORDS: usize = 8000;
@@ -161,4 +161,52 @@ fn a_check_that_meets_it_says_what_helps() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// Puts two records, one before and one after it looks at the page; it does not mind what it finds there.
+async fn look_and_put(store: Store) -> Result<(), StoreError> {
+    let done = store.transact("look", |tx: &mut Tx<'_>| {
+        tx.put(b"before".to_vec(), vec![1]);
+        let _ = tx.get(KEY.as_bytes());
+        let _ = tx.scan(b"key 0990", b"key 1010", 100);
+        tx.put(b"after".to_vec(), vec![1]);
+        Ok::<_, StoreError>(())
+    });
+    done.await.map(drop)
+}
+
+#[test]
+fn a_transaction_that_meets_it_stops_the_store_and_nothing_of_its_group_is_kept() {
+    for writer in [Writer::Thread, Writer::Caller] {
+        let place = place();
+        let store = Store::open(place.options().writer(writer)).unwrap();
+        spoil(&place.dir().join("index"));
+        let answers = run(async {
+            let looks = look_and_put(store.clone());
+            tokio::join!(put(&store, "first", "v"), looks, put(&store, "last", "v"))
+        });
+        // On its own thread the writer may have committed the first one before the second was there.
+        let kept = u64::from(answers.0.is_ok());
+        assert_stopped(&store, answers.1);
+        assert_stopped(&store, answers.2);
+        assert!(store.close().is_err());
+        assert_whole(&place, ENTRIES + kept);
+    }
+}
+
+#[test]
+fn nothing_is_committed_after_a_reader_has_met_it() {
+    let place = place();
+    let store = open_and_spoil(&place);
+    run(async {
+        let (release, held) = hold(&store);
+        let queued = queue(put(&store, "queued", "v"));
+        assert_stopped(&store, store.get(KEY.as_bytes()));
+        drop(release);
+        assert_stopped(&store, held.await);
+        assert_stopped(&store, queued.await);
+        assert_stopped(&store, put(&store, "later", "v").await);
+    });
+    assert!(store.close().is_err());
+    assert_whole(&place, ENTRIES);
 }
