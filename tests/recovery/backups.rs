@@ -170,10 +170,6 @@ fn a_backup_is_never_mixed_with_another_ledger_or_another_directory() {
         Err(BackupError::Foreign { .. })
     ));
     assert!(matches!(
-        take(&place, &place.dir()),
-        Err(BackupError::Foreign { .. })
-    ));
-    assert!(matches!(
         Manifest::read(&foreign),
         Err(BackupError::Missing { .. })
     ));
@@ -182,6 +178,83 @@ fn a_backup_is_never_mixed_with_another_ledger_or_another_directory() {
         nowhere,
         Err(BackupError::Store(StoreError::Missing { .. }))
     ));
+}
+
+/// The files of a directory and of those in it, with what they hold.
+fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let inside = |path: PathBuf| match path.is_dir() {
+        true => contents(&path),
+        false => vec![(path.clone(), fs::read(&path).unwrap())],
+    };
+    files(dir).into_iter().flat_map(inside).collect()
+}
+
+/// `--out` was mistyped: another store, which has lost what says that it is one.
+#[test]
+fn a_backup_never_goes_over_a_data_directory() {
+    let (place, other) = (Place::new(), Place::new());
+    place.with_entries(1, 30).close().unwrap();
+    let store = other.with_entries(1, 60);
+    store.snapshot().unwrap();
+    store.close().unwrap();
+    fs::remove_file(other.path("meta")).unwrap();
+    let before = contents(&other.dir());
+    let refused = |what: &str| {
+        let refused = take(&place, &other.dir());
+        assert!(
+            matches!(refused, Err(BackupError::Foreign { .. })),
+            "{what}"
+        );
+    };
+    refused("without meta");
+    assert_eq!(contents(&other.dir()), before);
+    // A backup that somebody has put there before proves nothing either.
+    fs::write(other.path("backup.lock"), "").unwrap();
+    let names = ["lock", "index", "index.state"];
+    for kept in names {
+        for name in names.into_iter().filter(|name| *name != kept) {
+            let (there, away) = (other.path(name), other.root().join(name));
+            fs::rename(there, away).unwrap();
+        }
+        refused(kept);
+        for name in names.into_iter().filter(|name| *name != kept) {
+            let (there, away) = (other.path(name), other.root().join(name));
+            fs::rename(away, there).unwrap();
+        }
+    }
+    fs::remove_file(other.path("backup.lock")).unwrap();
+    assert_eq!(contents(&other.dir()), before);
+    // One that was begun is gone on with.
+    let begun = place.root().join("begun");
+    fs::create_dir_all(begun.join("ledger")).unwrap();
+    fs::write(begun.join("ledger/00000000000000000001.new"), "part").unwrap();
+    let unlocked = take(&place, &begun);
+    assert!(matches!(unlocked, Err(BackupError::Foreign { .. })));
+    fs::write(begun.join("backup.lock"), "").unwrap();
+    take(&place, &begun).unwrap();
+}
+
+#[test]
+fn a_backup_is_never_in_the_data_directory_that_it_is_of() {
+    let place = Place::new();
+    place.with_entries(1, 30).close().unwrap();
+    let before = contents(&place.dir());
+    let link = place.root().join("link");
+    std::os::unix::fs::symlink(place.dir(), &link).unwrap();
+    for out in [
+        place.dir(),
+        place.path("backup"),
+        place.path("far/away"),
+        place.path("ledger"),
+        link.clone(),
+        link.join("backup"),
+    ] {
+        let refused = take(&place, &out);
+        let inside = matches!(refused, Err(BackupError::Inside { .. }));
+        assert!(inside, "{}: {refused:?}", out.display());
+    }
+    assert_eq!(contents(&place.dir()), before);
+    take(&place, &place.root().join("data beside")).unwrap();
 }
 
 #[test]

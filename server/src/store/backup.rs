@@ -95,6 +95,7 @@ pub fn create(
     watch: &mut Watch<'_>,
 ) -> Result<Taken, BackupError> {
     let ledger = LedgerFiles::open(data)?;
+    check_outside(data, out)?;
     earlier(out, &ledger)?;
     make_durable_dir(out)?;
     let _lock = lock(out)?;
@@ -408,9 +409,7 @@ fn earlier(out: &Path, ledger: &LedgerFiles) -> Result<Option<Manifest>, BackupE
                 Ok(mut names) => names.all(|name| name.is_ok_and(|name| name.file_name() == LOCK)),
                 Err(error) => error.kind() == io::ErrorKind::NotFound,
             };
-            // An interrupted first backup has no manifest but begins like one.
-            let is_begun = out.join("ledger").is_dir() && !out.join("meta").exists();
-            return match is_free || is_begun {
+            return match is_free || is_begun(out) {
                 true => Ok(None),
                 false => Err(BackupError::Foreign { dir }),
             };
@@ -423,6 +422,32 @@ fn earlier(out: &Path, ledger: &LedgerFiles) -> Result<Option<Manifest>, BackupE
             dir: out.to_owned(),
             sequence: before.sequence,
         }),
+    }
+}
+
+/// True for what an interrupted first backup leaves: no manifest, but what else one begins with, and nothing that only a data directory
+/// has. That may have lost its `meta`.
+fn is_begun(out: &Path) -> bool {
+    let has = |name: &str| out.join(name).symlink_metadata().is_ok();
+    let of_data = ["meta", "lock", "index", "index.state", "keys"];
+    has(LOCK) && out.join("ledger").is_dir() && !of_data.into_iter().any(has)
+}
+
+/// Refuses a backup in the data directory that it is of.
+fn check_outside(data: &Path, out: &Path) -> Result<(), BackupError> {
+    let data = fs::canonicalize(data).map_err(BackupError::io("resolve", data))?;
+    // What is not there yet is in the first of those above it that is.
+    let found = out
+        .ancestors()
+        .find_map(|above| match above.as_os_str().is_empty() {
+            true => fs::canonicalize(".").ok(),
+            false => fs::canonicalize(above).ok(),
+        });
+    match found.is_some_and(|found| found.starts_with(&data)) {
+        true => Err(BackupError::Inside {
+            dir: out.to_owned(),
+        }),
+        false => Ok(()),
     }
 }
 
