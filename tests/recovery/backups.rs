@@ -562,6 +562,48 @@ fn what_an_interrupted_backup_left_goes_with_the_next_one() {
     assert_eq!(backup::verify(&out, &mut |_| {}).unwrap().entries, 20);
 }
 
+/// It had copied segments, was interrupted before the manifest, and the ledger was set back with what is in the backup.
+#[test]
+fn a_segment_that_an_interrupted_backup_left_is_none_of_the_backup() {
+    let place = Place::new();
+    let store = place.with_entries(1, 40);
+    let out = place.root().join("backup");
+    take(&place, &out).unwrap();
+    let manifest = fs::read(out.join("manifest.json")).unwrap();
+    run(fill(&store, 41, 200));
+    store.close().unwrap();
+    take(&place, &out).unwrap();
+    let left = files(&out.join("ledger"));
+    let left = left
+        .iter()
+        .map(|path| (path.clone(), fs::read(path).unwrap()));
+    let left: Vec<_> = left.collect();
+    fs::write(out.join("manifest.json"), manifest).unwrap();
+    assert_eq!(backup::verify(&out, &mut |_| {}).unwrap().entries, 40);
+    // The new ledger has other segments from there on.
+    let data = place.root().join("again");
+    back(&out, &data, Until::End).unwrap();
+    let store = Store::open(options(&data).segment_bytes(3000)).unwrap();
+    run(fill(&store, 1000, 1300));
+    store.close().unwrap();
+    let taken = backup::create(&data, &out, None, &mut |_| {}).unwrap();
+    let is_named = |path: &Path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        taken.manifest.known(&format!("ledger/{name}")).is_some()
+    };
+    let unnamed: Vec<_> = left.iter().filter(|(path, _)| !is_named(path)).collect();
+    assert!(!unnamed.is_empty());
+    assert!(unnamed.iter().all(|(path, _)| !path.exists()));
+    // Nor does one count that is there all the same.
+    for (path, bytes) in unnamed {
+        fs::write(path, bytes).unwrap();
+    }
+    let last = taken.manifest.sequence;
+    assert_eq!(backup::verify(&out, &mut |_| {}).unwrap().entries, last);
+    let restored = back(&out, &place.root().join("to"), Until::End).unwrap();
+    assert_eq!(restored.kept.sequence(), last);
+}
+
 /// While the server rolls over, the segment that is full has its unused room yet.
 #[test]
 fn a_backup_takes_no_unused_room_of_a_segment_that_is_full() {

@@ -284,7 +284,8 @@ fn remove_unnamed(
 
 /// True for a name that an interrupted run may have given.
 fn may_be_left(name: &str) -> bool {
-    name.ends_with(".new") || name.ends_with(".snap") || is_digest_name(name)
+    let ends = [".new", ".seg", ".snap"];
+    ends.iter().any(|end| name.ends_with(end)) || is_digest_name(name)
 }
 
 /// True for a name that [`FileSum::of_changeable`] gives.
@@ -364,7 +365,7 @@ pub fn verify(backup: &Path, watch: &mut Watch<'_>) -> Result<Checked, BackupErr
             Err(error) => return Err(BackupError::io("read", &path)(error)),
         }
     }
-    let ledger = LedgerFiles::open(backup)?;
+    let ledger = LedgerFiles::of_backup(backup, &manifest)?;
     let mut reached = Head::EMPTY;
     for entry in ledger.entries(1) {
         let entry = entry?;
