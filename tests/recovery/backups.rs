@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use upkeep_server::store::backup::{self, BackupError, KeysFault, Manifest, SEALED_KEYS};
 use upkeep_server::store::restore::{LayDown, Restored, Unseal, Until, restore};
 use upkeep_server::store::{LedgerFiles, Store, StoreError, verify};
 
-use crate::place::{Place, all, files, fill, options, replayed, run};
+use crate::place::{Place, all, copy_tree, files, fill, options, replayed, run};
 
 fn take(place: &Place, out: &Path) -> Result<backup::Taken, BackupError> {
     backup::create(&place.dir(), out, None, &mut |_| {})
@@ -255,6 +256,39 @@ fn a_backup_is_never_in_the_data_directory_that_it_is_of() {
     }
     assert_eq!(contents(&place.dir()), before);
     take(&place, &place.root().join("data beside")).unwrap();
+}
+
+#[test]
+fn a_backup_that_waits_for_another_goes_on_from_it() {
+    let place = Place::new();
+    let store = place.with_entries(1, 40);
+    let (out, ahead) = (place.root().join("backup"), place.root().join("ahead"));
+    take(&place, &out).unwrap();
+    take(&place, &ahead).unwrap();
+    let waited = (41..100).any(|entry| {
+        let lock = fs::File::open(out.join("backup.lock")).unwrap();
+        lock.lock().unwrap();
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| take(&place, &out));
+            // Long enough to look at the ledger and come to the lock.
+            std::thread::sleep(Duration::from_millis(50));
+            run(fill(&store, entry, entry));
+            take(&place, &ahead).unwrap();
+            copy_tree(&ahead, &out);
+            drop(lock);
+            match waits.join().unwrap() {
+                Ok(taken) => {
+                    assert_eq!(taken.manifest.sequence, entry);
+                    true
+                }
+                // It has waited too long for this busy machine.
+                Err(BackupError::Busy { .. }) => false,
+                Err(other) => panic!("{other}"),
+            }
+        })
+    });
+    assert!(waited);
+    store.close().unwrap();
 }
 
 #[test]

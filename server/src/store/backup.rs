@@ -94,12 +94,14 @@ pub fn create(
     seal: Option<&mut Seal<'_>>,
     watch: &mut Watch<'_>,
 ) -> Result<Taken, BackupError> {
-    let ledger = LedgerFiles::open(data)?;
+    // Asked first, so that nothing is made where no backup can be taken.
+    LedgerFiles::open(data)?;
     check_outside(data, out)?;
-    earlier(out, &ledger)?;
+    held(out)?;
     make_durable_dir(out)?;
     let _lock = lock(out)?;
-    // Asked again: another one may have ended meanwhile.
+    // Looked at only now: another backup may have ended meanwhile, with entries that were written since.
+    let ledger = LedgerFiles::open(data)?;
     let before = earlier(out, &ledger)?;
     let sealed_keys = match seal {
         Some(seal) => Some(seal().map_err(BackupError::Keys)?),
@@ -402,20 +404,27 @@ pub fn verify(backup: &Path, watch: &mut Watch<'_>) -> Result<Checked, BackupErr
     })
 }
 
-/// The manifest of the backup in `out`, if one is there and `ledger` goes on from it.
-fn earlier(out: &Path, ledger: &LedgerFiles) -> Result<Option<Manifest>, BackupError> {
-    let before = match Manifest::read(out) {
+/// The manifest of the backup in `out`, if one is there.
+fn held(out: &Path) -> Result<Option<Manifest>, BackupError> {
+    match Manifest::read(out) {
         Err(BackupError::Missing { dir }) => {
             let is_free = match fs::read_dir(out) {
                 Ok(mut names) => names.all(|name| name.is_ok_and(|name| name.file_name() == LOCK)),
                 Err(error) => error.kind() == io::ErrorKind::NotFound,
             };
-            return match is_free || is_begun(out) {
+            match is_free || is_begun(out) {
                 true => Ok(None),
                 false => Err(BackupError::Foreign { dir }),
-            };
+            }
         }
-        before => before?,
+        read => read.map(Some),
+    }
+}
+
+/// As [`held`]; the ledger must go on from it.
+fn earlier(out: &Path, ledger: &LedgerFiles) -> Result<Option<Manifest>, BackupError> {
+    let Some(before) = held(out)? else {
+        return Ok(None);
     };
     match ledger.head_at(before.sequence)? {
         Some(head) if Some(head) == before.head() => Ok(Some(before)),
