@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use upkeep_server::store::backup::{self, BackupError, KeysFault, Manifest, SEALED_KEYS};
 use upkeep_server::store::restore::{LayDown, Restored, Unseal, Until, restore};
 use upkeep_server::store::{LedgerFiles, Store, StoreError, verify};
 
-use crate::place::{Place, all, files, fill, options, replayed, run};
+use crate::place::{Place, all, copy_tree, files, fill, options, replayed, run};
 
 fn take(place: &Place, out: &Path) -> Result<backup::Taken, BackupError> {
     backup::create(&place.dir(), out, None, &mut |_| {})
@@ -170,10 +171,6 @@ fn a_backup_is_never_mixed_with_another_ledger_or_another_directory() {
         Err(BackupError::Foreign { .. })
     ));
     assert!(matches!(
-        take(&place, &place.dir()),
-        Err(BackupError::Foreign { .. })
-    ));
-    assert!(matches!(
         Manifest::read(&foreign),
         Err(BackupError::Missing { .. })
     ));
@@ -182,6 +179,116 @@ fn a_backup_is_never_mixed_with_another_ledger_or_another_directory() {
         nowhere,
         Err(BackupError::Store(StoreError::Missing { .. }))
     ));
+}
+
+/// The files of a directory and of those in it, with what they hold.
+fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let inside = |path: PathBuf| match path.is_dir() {
+        true => contents(&path),
+        false => vec![(path.clone(), fs::read(&path).unwrap())],
+    };
+    files(dir).into_iter().flat_map(inside).collect()
+}
+
+/// `--out` was mistyped: another store, which has lost what says that it is one.
+#[test]
+fn a_backup_never_goes_over_a_data_directory() {
+    let (place, other) = (Place::new(), Place::new());
+    place.with_entries(1, 30).close().unwrap();
+    let store = other.with_entries(1, 60);
+    store.snapshot().unwrap();
+    store.close().unwrap();
+    fs::remove_file(other.path("meta")).unwrap();
+    let before = contents(&other.dir());
+    let refused = |what: &str| {
+        let refused = take(&place, &other.dir());
+        assert!(
+            matches!(refused, Err(BackupError::Foreign { .. })),
+            "{what}"
+        );
+    };
+    refused("without meta");
+    assert_eq!(contents(&other.dir()), before);
+    // A backup that somebody has put there before proves nothing either.
+    fs::write(other.path("backup.lock"), "").unwrap();
+    let names = ["lock", "index", "index.state"];
+    for kept in names {
+        for name in names.into_iter().filter(|name| *name != kept) {
+            let (there, away) = (other.path(name), other.root().join(name));
+            fs::rename(there, away).unwrap();
+        }
+        refused(kept);
+        for name in names.into_iter().filter(|name| *name != kept) {
+            let (there, away) = (other.path(name), other.root().join(name));
+            fs::rename(away, there).unwrap();
+        }
+    }
+    fs::remove_file(other.path("backup.lock")).unwrap();
+    assert_eq!(contents(&other.dir()), before);
+    // One that was begun is gone on with.
+    let begun = place.root().join("begun");
+    fs::create_dir_all(begun.join("ledger")).unwrap();
+    fs::write(begun.join("ledger/00000000000000000001.new"), "part").unwrap();
+    let unlocked = take(&place, &begun);
+    assert!(matches!(unlocked, Err(BackupError::Foreign { .. })));
+    fs::write(begun.join("backup.lock"), "").unwrap();
+    take(&place, &begun).unwrap();
+}
+
+#[test]
+fn a_backup_is_never_in_the_data_directory_that_it_is_of() {
+    let place = Place::new();
+    place.with_entries(1, 30).close().unwrap();
+    let before = contents(&place.dir());
+    let link = place.root().join("link");
+    std::os::unix::fs::symlink(place.dir(), &link).unwrap();
+    for out in [
+        place.dir(),
+        place.path("backup"),
+        place.path("far/away"),
+        place.path("ledger"),
+        link.clone(),
+        link.join("backup"),
+    ] {
+        let refused = take(&place, &out);
+        let inside = matches!(refused, Err(BackupError::Inside { .. }));
+        assert!(inside, "{}: {refused:?}", out.display());
+    }
+    assert_eq!(contents(&place.dir()), before);
+    take(&place, &place.root().join("data beside")).unwrap();
+}
+
+#[test]
+fn a_backup_that_waits_for_another_goes_on_from_it() {
+    let place = Place::new();
+    let store = place.with_entries(1, 40);
+    let (out, ahead) = (place.root().join("backup"), place.root().join("ahead"));
+    take(&place, &out).unwrap();
+    take(&place, &ahead).unwrap();
+    let waited = (41..100).any(|entry| {
+        let lock = fs::File::open(out.join("backup.lock")).unwrap();
+        lock.lock().unwrap();
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| take(&place, &out));
+            // Long enough to look at the ledger and come to the lock.
+            std::thread::sleep(Duration::from_millis(50));
+            run(fill(&store, entry, entry));
+            take(&place, &ahead).unwrap();
+            copy_tree(&ahead, &out);
+            drop(lock);
+            match waits.join().unwrap() {
+                Ok(taken) => {
+                    assert_eq!(taken.manifest.sequence, entry);
+                    true
+                }
+                // It has waited too long for this busy machine.
+                Err(BackupError::Busy { .. }) => false,
+                Err(other) => panic!("{other}"),
+            }
+        })
+    });
+    assert!(waited);
+    store.close().unwrap();
 }
 
 #[test]
@@ -487,6 +594,48 @@ fn what_an_interrupted_backup_left_goes_with_the_next_one() {
     left.iter()
         .for_each(|name| assert!(!out.join(name).exists(), "{name}"));
     assert_eq!(backup::verify(&out, &mut |_| {}).unwrap().entries, 20);
+}
+
+/// It had copied segments, was interrupted before the manifest, and the ledger was set back with what is in the backup.
+#[test]
+fn a_segment_that_an_interrupted_backup_left_is_none_of_the_backup() {
+    let place = Place::new();
+    let store = place.with_entries(1, 40);
+    let out = place.root().join("backup");
+    take(&place, &out).unwrap();
+    let manifest = fs::read(out.join("manifest.json")).unwrap();
+    run(fill(&store, 41, 200));
+    store.close().unwrap();
+    take(&place, &out).unwrap();
+    let left = files(&out.join("ledger"));
+    let left = left
+        .iter()
+        .map(|path| (path.clone(), fs::read(path).unwrap()));
+    let left: Vec<_> = left.collect();
+    fs::write(out.join("manifest.json"), manifest).unwrap();
+    assert_eq!(backup::verify(&out, &mut |_| {}).unwrap().entries, 40);
+    // The new ledger has other segments from there on.
+    let data = place.root().join("again");
+    back(&out, &data, Until::End).unwrap();
+    let store = Store::open(options(&data).segment_bytes(3000)).unwrap();
+    run(fill(&store, 1000, 1300));
+    store.close().unwrap();
+    let taken = backup::create(&data, &out, None, &mut |_| {}).unwrap();
+    let is_named = |path: &Path| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        taken.manifest.known(&format!("ledger/{name}")).is_some()
+    };
+    let unnamed: Vec<_> = left.iter().filter(|(path, _)| !is_named(path)).collect();
+    assert!(!unnamed.is_empty());
+    assert!(unnamed.iter().all(|(path, _)| !path.exists()));
+    // Nor does one count that is there all the same.
+    for (path, bytes) in unnamed {
+        fs::write(path, bytes).unwrap();
+    }
+    let last = taken.manifest.sequence;
+    assert_eq!(backup::verify(&out, &mut |_| {}).unwrap().entries, last);
+    let restored = back(&out, &place.root().join("to"), Until::End).unwrap();
+    assert_eq!(restored.kept.sequence(), last);
 }
 
 /// While the server rolls over, the segment that is full has its unused room yet.

@@ -128,6 +128,8 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) products: SocketAddr,
     pub(crate) staff: SocketAddr,
+    /// What it said until it served.
+    beginning: Vec<String>,
     said: Receiver<String>,
 }
 
@@ -179,6 +181,7 @@ impl Server {
                     products: address("products"),
                     staff: address("staff"),
                     child,
+                    beginning: seen,
                     said,
                 });
             }
@@ -190,6 +193,11 @@ impl Server {
             code: status.code(),
             said: seen.join("\n"),
         })
+    }
+
+    /// Whether it said so before it served.
+    pub(crate) fn began_with(&self, text: &str) -> bool {
+        self.beginning.iter().any(|line| line.contains(text))
     }
 
     /// SIGKILL, to this very process.

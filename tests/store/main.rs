@@ -4,6 +4,7 @@
 // A test may stop where it likes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_page;
 mod conformance;
 mod damage;
 mod faulty;

@@ -94,11 +94,14 @@ pub fn create(
     seal: Option<&mut Seal<'_>>,
     watch: &mut Watch<'_>,
 ) -> Result<Taken, BackupError> {
-    let ledger = LedgerFiles::open(data)?;
-    earlier(out, &ledger)?;
+    // Asked first, so that nothing is made where no backup can be taken.
+    LedgerFiles::open(data)?;
+    check_outside(data, out)?;
+    held(out)?;
     make_durable_dir(out)?;
     let _lock = lock(out)?;
-    // Asked again: another one may have ended meanwhile.
+    // Looked at only now: another backup may have ended meanwhile, with entries that were written since.
+    let ledger = LedgerFiles::open(data)?;
     let before = earlier(out, &ledger)?;
     let sealed_keys = match seal {
         Some(seal) => Some(seal().map_err(BackupError::Keys)?),
@@ -283,7 +286,8 @@ fn remove_unnamed(
 
 /// True for a name that an interrupted run may have given.
 fn may_be_left(name: &str) -> bool {
-    name.ends_with(".new") || name.ends_with(".snap") || is_digest_name(name)
+    let ends = [".new", ".seg", ".snap"];
+    ends.iter().any(|end| name.ends_with(end)) || is_digest_name(name)
 }
 
 /// True for a name that [`FileSum::of_changeable`] gives.
@@ -363,7 +367,7 @@ pub fn verify(backup: &Path, watch: &mut Watch<'_>) -> Result<Checked, BackupErr
             Err(error) => return Err(BackupError::io("read", &path)(error)),
         }
     }
-    let ledger = LedgerFiles::open(backup)?;
+    let ledger = LedgerFiles::of_backup(backup, &manifest)?;
     let mut reached = Head::EMPTY;
     for entry in ledger.entries(1) {
         let entry = entry?;
@@ -400,22 +404,27 @@ pub fn verify(backup: &Path, watch: &mut Watch<'_>) -> Result<Checked, BackupErr
     })
 }
 
-/// The manifest of the backup in `out`, if one is there and `ledger` goes on from it.
-fn earlier(out: &Path, ledger: &LedgerFiles) -> Result<Option<Manifest>, BackupError> {
-    let before = match Manifest::read(out) {
+/// The manifest of the backup in `out`, if one is there.
+fn held(out: &Path) -> Result<Option<Manifest>, BackupError> {
+    match Manifest::read(out) {
         Err(BackupError::Missing { dir }) => {
             let is_free = match fs::read_dir(out) {
                 Ok(mut names) => names.all(|name| name.is_ok_and(|name| name.file_name() == LOCK)),
                 Err(error) => error.kind() == io::ErrorKind::NotFound,
             };
-            // An interrupted first backup has no manifest but begins like one.
-            let is_begun = out.join("ledger").is_dir() && !out.join("meta").exists();
-            return match is_free || is_begun {
+            match is_free || is_begun(out) {
                 true => Ok(None),
                 false => Err(BackupError::Foreign { dir }),
-            };
+            }
         }
-        before => before?,
+        read => read.map(Some),
+    }
+}
+
+/// As [`held`]; the ledger must go on from it.
+fn earlier(out: &Path, ledger: &LedgerFiles) -> Result<Option<Manifest>, BackupError> {
+    let Some(before) = held(out)? else {
+        return Ok(None);
     };
     match ledger.head_at(before.sequence)? {
         Some(head) if Some(head) == before.head() => Ok(Some(before)),
@@ -423,6 +432,32 @@ fn earlier(out: &Path, ledger: &LedgerFiles) -> Result<Option<Manifest>, BackupE
             dir: out.to_owned(),
             sequence: before.sequence,
         }),
+    }
+}
+
+/// True for what an interrupted first backup leaves: no manifest, but what else one begins with, and nothing that only a data directory
+/// has. That may have lost its `meta`.
+fn is_begun(out: &Path) -> bool {
+    let has = |name: &str| out.join(name).symlink_metadata().is_ok();
+    let of_data = ["meta", "lock", "index", "index.state", "keys"];
+    has(LOCK) && out.join("ledger").is_dir() && !of_data.into_iter().any(has)
+}
+
+/// Refuses a backup in the data directory that it is of.
+fn check_outside(data: &Path, out: &Path) -> Result<(), BackupError> {
+    let data = fs::canonicalize(data).map_err(BackupError::io("resolve", data))?;
+    // What is not there yet is in the first of those above it that is.
+    let found = out
+        .ancestors()
+        .find_map(|above| match above.as_os_str().is_empty() {
+            true => fs::canonicalize(".").ok(),
+            false => fs::canonicalize(above).ok(),
+        });
+    match found.is_some_and(|found| found.starts_with(&data)) {
+        true => Err(BackupError::Inside {
+            dir: out.to_owned(),
+        }),
+        false => Ok(()),
     }
 }
 

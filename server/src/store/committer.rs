@@ -3,7 +3,7 @@
 //! It takes what is queued and waits for no timer, so groups grow with the load and an idle server
 //! adds no delay. Every answer of a group, also a refusal or a mere read, waits for the group's
 //! commit: it may rest on changes of a transaction before it. After the first failed commit nothing
-//! is tried again and the store stops.
+//! is tried again and the store stops; after whatever else stops it, nothing more is committed.
 //!
 //! It knows the engine's promises and no engine.
 
@@ -161,8 +161,7 @@ impl Committer {
         match commit_group(engine, &self.core, &mut self.waiting) {
             Ok(()) => true,
             Err(fault) => {
-                tracing::error!(%fault, "the store stops");
-                self.core.stop(&fault.to_string());
+                self.core.fail(&fault);
                 false
             }
         }
@@ -221,6 +220,12 @@ fn commit_group(
     for _ in 0..MAX_ATTEMPTS {
         let mut group = Group::new(engine.head());
         group.fill(engine, core, waiting);
+        // Whoever read a fault of the index, be it one of the group, has stopped the store: its state may be wrong, so nothing that was
+        // decided by it is kept.
+        if core.stopped.get().is_some() {
+            group.refuse(core);
+            return Err(core.stopped());
+        }
         let started = Instant::now();
         let span = tracing::debug_span!("sync", transactions = group.ran.len());
         let outcome = span.in_scope(|| group.commit(engine));
@@ -241,11 +246,8 @@ fn commit_group(
                     .for_each(|job| waiting.push_front(job));
             }
             Err(CommitError::Unknown(fault)) => {
-                core.stop(&fault.to_string());
-                for mut job in group.ran {
-                    job.fail(core.stopped());
-                    job.answer();
-                }
+                core.fail(&fault);
+                group.refuse(core);
                 return Err(fault);
             }
         }
@@ -283,7 +285,7 @@ impl Group {
             let Some(mut job) = waiting.pop_front() else {
                 return;
             };
-            let mut tx = Tx::new(engine, &self.changes, self.head.sequence() + 1);
+            let mut tx = Tx::new(engine, core, &self.changes, self.head.sequence() + 1);
             let keep = job.run(&mut tx);
             let staged = tx.into_staged();
             if keep && let Some(fault) = staged.fault() {
@@ -297,6 +299,14 @@ impl Group {
                 self.add(job.name(), (core.clock)(), staged);
             }
             self.ran.push(job);
+        }
+    }
+
+    /// Answers what ran that the store has stopped.
+    fn refuse(self, core: &Core) {
+        for mut job in self.ran {
+            job.fail(core.stopped());
+            job.answer();
         }
     }
 

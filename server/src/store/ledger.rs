@@ -124,7 +124,7 @@ impl Ledger {
         segment_bytes: u64,
         acknowledged: u64,
     ) -> Result<(Self, Head), StoreError> {
-        let mut extents = survey(&*fs, dir, Owner::Server)?;
+        let mut extents = survey(&*fs, dir, &names(&*fs, dir)?, Owner::Server)?;
         let Some(last) = extents.last_mut() else {
             return Err(StoreError::damaged(dir, "it holds no ledger segment"));
         };
@@ -149,7 +149,7 @@ impl Ledger {
     /// # Errors
     /// As [`Self::open`].
     pub(super) fn look(fs: &dyn Fs, dir: &Path) -> Result<(Head, Option<i64>), StoreError> {
-        let mut extents = survey(fs, dir, Owner::Reader)?;
+        let mut extents = survey(fs, dir, &names(fs, dir)?, Owner::Reader)?;
         let Some(last) = extents.last_mut() else {
             return Err(StoreError::damaged(dir, "it holds no ledger segment"));
         };
@@ -389,11 +389,21 @@ fn room(segment_bytes: u64) -> u64 {
     ROOM_BYTES.min(segment_bytes / 4)
 }
 
-/// Finds the segments and reads their headers, in order.
-pub(super) fn survey(fs: &dyn Fs, dir: &Path, owner: Owner) -> Result<Vec<Extent>, StoreError> {
-    let names = fs
-        .list(dir)
-        .map_err(|error| StoreError::io("list", dir, error))?;
+/// The names of the files in the directory of a ledger, sorted.
+pub(super) fn names(fs: &dyn Fs, dir: &Path) -> Result<Vec<String>, StoreError> {
+    let names = fs.list(dir);
+    names.map_err(|error| StoreError::io("list", dir, error))
+}
+
+/// Reads the headers of the segments, in order.
+///
+/// * `names` - names in the directory, sorted; those that are no segment's are passed over.
+pub(super) fn survey(
+    fs: &dyn Fs,
+    dir: &Path,
+    names: &[String],
+    owner: Owner,
+) -> Result<Vec<Extent>, StoreError> {
     let named: Vec<_> = names
         .iter()
         .filter_map(|name| Some((segment::first_of(name)?, dir.join(name))))

@@ -37,7 +37,7 @@ pub enum IndexState {
     Open,
     /// It was left open when the machine stopped, or is a copy of an open one: the next start makes it anew.
     LeftOpen,
-    /// The marker is missing or unreadable: the next start makes the index anew.
+    /// The marker is missing, as after a fault of the index, or unreadable: the next start makes the index anew.
     Unknown,
 }
 

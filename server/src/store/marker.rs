@@ -3,17 +3,21 @@
 //! The index is never synced while it is written. After a crash of the process alone the system
 //! still has all of its pages; after a power cut any of them may be missing, and the head the index
 //! shows may claim more than is in it. The two are told apart by the name of the machine's run. So
-//! `open <run> <device> <inode>` is written, synced, before the index is written to, and
+//! `open <run> <index>` is written, synced, before the index is written to, and
 //! `clean <sequence> <hash>` after it was closed and everything synced. An index is believed if it
 //! is clean and has that head, or open in this same run; else it is made anew from the ledger.
 //!
-//! Device and inode are those of the directory `index`: one that was copied while it was open is a
-//! mixture of pages too, and a copy is another directory.
+//! `<index>` is the device, and inode and time of birth of the directory `index` and of `db` in it, the file with the pages: one that
+//! was copied while it was open is a mixture of pages too, and a copy is another one. A file system gives the inode of a directory that
+//! was removed to the next, so a copy that is put back in its place is told by its birth alone. sled keeps `db` for good.
 //!
-//! `clean` is also a witness that the ledger once reached that entry.
+//! `clean` is also a witness that the ledger once reached that entry. The file is removed once the index has failed: it says `open` then.
 
+use std::fs::{Metadata, metadata};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use super::entry::Head;
 use super::error::StoreError;
@@ -72,7 +76,7 @@ impl Marker {
 
     /// Records, durably, that the index, which is there, is about to be written to.
     pub(super) fn set_open(&mut self, fs: &dyn Fs) -> Result<(), StoreError> {
-        // Without a name for the machine's run the index is believed only after a clean close.
+        // Without a name for it the index is believed only after a clean close.
         let opened = self.opened(fs).unwrap_or_default();
         self.write(fs, &format!("open {opened}\n"))
     }
@@ -83,12 +87,29 @@ impl Marker {
         self.write(fs, &format!("clean {} {hash}\n", head.sequence()))
     }
 
-    /// What an index that is open now is known by: the machine's run, and which directory it is.
+    /// No more vouches for the index, which is open and has failed, as far as the disk takes it: it has no room for another line, maybe.
+    pub(super) fn forget(&mut self, fs: &dyn Fs) {
+        self.state = State::Unknown;
+        let removed = match fs.remove_file(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => self.path.parent().map_or(Ok(()), |dir| fs.sync_dir(dir)),
+        };
+        if let Err(error) = removed {
+            tracing::error!(%error, file = %self.path.display(), "remove this file before the next start: the index that it vouches for has failed");
+        }
+    }
+
+    /// What an index that is open now is known by: the machine's run, and which directory and file it is. `None` where that cannot be
+    /// told, also for want of a time of birth.
     fn opened(&self, fs: &dyn Fs) -> Option<String> {
         let run = fs.boot_id()?;
+        let index = self.path.with_file_name("index");
         // sled's own files are not seen by the file layer.
-        let index = std::fs::metadata(self.path.with_file_name("index")).ok()?;
-        Some(format!("{run} {} {}", index.dev(), index.ino()))
+        let (dir, db) = (metadata(&index).ok()?, metadata(index.join("db")).ok()?);
+        let (dir_born, db_born) = (born(&dir)?, born(&db)?);
+        let (device, dir, db) = (dir.dev(), dir.ino(), db.ino());
+        Some(format!("{run} {device} {dir} {dir_born} {db} {db_born}"))
     }
 
     fn write(&mut self, fs: &dyn Fs, line: &str) -> Result<(), StoreError> {
@@ -97,6 +118,12 @@ impl Marker {
         self.state = parse(line.as_bytes()).unwrap_or(State::Unknown);
         Ok(())
     }
+}
+
+/// When a file was made, in nanoseconds since 1970 UTC.
+fn born(file: &Metadata) -> Option<u128> {
+    let age = file.created().ok()?.duration_since(UNIX_EPOCH);
+    age.ok().map(|age| age.as_nanos())
 }
 
 fn parse(bytes: &[u8]) -> Option<State> {

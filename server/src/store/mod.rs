@@ -19,7 +19,7 @@
 //! index is never durable by itself: sled writes its pages back about twice a second and everything
 //! is synced only after opening and at [`Store::close`]. After a clean close, or a crash of the
 //! process alone, nothing up to its head is missing in it, and a start replays the rest. After a power cut it is not believed whatever it
-//! says, and is made anew from the ledger (see `marker.rs`). This costs a slower start after a
+//! says, and is made anew from the ledger (see `marker.rs`); nor is one that has failed. This costs a slower start after a
 //! power cut, in proportion to the ledger, and buys that no torn page of the index is ever served.
 //!
 //! # What it does not do
@@ -286,7 +286,7 @@ impl Store {
     /// The durable value under a key.
     ///
     /// # Errors
-    /// [`StoreError::Stopped`], [`StoreError::Index`].
+    /// [`StoreError::Stopped`], also where the index cannot be read.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.inner.core.read(|engine| engine.get(key))
     }
@@ -297,7 +297,7 @@ impl Store {
     /// by a zero byte.
     ///
     /// # Errors
-    /// [`StoreError::Stopped`], [`StoreError::Index`].
+    /// [`StoreError::Stopped`], also where the index cannot be read.
     pub fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         self.inner
             .core
@@ -308,7 +308,7 @@ impl Store {
     /// as the new `to`.
     ///
     /// # Errors
-    /// [`StoreError::Stopped`], [`StoreError::Index`].
+    /// [`StoreError::Stopped`], also where the index cannot be read.
     pub fn scan_back(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         self.inner
             .core
@@ -382,7 +382,7 @@ impl Store {
     /// Reads everything; exact only while nothing is written.
     ///
     /// # Errors
-    /// [`StoreError::Stopped`], [`StoreError::Index`].
+    /// [`StoreError::Stopped`], also where the index cannot be read.
     pub fn state_hash(&self) -> Result<[u8; 32], StoreError> {
         self.inner.core.read(|engine| engine.state_hash())
     }
@@ -409,7 +409,7 @@ impl Store {
     /// The epoch: whether the ledger was cut back by a restore, and where.
     ///
     /// # Errors
-    /// [`StoreError::Stopped`], [`StoreError::Index`]; [`StoreError::Damaged`] if the record is
+    /// [`StoreError::Stopped`], also where the index cannot be read; [`StoreError::Damaged`] if the record is
     /// unreadable.
     pub fn epoch(&self) -> Result<Epoch, StoreError> {
         epoch_of(&self.inner.core)

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::backup::Manifest;
 use super::engine::Pair;
 use super::entry::{Entry, Head};
 use super::epoch::Epoch;
@@ -44,6 +45,15 @@ impl LedgerFiles {
         Self::open_over(&(Arc::new(RealFs) as Arc<dyn Fs>), dir)
     }
 
+    /// Looks at the ledger in a backup: at the segments that its manifest names, for an interrupted run may have left others.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); [`StoreError::Io`] also if one of them is not there.
+    pub(super) fn of_backup(dir: &Path, manifest: &Manifest) -> Result<Self, StoreError> {
+        let fs = Arc::new(RealFs) as Arc<dyn Fs>;
+        Self::look(&fs, &dir.join("ledger"), &manifest.segments())
+    }
+
     pub(super) fn open_over(fs: &Arc<dyn Fs>, dir: &Path) -> Result<Self, StoreError> {
         let ledger = dir.join("ledger");
         let is_there = fs.exists(&ledger);
@@ -55,7 +65,8 @@ impl LedgerFiles {
         let mut looks = 0;
         loop {
             looks += 1;
-            match Self::look(fs, &ledger) {
+            let names = ledger::names(&**fs, &ledger)?;
+            match Self::look(fs, &ledger, &names) {
                 Err(StoreError::Damaged { .. } | StoreError::Io { .. }) if looks < LOOKS => {
                     std::thread::sleep(LOOK_AGAIN_AFTER);
                 }
@@ -64,8 +75,8 @@ impl LedgerFiles {
         }
     }
 
-    fn look(fs: &Arc<dyn Fs>, ledger: &Path) -> Result<Self, StoreError> {
-        let mut extents = ledger::survey(&**fs, ledger, Owner::Reader)?;
+    fn look(fs: &Arc<dyn Fs>, ledger: &Path, names: &[String]) -> Result<Self, StoreError> {
+        let mut extents = ledger::survey(&**fs, ledger, names, Owner::Reader)?;
         let Some((last, sealed)) = extents.split_last_mut() else {
             return Err(StoreError::damaged(ledger, "it holds no ledger segment"));
         };

@@ -69,7 +69,7 @@ pub async fn restore(
         return Err(BackupError::Exists { dir: to.to_owned() });
     }
     let manifest = Manifest::read(from)?;
-    let ledger = LedgerFiles::open(from)?;
+    let ledger = LedgerFiles::of_backup(from, &manifest)?;
     let kept = reach(&ledger, &manifest, until)?;
     let parent = to.parent().filter(|dir| !dir.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));

@@ -24,23 +24,28 @@ pub(super) struct Core {
 
 impl Core {
     /// Reads from the engine, unless the store has stopped: what it holds then may lack what is on
-    /// disk. An index that cannot be read or written any more stops it: a start repairs that from the ledger, going on does not.
+    /// disk.
     pub(super) fn read<T>(
         &self,
         read: impl FnOnce(&dyn Engine) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let engine = self.engine.read().unwrap_or_else(PoisonError::into_inner);
         match engine.as_deref() {
-            Some(engine) if self.stopped.get().is_none() => read(engine).map_err(|fault| {
-                if !matches!(fault, StoreError::Index { .. }) {
-                    return fault;
-                }
-                tracing::error!(%fault, "the store stops");
-                self.stop(&fault.to_string());
-                self.stopped()
-            }),
+            Some(engine) if self.stopped.get().is_none() => self.heed(read(engine)),
             _ => Err(self.stopped()),
         }
+    }
+
+    /// Hands on what the engine said. An index that cannot be read or written any more stops the store: a start repairs that from the
+    /// ledger, going on does not.
+    pub(super) fn heed<T>(&self, said: Result<T, StoreError>) -> Result<T, StoreError> {
+        said.map_err(|fault| match fault {
+            StoreError::Index { .. } => {
+                self.fail(&fault);
+                self.stopped()
+            }
+            fault => fault,
+        })
     }
 
     pub(super) fn head(&self) -> Head {
@@ -75,6 +80,14 @@ impl Core {
             .take()?;
         self.last.get_or_init(|| engine.head());
         Some(engine)
+    }
+
+    /// Stops the store for a fault; the first one stays.
+    pub(super) fn fail(&self, fault: &StoreError) {
+        self.stopped.get_or_init(|| {
+            tracing::error!(%fault, "the store stops");
+            fault.to_string().into()
+        });
     }
 
     /// Stops the store; the first cause stays.

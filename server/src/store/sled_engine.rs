@@ -114,6 +114,16 @@ impl SledEngine {
         checked
     }
 
+    /// Hands on what the index said. One that has failed is not believed again: opening it finds no bad page, for sled reads each when
+    /// it is asked for.
+    fn heed<T>(&self, said: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::Index { .. }) = said {
+            let mut marker = self.marker.lock().unwrap_or_else(PoisonError::into_inner);
+            marker.forget(&*self.fs);
+        }
+        said
+    }
+
     fn compare(
         &self,
         dir: &Path,
@@ -154,16 +164,22 @@ impl SledEngine {
                 base = Some(computed);
                 continue;
             }
-            return match state == self.index.state_hash()? {
-                true => Ok(Checked {
+            let differs = match self.state_hash() {
+                Ok(found) if found == state => None,
+                Ok(_) => Some("it differs from what a replay of the whole ledger gives".into()),
+                Err(StoreError::Index { why, .. }) => Some(why),
+                Err(fault) => return Err(fault),
+            };
+            return match differs {
+                None => Ok(Checked {
                     segments: self.ledger.segments(),
                     snapshots: count,
                     state,
                     tree: computed.frontier().clone(),
                 }),
-                false => Err(StoreError::Damaged {
+                Some(why) => Err(StoreError::Damaged {
                     file: dir.join("index"),
-                    why: "it differs from what a replay of the whole ledger gives".into(),
+                    why,
                     what_to_do:
                         "stop the server and remove the directory, the next start makes it anew"
                             .into(),
@@ -184,7 +200,7 @@ pub(super) struct Checked {
 
 impl Engine for SledEngine {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.index.get(key)
+        self.heed(self.index.get(key))
     }
 
     fn scan(
@@ -194,7 +210,7 @@ impl Engine for SledEngine {
         limit: usize,
         order: Order,
     ) -> Result<Vec<Pair>, StoreError> {
-        self.index.scan(from, to, limit, order)
+        self.heed(self.index.scan(from, to, limit, order))
     }
 
     fn head(&self) -> Head {
@@ -212,8 +228,7 @@ impl Engine for SledEngine {
         self.ledger
             .append(expected, &batch.entries)
             .map_err(CommitError::Unknown)?;
-        self.index
-            .add(batch.changes, batch.head)
+        self.heed(self.index.add(batch.changes, batch.head))
             .map_err(CommitError::Unknown)?;
         *self.head.lock().unwrap_or_else(PoisonError::into_inner) = batch.head;
         Ok(())
@@ -229,7 +244,7 @@ impl Engine for SledEngine {
     }
 
     fn state_hash(&self) -> Result<[u8; 32], StoreError> {
-        self.index.state_hash()
+        self.heed(self.index.state_hash())
     }
 
     fn close(self: Box<Self>) -> Result<(), StoreError> {
@@ -237,11 +252,14 @@ impl Engine for SledEngine {
         let Self {
             fs, index, marker, ..
         } = *self;
-        index.close()?;
-        marker
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-            .set_clean(&*fs, &head)
+        let mut marker = marker.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match index.close() {
+            Ok(()) => marker.set_clean(&*fs, &head),
+            Err(fault) => {
+                marker.forget(&*fs);
+                Err(fault)
+            }
+        }
     }
 }
 
@@ -297,8 +315,14 @@ impl Opening<'_> {
             return Ok(None);
         }
         marker.set_open(self.fs)?;
-        replay(self.ledger, &index, applied, self.head)?;
-        Ok(Some(index))
+        match replay(self.ledger, &index, applied, self.head) {
+            Ok(()) => Ok(Some(index)),
+            Err(StoreError::Index { why, .. }) => {
+                tracing::warn!(index = %dir.display(), why, "the index failed while it was brought up");
+                Ok(None)
+            }
+            Err(fault) => Err(fault),
+        }
     }
 
     /// Sets the index aside and makes a new one from the whole ledger.
@@ -500,8 +524,6 @@ fn replay(ledger: &Ledger, index: &Index, applied: Head, head: Head) -> Result<(
     reason = "a test may stop where it likes"
 )]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::super::entry::{Draft, Sealed};
     use super::super::fs::RealFs;
     use super::*;
@@ -562,12 +584,54 @@ mod tests {
         std::fs::create_dir(&dir).unwrap();
         // As a kill leaves it, and with all of its pages in files.
         drop(torn(&dir));
-        let copied = std::process::Command::new("cp")
-            .args([&"-a".into(), &dir, &copy])
-            .status();
-        assert!(copied.unwrap().success());
+        copy_all(&dir, &copy);
         assert_eq!(open(&copy).get(b"stray").unwrap(), None);
         assert!(open(&dir).get(b"stray").unwrap().is_some());
+    }
+
+    fn copy_all(from: &Path, to: &Path) {
+        let copied = std::process::Command::new("cp")
+            .args([&"-a".into(), from, to])
+            .status();
+        assert!(copied.unwrap().success());
+    }
+
+    /// The directory of the copy has the inode of the one that was removed, as likely as not.
+    #[test]
+    fn nor_is_a_copy_that_was_put_back_in_its_place() {
+        let temp = tempfile::tempdir().unwrap();
+        let (dir, copy) = (temp.path().join("data"), temp.path().join("copy"));
+        for part in ["", "index", "index/db"] {
+            std::fs::create_dir(&dir).unwrap();
+            drop(torn(&dir));
+            copy_all(&dir, &copy);
+            let (original, copied) = (dir.join(part), copy.join(part));
+            match original.is_dir() {
+                true => std::fs::remove_dir_all(&original).unwrap(),
+                false => std::fs::remove_file(&original).unwrap(),
+            }
+            copy_all(&copied, &original);
+            assert_eq!(open(&dir).get(b"stray").unwrap(), None, "{part:?}");
+            for dir in [&dir, &copy] {
+                std::fs::remove_dir_all(dir).unwrap();
+            }
+        }
+    }
+
+    /// The machine's run, the device, and inode and birth of the directory and of the file.
+    #[test]
+    fn each_part_of_the_name_of_an_open_index_counts() {
+        for part in 0..6 {
+            let temp = tempfile::tempdir().unwrap();
+            drop(torn(temp.path()));
+            let state = temp.path().join("index.state");
+            let opened = std::fs::read_to_string(&state).unwrap();
+            let mut words: Vec<_> = opened.trim_end().split(' ').collect();
+            assert_eq!(words.len(), 1 + 6, "{opened}");
+            words[1 + part] = "1";
+            std::fs::write(&state, words.join(" ") + "\n").unwrap();
+            assert_eq!(open(temp.path()).get(b"stray").unwrap(), None, "{words:?}");
+        }
     }
 
     #[test]
@@ -576,16 +640,15 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let engine = torn(temp.path());
         let (head, state) = (engine.head(), temp.path().join("index.state"));
-        let index = std::fs::metadata(temp.path().join("index")).unwrap();
-        let opened = format!("open {run} {} {}\n", index.dev(), index.ino());
-        assert_eq!(std::fs::read_to_string(&state).unwrap(), opened);
+        let opened = std::fs::read_to_string(&state).unwrap();
+        assert!(opened.starts_with(&format!("open {run} ")), "{opened}");
         Box::new(engine).close().unwrap();
         let clean = std::fs::read_to_string(&state).unwrap();
         assert!(clean.starts_with("clean 1 "), "{clean}");
         for (marker, believed) in [
             (clean.clone(), true),
             (opened.clone(), true),
-            // Last, for what is made anew has another inode.
+            // Last, for what is made anew is another one.
             (opened.replacen(&run, "another-run", 1), false),
         ] {
             std::fs::write(&state, &marker).unwrap();

@@ -7,6 +7,7 @@
 use super::engine::{Changes, Engine, Order, Pair};
 use super::error::StoreError;
 use super::layers;
+use super::shared::Core;
 
 /// The longest value in bytes; larger ones go to files the index engine never syncs.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
@@ -23,6 +24,7 @@ pub const MAX_BYTES: usize = 1 << 20;
 /// One transaction while its closure runs. It sees everything before it and its own writes.
 pub struct Tx<'a> {
     engine: &'a dyn Engine,
+    core: &'a Core,
     group: &'a Changes,
     sequence: u64,
     staged: Staged,
@@ -42,9 +44,16 @@ pub(super) struct Staged {
 }
 
 impl<'a> Tx<'a> {
-    pub(super) fn new(engine: &'a dyn Engine, group: &'a Changes, sequence: u64) -> Self {
+    /// * `core` - stopped where the engine cannot be read.
+    pub(super) fn new(
+        engine: &'a dyn Engine,
+        core: &'a Core,
+        group: &'a Changes,
+        sequence: u64,
+    ) -> Self {
         Self {
             engine,
+            core,
             group,
             sequence,
             staged: Staged::default(),
@@ -55,18 +64,18 @@ impl<'a> Tx<'a> {
     /// The value under a key.
     ///
     /// # Errors
-    /// [`StoreError::Index`]; hand it on.
+    /// [`StoreError::Stopped`], if the index cannot be read; hand it on.
     pub fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match layers::get(&[&self.staged.changes, self.group], key) {
             Some(value) => Ok(value.map(<[u8]>::to_vec)),
-            None => self.engine.get(key),
+            None => self.core.heed(self.engine.get(key)),
         }
     }
 
     /// At most `limit` pairs with `from <= key < to`, ascending.
     ///
     /// # Errors
-    /// [`StoreError::Index`]; hand it on.
+    /// [`StoreError::Stopped`], if the index cannot be read; hand it on.
     pub fn scan(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         self.merge(from, to, limit, Order::Ascending)
     }
@@ -74,7 +83,7 @@ impl<'a> Tx<'a> {
     /// At most `limit` pairs with `from <= key < to`, descending.
     ///
     /// # Errors
-    /// [`StoreError::Index`]; hand it on.
+    /// [`StoreError::Stopped`], if the index cannot be read; hand it on.
     pub fn scan_back(
         &mut self,
         from: &[u8],
@@ -180,7 +189,7 @@ impl<'a> Tx<'a> {
     ) -> Result<Vec<Pair>, StoreError> {
         let over = [&self.staged.changes, self.group];
         layers::scan(&over, (from, to), limit, order, |(from, to), limit| {
-            self.engine.scan(from, to, limit, order)
+            self.core.heed(self.engine.scan(from, to, limit, order))
         })
     }
 }

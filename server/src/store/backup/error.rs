@@ -25,6 +25,12 @@ pub enum BackupError {
         /// The directory.
         dir: PathBuf,
     },
+    /// The directory is the data directory, or in it.
+    #[error("{} is in the data directory itself, and would be lost with it: name a directory elsewhere, best on another disk", .dir.display())]
+    Inside {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The backup is of another ledger, or of one that was cut back since.
     #[error(
         "the backup in {} holds entry {sequence} of another ledger, or of this one before it was restored; keep it, and take this one into a new directory",

@@ -101,6 +101,15 @@ impl Manifest {
         Some(Head::new(self.sequence, hash.try_into().ok()?))
     }
 
+    /// The names of the ledger's segments in their directory, in order.
+    pub(in crate::store) fn segments(&self) -> Vec<String> {
+        let names = self.files.iter().map(|file| &file.name);
+        let segments = names.filter_map(|name| name.strip_prefix("ledger/"));
+        let mut segments: Vec<_> = segments.map(str::to_owned).collect();
+        segments.sort();
+        segments
+    }
+
     /// The bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
