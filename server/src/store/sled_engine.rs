@@ -310,7 +310,7 @@ impl Opening<'_> {
         if !marker.vouches_for(self.fs, &applied) {
             tracing::warn!(
                 index = %dir.display(),
-                "the index was not closed before the machine stopped or the directory was copied, it may be torn"
+                "the index was not closed before the machine stopped, was copied, or has failed; it may be torn"
             );
             return Ok(None);
         }
@@ -591,7 +591,8 @@ mod tests {
 
     fn copy_all(from: &Path, to: &Path) {
         let copied = std::process::Command::new("cp")
-            .args([&"-a".into(), from, to])
+            .arg("-a")
+            .args([from, to])
             .status();
         assert!(copied.unwrap().success());
     }
