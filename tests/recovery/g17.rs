@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use upkeep::rpc::v1;
 use upkeep::rpc::v1::activation_service_client::ActivationServiceClient;
@@ -73,10 +74,17 @@ pub(crate) fn command(arguments: &[&str]) -> Value {
     serde_json::from_str(&out).unwrap_or_default()
 }
 
-/// Activates fresh devices until it is stopped; puts each acknowledged activation into `acknowledged`.
-async fn load(products: SocketAddr, ca: String, wish: Wish, acknowledged: Arc<Mutex<Vec<String>>>) {
+/// Activates fresh devices until it is stopped, while `gate` is open; puts each acknowledged activation into `acknowledged`.
+async fn load(
+    products: SocketAddr,
+    ca: String,
+    wish: Wish,
+    gate: Arc<RwLock<()>>,
+    acknowledged: Arc<Mutex<Vec<String>>>,
+) {
     let mut api = ActivationServiceClient::new(dial(products, &ca, None).await);
     loop {
+        let _open = gate.read().await;
         let activated = Device::new().activate(&mut api, &wish, &request_id()).await;
         acknowledged
             .lock()
@@ -101,6 +109,7 @@ async fn g17_backups_under_load_restore_to_exact_prefixes() {
     seed(&mut admin).await;
     let wish = license(&mut admin, "BACKUP-1", 1_000_000, &ten_months_ago()).await;
     let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    let gate = Arc::new(RwLock::new(()));
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
         let acknowledged = Arc::clone(&acknowledged);
@@ -108,6 +117,7 @@ async fn g17_backups_under_load_restore_to_exact_prefixes() {
             world.products,
             world.ca.clone(),
             wish.clone(),
+            Arc::clone(&gate),
             acknowledged,
         ));
     }
@@ -134,6 +144,8 @@ async fn g17_backups_under_load_restore_to_exact_prefixes() {
         let taken = taken.await.unwrap();
         let during = acknowledged.lock().unwrap().len() - before.len();
         let entries = taken["entries"].as_u64().unwrap();
+        // The load is on while the backup is made. It rests meanwhile, or the ledger would grow faster than it is looked at.
+        let _shut = gate.write().await;
         for kept in [entries, 1 + (round as u64 * 7919 + 13) % entries] {
             let to = world.dir.path().join(format!("restored {round} {kept}"));
             let arguments = [
