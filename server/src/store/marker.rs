@@ -96,7 +96,7 @@ impl Marker {
             Ok(()) => self.path.parent().map_or(Ok(()), |dir| fs.sync_dir(dir)),
         };
         if let Err(error) = removed {
-            tracing::error!(%error, file = %self.path.display(), "remove this file before the next start: the index that it vouches for has failed");
+            tracing::error!(%error, file = %self.path.display(), "remove this file before the next start: its index has failed");
         }
     }
 

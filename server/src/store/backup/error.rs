@@ -26,7 +26,10 @@ pub enum BackupError {
         dir: PathBuf,
     },
     /// The directory is the data directory, or in it.
-    #[error("{} is in the data directory itself, and would be lost with it: name a directory elsewhere, best on another disk", .dir.display())]
+    #[error(
+        "{} is in the data directory and would be lost with it: name a directory elsewhere, best on another disk",
+        .dir.display()
+    )]
     Inside {
         /// The directory.
         dir: PathBuf,
