@@ -346,6 +346,7 @@ impl From<BackupError> for Failure {
             }
             BackupError::Io { .. } => Exit::Fault,
             BackupError::Exists { .. }
+            | BackupError::Inside { .. }
             | BackupError::OutOfReach { .. }
             | BackupError::BeforeAll => Exit::Usage,
             _ => Exit::Data,

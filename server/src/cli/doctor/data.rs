@@ -91,7 +91,7 @@ fn index(findings: &mut Findings, look: &Look) {
         IndexState::LeftOpen | IndexState::Unknown => findings.add(
             "index",
             Level::Warning,
-            format_args!("the next start makes the index anew from {entries} entries, since the machine stopped without closing it, or it was copied while it was open"),
+            format_args!("the next start makes the index anew from {entries} entries, since it was not closed before the machine stopped, was copied while it was open, or has failed"),
             "start the server when it may take that long; after that it is quick again",
         ),
     }
