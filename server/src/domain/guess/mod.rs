@@ -2,8 +2,8 @@
 //!
 //! Failures are counted three times: per canonical serial number, so that ten spellings of a serial count as one; per network
 //! (/24 in IPv4, /48 in IPv6); and for the whole server in a minute. It does not know whether a serial exists: unknown ones are
-//! counted alike, so the limiter tells nobody which do. Failures are made up for by time, as many in an hour as are free: who mistypes
-//! now and then, or shares a network with many who do, is not locked out in the end. Memory is bounded: the key that failed longest ago is forgotten first.
+//! counted alike, so the limiter tells nobody which do. A network's failures are made up for by time, as many in an hour as are free:
+//! many people share one, and some of them mistype. A serial's are so by its right secret alone, or by a day. Memory is bounded: the key that failed longest ago is forgotten first.
 //!
 //! Pure: time is a parameter. Flows keep one behind a lock, ask [`GuessLimiter::check`] right before they compare a credential
 //! (after any queue, because tries that wait together are not counted against each other), and report what came of it.
@@ -25,7 +25,7 @@ mod tracked;
 /// How many failures are free, and how the waiting grows after them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// Failures without any wait. As many are made up for in an hour, one by one.
+    /// Failures without any wait.
     pub free: u32,
     /// The wait after the next one; each further failure doubles it.
     pub first: Duration,
@@ -54,7 +54,7 @@ impl Backoff {
 pub struct GuessLimits {
     /// Per serial number.
     pub serial: Backoff,
-    /// Per network.
+    /// Per network. As many as are free are made up for in an hour, one by one.
     pub network: Backoff,
     /// Failures of all callers in one minute. Against codes of 80 bits and more, 1,000 are nothing.
     pub global_per_minute: u32,
@@ -134,9 +134,8 @@ impl GuessLimiter {
     /// Counts a wrong credential for `serial` from `ip`.
     pub fn fail(&mut self, now: DateTime<Utc>, serial: &SerialNumber, ip: IpAddr) {
         let now = self.time.at(now);
-        self.serials.fail(now, serial, &self.limits.serial);
-        self.networks
-            .fail(now, &Network::of(ip), &self.limits.network);
+        self.serials.fail(now, serial, 0);
+        self.networks.fail(now, &Network::of(ip), self.an_hour());
         self.minute.fail(now);
     }
 
@@ -160,9 +159,13 @@ impl GuessLimiter {
     /// Counts a failure from `ip` of a call that names no serial number.
     pub fn fail_network(&mut self, now: DateTime<Utc>, ip: IpAddr) {
         let now = self.time.at(now);
-        self.networks
-            .fail(now, &Network::of(ip), &self.limits.network);
+        self.networks.fail(now, &Network::of(ip), self.an_hour());
         self.minute.fail(now);
+    }
+
+    /// How many failures a network makes up for in an hour.
+    fn an_hour(&self) -> u32 {
+        self.limits.network.free
     }
 
     /// Forgets the failures of `serial`: its right credential was shown. The network's stay, or a caller with one license of

@@ -26,10 +26,9 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// What is left of its failures at `now`, and since when one more is being made up for: as many as are free come back in an hour,
-    /// one by one.
-    fn left(&self, now: Duration, free: u32) -> (u32, Duration) {
-        let Some(each) = HOUR.checked_div(free) else {
+    /// What is left of its failures at `now` if so many are made up for in an hour, one by one, and since when one more is.
+    fn left(&self, now: Duration, an_hour: u32) -> (u32, Duration) {
+        let Some(each) = HOUR.checked_div(an_hour) else {
             return (self.failures, self.since);
         };
         let passed = now.saturating_sub(self.since).as_nanos();
@@ -69,7 +68,8 @@ impl<K: Ord + Clone> Tracked<K> {
         backoff.wait_after(entry.failures).saturating_sub(passed)
     }
 
-    pub(super) fn fail(&mut self, now: Duration, key: &K, backoff: &Backoff) {
+    /// * `an_hour` - so many of the earlier failures are made up for in an hour; 0 for none.
+    pub(super) fn fail(&mut self, now: Duration, key: &K, an_hour: u32) {
         let before = self.forget(key).filter(|entry| {
             let passed = now.saturating_sub(entry.failed_at);
             passed < self.forget_after
@@ -82,7 +82,7 @@ impl<K: Ord + Clone> Tracked<K> {
         }
         let turn = self.next_turn;
         self.next_turn = turn.saturating_add(1);
-        let (failures, since) = before.map_or((0, now), |entry| entry.left(now, backoff.free));
+        let (failures, since) = before.map_or((0, now), |entry| entry.left(now, an_hour));
         let entry = Entry {
             failures: failures.saturating_add(1),
             failed_at: now,
