@@ -28,10 +28,12 @@ struct Rig {
 }
 
 impl Rig {
-    fn new() -> Self {
+    /// Large enough for what so many cuts leave in the ledger; the files are sparse.
+    fn new(cuts: usize) -> Self {
+        let mib = 400 + 4 * cuts as u64;
         let dir = TempDir::new().unwrap();
         let image = dir.path().join("outer.img");
-        sparse(&image, 2 << 30);
+        sparse(&image, (4 * mib + 400) << 20);
         sh(
             "mkfs.xfs",
             &["-q", "-m", "reflink=1", image.to_str().unwrap()],
@@ -43,7 +45,7 @@ impl Rig {
             outer,
             dir,
         };
-        sparse(&rig.image(), 400 << 20);
+        sparse(&rig.image(), mib << 20);
         sh("mkfs.ext4", &["-q", "-F", rig.image().to_str().unwrap()]);
         rig.mount();
         rig
@@ -100,7 +102,7 @@ impl Rig {
 
 /// Cuts the power so many times under load; answers the number of acknowledged answers, or what was lost.
 async fn cuts(cuts: usize, seed: u64, variables: &[(&str, OsString)]) -> Result<usize, Loss> {
-    let mut rig = Rig::new();
+    let mut rig = Rig::new(cuts);
     let data = rig.data();
     let vendor = Vendor::new(&data);
     let server = Server::start(&data);

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use super::engine::{Changes, Order, Pair};
 use super::entry::Head;
-use super::error::StoreError;
+use super::error::{StoreError, is_full};
 
 /// Where the applied head stands: sequence (8 bytes, big-endian), hash (32 bytes).
 const HEAD_KEY: &[u8] = &[0];
@@ -72,7 +72,7 @@ impl Index {
                 Ok(Err(sled::Error::Io(error))) if is_held(&error) => {
                     thread::sleep(Duration::from_millis(20));
                 }
-                Ok(Err(sled::Error::Io(error))) if super::error::is_full(&error) => {
+                Ok(Err(sled::Error::Io(error))) if is_full(&error) => {
                     return Err(OpenError::Full);
                 }
                 Ok(Err(error)) => return Err(OpenError::Broken(error.to_string())),
@@ -231,9 +231,13 @@ impl Index {
     }
 
     fn fault(&self, error: &sled::Error) -> StoreError {
+        let why = match error {
+            sled::Error::Io(error) if is_full(error) => "the disk is full, free some space".into(),
+            error => error.to_string(),
+        };
         StoreError::Index {
             dir: self.dir.clone(),
-            why: error.to_string(),
+            why,
         }
     }
 }
