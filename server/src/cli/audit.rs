@@ -393,11 +393,16 @@ fn check_proof(args: &CheckProofArgs) -> Result<(), Failure> {
 }
 
 fn checkpoint(args: &CheckpointArgs) -> Result<(), Failure> {
-    let config = args.place.own_config(&[])?;
-    let settings = config.settings();
-    place::check_there(&settings.data_dir)?;
-    let key = LogKey::open_or_create(&settings.data_dir, &settings.issuer, &SystemRandom)?;
-    let note = log::checkpoint(&settings.data_dir, &key)?;
+    let data = data_of(&args.place)?;
+    let key = match verifier(&data) {
+        Ok(_) => LogKey::open(&data)?,
+        // A new one is named by the issuer, for good.
+        Err(_) => {
+            let config = args.place.own_config(&[])?;
+            LogKey::open_or_create(&data, &config.settings().issuer, &SystemRandom)?
+        }
+    };
+    let note = log::checkpoint(&data, &key)?;
     // Read back before it is handed out.
     note::open(&note, key.verifier()).map_err(|e| Failure::new(Exit::Fault, e))?;
     output::line(note.trim_end())
