@@ -33,6 +33,11 @@ impl Codes {
         self.derive("upgrade", upgrade.as_bytes(), number)
     }
 
+    /// Stands for the code key where keys are told apart ([`Pepper::keys`]); the code of nothing.
+    pub(crate) fn mark(&self) -> Code {
+        self.derive("keys", &[], 0)
+    }
+
     fn derive(&self, kind: &str, record: &[u8], generation: u32) -> Code {
         Code::from_mac(&mac(
             &self.0,
@@ -86,7 +91,7 @@ impl Pepper {
         mac(&self.0, &[b"body", method.as_bytes(), body])
     }
 
-    /// Tells keys apart: the code stands for the code key, `first` is the id of the first issuing key.
+    /// Tells keys apart: `code` stands for the code key, `first` is the id of the first issuing key.
     pub(crate) fn keys(&self, code: &Code, first: &str) -> [u8; 32] {
         mac(
             &self.0,

@@ -1,7 +1,8 @@
 //! The command line `upkeep-server`: one file per command, each from its arguments to an exit code.
 //!
 //! Data goes to standard output, with `--json` as one JSON value; what went wrong, then as one line of JSON, and all logs go to
-//! standard error. Commands decide nothing about licenses: those that change records call AdminService, over the network or inside this process.
+//! standard error. Commands decide nothing about licenses: those that change records call AdminService, over the network or inside
+//! this process.
 
 mod admin;
 mod audit;

@@ -4,7 +4,6 @@
 //! for what they are in a store of any age, and never make a record that the right ones could not read.
 
 use chrono::{DateTime, Utc};
-use upkeep::id::ActivationId;
 
 use super::Fault;
 use crate::keys::Keys;
@@ -19,16 +18,10 @@ pub(crate) struct Mark([u8; 32]);
 
 impl Mark {
     /// That of `keys`.
-    ///
-    /// # Errors
-    /// [`Fault::Inconsistent`], never.
-    pub(crate) fn of(keys: &Keys) -> Result<Self, Fault> {
-        // The product code of a seat that nobody has.
-        let nobody = ActivationId::from_slice(&[0; 16]).map_err(|_| NO_ID)?;
-        let code = Codes::new(keys.code_key()).product(&nobody);
+    pub(crate) fn of(keys: &Keys) -> Self {
+        let code = Codes::new(keys.code_key()).mark();
         let signer = keys.signer();
-        let mark = Pepper::new(keys.pepper()).keys(&code, signer.key_id());
-        Ok(Self(mark))
+        Self(Pepper::new(keys.pepper()).keys(&code, signer.key_id()))
     }
 
     /// That of the keys that the records were made with; none before the first start.
@@ -71,5 +64,4 @@ impl Mark {
 }
 
 const ACTION: &str = "MarkKeys";
-const NO_ID: Fault = Fault::Inconsistent("sixteen zero bytes are no id");
 const MALFORMED: Fault = Fault::Inconsistent("the mark of the keys is no digest");

@@ -420,7 +420,7 @@ fn check_keys(
     clock: &dyn Clock,
     purpose: Purpose,
 ) -> Result<(), ServeError> {
-    let own = Mark::of(keys).map_err(ServeError::Parts)?;
+    let own = Mark::of(keys);
     match Mark::on_record(store).map_err(ServeError::Parts)? {
         Some(known) if known != own => Err(KeysError::Foreign { dir }.into()),
         None if purpose == Purpose::Serve => {
